@@ -1,0 +1,64 @@
+# Everything runs in .venv, which the first target that needs it creates from pinned versions.
+PYTHON ?= $(shell scripts/find_python.sh)
+BIN := .venv/bin
+# More workers than this only wait for each other's memory.
+WORKERS ?= 2
+# Tests run in several processes; a thread pool in each would only get in the way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help venv demo test test-protobuf lint format check lock changelog clean
+
+help:
+	@echo "make demo    convert a real model to Core ML and run it here, beside Core ML files from elsewhere"
+	@echo "make test    run every test"
+	@echo "make lint    style, types and import directions"
+	@echo "make check   lint and test"
+	@echo "make format  mend what can be mended by itself"
+	@echo "make lock    renew the pinned versions"
+	@echo "make clean   remove everything that make made"
+
+venv: .venv/.installed
+
+.venv/.dependencies: requirements/constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --group dev
+	touch $@
+
+# The package itself, editable. Again when the schema changes, or a package appears that the last install did not see.
+BUILD_INPUTS := CMakeLists.txt src/gristmill/_version.py $(wildcard src/gristmill/package/schema/*.proto) \
+	$(wildcard src/gristmill/__init__.py src/gristmill/*/__init__.py src/gristmill/*/*/__init__.py)
+
+.venv/.installed: .venv/.dependencies $(BUILD_INPUTS)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: venv
+	$(BIN)/python -m examples.demo
+
+test: venv
+	$(PYTEST) -n $(WORKERS) --dist worksteal
+	scripts/test_oldest_protobuf.sh
+
+test-protobuf: venv
+	scripts/test_oldest_protobuf.sh
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+check: lint test
+
+lock:
+	scripts/lock.sh
+
+clean:
+	rm -rf .venv .venv-oldest-protobuf .cache build dist src/gristmill/package/schema/schema.binpb
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

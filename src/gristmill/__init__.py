@@ -1,0 +1,1 @@
+"""Gristmill: Core ML for every computer."""

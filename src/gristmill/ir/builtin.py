@@ -1,0 +1,38 @@
+"""The one op that the representation itself needs: a constant."""
+
+from __future__ import annotations
+
+from gristmill.errors import IRError
+from gristmill.ir.constants import Array, Constant
+from gristmill.ir.op import Op, contents_of
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Location
+from gristmill.ir.traits import DataMovement
+from gristmill.ir.types import Type
+
+
+class const(Op):  # ops are named as MIL names them
+    """A value that is known before the program runs; it stands in the attribute ``val``."""
+
+    traits = (DataMovement,)
+
+    @classmethod
+    def of(cls, opset: Opset, value: Constant, name: str, *, location: Location | None = None) -> const:
+        """A constant op with one result, named like the op."""
+        return cls(opset, {}, name=name, attributes={"val": value}, location=location)
+
+    @property
+    def value(self) -> Constant:
+        if "val" not in self.attributes:
+            raise IRError("the constant has no value", op=self.title, expected="an attribute 'val'")
+        return self.attributes["val"]
+
+    def infer(self) -> Type:
+        return self.value.type
+
+    def result_contents(self) -> Array | None:
+        self.result.constant = self.value
+        return contents_of(self.value)
+
+    def reference(self) -> Array:
+        return self.value.numpy()

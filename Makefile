@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Tests run in several processes; a thread pool in each would only get in the way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-protobuf lint format check lock changelog clean
+.PHONY: help venv demo test test-oldest lint format check lock changelog clean
 
 help:
 	@echo "make demo    convert a real model to Core ML and run it here, beside Core ML files from elsewhere"
@@ -38,10 +38,10 @@ demo: venv
 
 test: venv
 	$(PYTEST) -n $(WORKERS) --dist worksteal
-	scripts/test_oldest_protobuf.sh
+	scripts/test_oldest.sh
 
-test-protobuf: venv
-	scripts/test_oldest_protobuf.sh
+test-oldest: venv
+	scripts/test_oldest.sh
 
 lint: venv
 	$(BIN)/ruff check
@@ -59,6 +59,6 @@ lock:
 	scripts/lock.sh
 
 clean:
-	rm -rf .venv .venv-oldest-protobuf .cache build dist src/gristmill/package/schema/schema.binpb
+	rm -rf .venv .venv-oldest .cache build dist src/gristmill/package/schema/schema.binpb
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

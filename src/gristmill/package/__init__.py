@@ -1,0 +1,1 @@
+"""Files of the Core ML format: ``.mlpackage``, ``.mlmodel``, ``.mlmodelc``, and the weight blob file."""

@@ -1,0 +1,330 @@
+"""The weight blob file, version 2: ``weights/weight.bin`` of a package.
+
+All integers are little endian, all records 64 bytes long and 64-byte aligned::
+
+    file      header, then blobs
+    header    uint32 number of blobs, uint32 version (2), 56 reserved bytes
+    blob      metadata, then its data, each starting at the next multiple of 64
+    metadata  uint32 0xDEADBEEF, uint32 element type, uint64 bytes of data, uint64 offset of data,
+              uint64 padding bits (types under a byte only), 32 reserved bytes
+
+A model refers to a blob by the offset of its metadata. Writers leave garbage in reserved fields, and in the padding
+field of whole-byte types, so neither is looked at. Elements under a byte are packed from the lowest bit of a byte up
+and may straddle bytes; the padding is what is left of the last byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap as memory_map
+import os
+import struct
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+
+from gristmill.errors import FormatError, InputError, UnsupportedError
+from gristmill.ir import types
+from gristmill.ir.types import DType
+from gristmill.package import files
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Buffer: TypeAlias = bytes | memoryview
+
+ALIGNMENT = 64
+VERSION = 2
+SENTINEL = 0xDEADBEEF
+_HEADER = struct.Struct("<II56x")
+_METADATA = struct.Struct("<IIQQQ32x")
+
+# Numbers of the file format; those of a protobuf DataType are different.
+_NUMBER_OF = {
+    types.fp16: 1,
+    types.fp32: 2,
+    types.uint8: 3,
+    types.int8: 4,
+    types.int16: 6,
+    types.uint16: 7,
+    types.int4: 8,
+    types.uint1: 9,
+    types.uint2: 10,
+    types.uint4: 11,
+    types.uint3: 12,
+    types.uint6: 13,
+    types.int32: 14,
+    types.uint32: 15,
+}
+_DTYPE_OF = {number: dtype for dtype, number in _NUMBER_OF.items()}
+_NOT_OURS = {5: "bfloat16", 16: "float8e4m3fn", 17: "float8e5m2"}
+
+STORABLE = frozenset(_NUMBER_OF)
+"""Element types that a blob can hold."""
+
+
+def packed_size(count: int, dtype: DType) -> int:
+    """Bytes that ``count`` elements take in a file."""
+    return (count * dtype.bits + 7) // 8
+
+
+def pack(array: Array, dtype: DType) -> Buffer:
+    """Turns elements into the bytes of the file format, in row-major order, without a copy where none is needed.
+
+    Args:
+        array: Elements held as ``dtype.numpy``.
+        dtype: Their element type.
+
+    Raises:
+        InputError: An element does not fit a type under a byte.
+    """
+    if dtype.bits >= 8:
+        little = np.ascontiguousarray(array).astype(dtype.numpy.newbyteorder("<"), copy=False)
+        return little.data.cast("B") if little.size else b""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.size and (int(flat.min()) < dtype.min or int(flat.max()) > dtype.max):
+        raise InputError("element out of range", expected=dtype, actual=f"{flat.min()}…{flat.max()}")
+    return b"".join(_packed_blocks(flat.view(np.uint8), dtype.bits))
+
+
+_BLOCK = 1 << 18
+"""Elements that are packed or unpacked at a time: a multiple of 8, so that blocks end on whole bytes."""
+
+
+def _packed_blocks(codes: Array, bits: int) -> Iterator[bytes]:
+    for start in range(0, codes.size, _BLOCK):
+        each_bit = np.unpackbits(codes[start : start + _BLOCK, None], axis=1, count=bits, bitorder="little")
+        yield np.packbits(each_bit.reshape(-1), bitorder="little").tobytes()
+
+
+def unpack(data: Buffer, dtype: DType, count: int) -> Array:
+    """Turns bytes of the file format into ``count`` elements: a flat array of ``dtype.numpy``, read-only or new.
+
+    Args:
+        data: At least ``packed_size(count, dtype)`` bytes.
+        dtype: Their element type.
+        count: How many elements.
+    """
+    if dtype.bits >= 8:
+        array = np.frombuffer(data, dtype.numpy.newbyteorder("<"), count)
+        return array.astype(dtype.numpy, copy=False)
+    bits, out = dtype.bits, np.empty(count, np.uint8)
+    packed = np.frombuffer(data, np.uint8)
+    for start in range(0, count, _BLOCK):
+        n = min(_BLOCK, count - start)
+        first = start * bits // 8
+        each_bit = np.unpackbits(packed[first : first + packed_size(n, dtype)], count=n * bits, bitorder="little")
+        out[start : start + n] = np.packbits(each_bit.reshape(n, bits), axis=1, bitorder="little")[:, 0]
+    if dtype.kind == "int":
+        sign = 1 << (bits - 1)
+        return ((out ^ sign) - sign).view(np.int8)
+    return out
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One entry of a blob file, checked against the file's size.
+
+    Attributes:
+        dtype: Element type.
+        count: Number of elements.
+        start: Offset of the data, in bytes.
+        size: Bytes of data.
+    """
+
+    dtype: DType
+    count: int
+    start: int
+    size: int
+
+
+class BlobReader:
+    """Reads blobs of a file by range. Nothing is read before it is asked for, and nothing outside the file.
+
+    The file stays open until `close` or the reader's end, so replacing it by renaming does not disturb a reader.
+
+    Args:
+        path: The blob file.
+        mmap: Map the file into memory instead of reading ranges of it. Arrays then share the file's pages, but the
+            process dies if another process truncates the file.
+
+    Raises:
+        FormatError: The file cannot be opened, or is no blob file of version 2.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, mmap: bool = False) -> None:
+        self.path = Path(path)
+        self._fd = files.open_regular(self.path)
+        self.close = weakref.finalize(self, os.close, self._fd)
+        self._lock = threading.Lock()
+        self.size = os.fstat(self._fd).st_size
+        self._map = memory_map.mmap(self._fd, 0, access=memory_map.ACCESS_READ) if mmap and self.size else None
+        self.count, version = _HEADER.unpack(self._range(0, _HEADER.size, "header"))
+        if version != VERSION:
+            raise FormatError("not a weight file", location=self.path, expected=f"version {VERSION}", actual=version)
+
+    def blob(self, offset: int) -> Blob:
+        """Describes the blob whose metadata is at ``offset``.
+
+        Raises:
+            FormatError: There is no blob, or it reaches outside the file, or its type and size disagree.
+            UnsupportedError: Its element type has no place in a program here.
+        """
+        where = f"{self.path}, offset {offset}"
+        if offset < _HEADER.size or offset % ALIGNMENT:
+            raise FormatError(
+                "no blob can be there", location=where, expected=f"a multiple of {ALIGNMENT}, at least {_HEADER.size}"
+            )
+        sentinel, number, size, start, padding = _METADATA.unpack(self._range(offset, _METADATA.size, "blob metadata"))
+        if sentinel != SENTINEL:
+            raise FormatError("no blob is there", location=where, expected=hex(SENTINEL), actual=hex(sentinel))
+        if number in _NOT_OURS:
+            raise UnsupportedError(f"weights of type {_NOT_OURS[number]} are not supported", location=where)
+        dtype = _DTYPE_OF.get(number)
+        if dtype is None:
+            raise FormatError("unknown element type of a blob", location=where, actual=number)
+        # Python's integers do not overflow, so these sums are what they say.
+        if start % ALIGNMENT or start < offset + _METADATA.size or start + size > self.size:
+            raise FormatError(
+                "a blob's data lies outside its file, or not on a boundary",
+                location=where,
+                expected=f"aligned to {ALIGNMENT}, between {offset + _METADATA.size} and {self.size}",
+                actual=f"{size} bytes at {start}",
+            )
+        padding = padding if dtype.bits < 8 else 0
+        count, rest = divmod(size * 8 - padding, dtype.bits)
+        if rest or padding >= 8 or count < 0:
+            raise FormatError(
+                "a blob's size is no whole number of elements",
+                location=where,
+                expected=f"elements of {dtype.bits} bits",
+                actual=f"{size} bytes with {padding} bits of padding",
+            )
+        return Blob(dtype, count, start, size)
+
+    def read(self, offset: int, dtype: DType, shape: tuple[int, ...]) -> Array:
+        """Reads a blob as an array that must not be written to.
+
+        Raises:
+            FormatError: As for `blob`, or the blob is of another type or size.
+        """
+        blob = self.check(offset, dtype, shape)
+        return unpack(self._range(blob.start, blob.size, "weights"), dtype, blob.count).reshape(shape)
+
+    def check(self, offset: int, dtype: DType, shape: tuple[int, ...]) -> Blob:
+        """Describes the blob at ``offset`` after checking that it holds such a tensor, without reading its data."""
+        blob = self.blob(offset)
+        count = 1
+        for dim in shape:
+            count *= dim
+        if blob.dtype != dtype or blob.count != count:
+            raise FormatError(
+                "a constant and its blob disagree",
+                location=f"{self.path}, offset {offset}",
+                expected=f"{dtype}{list(shape)}, as the program declares",
+                actual=f"{blob.count} elements of {blob.dtype}",
+            )
+        return blob
+
+    def _range(self, start: int, size: int, what: str) -> Buffer:
+        if start + size > self.size:
+            raise FormatError(
+                f"the file ends inside its {what}",
+                location=self.path,
+                expected=f"at least {start + size} bytes",
+                actual=f"{self.size} bytes",
+                hint="the file is truncated or corrupted: fetch it again",
+            )
+        if self._map is not None:
+            return memoryview(self._map)[start : start + size]
+        out = bytearray(size)
+        view, done = memoryview(out), 0
+        while done < size:
+            n = self._read_at(start + done, view[done:])
+            if n == 0:
+                raise FormatError("the file shrank while it was read", location=self.path)
+            done += n
+        return view.toreadonly()
+
+    def _read_at(self, start: int, into: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._fd, [into], start)
+        with self._lock:  # where a read cannot be given a position, all reads share the file's own
+            os.lseek(self._fd, start, os.SEEK_SET)
+            data = os.read(self._fd, len(into))
+            into[: len(data)] = data
+            return len(data)
+
+
+class BlobWriter:
+    """Writes a blob file in one stream; equal blobs are stored once.
+
+    Args:
+        file: An empty binary file, open for reading and writing. Left open; call `close` to complete it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._count = 0
+        self._end = file.write(_HEADER.pack(0, VERSION))
+        self._known: dict[tuple[DType, int, bytes], int] = {}
+
+    def write(self, array: Array, dtype: DType) -> int:
+        """Writes a tensor and returns the offset of its metadata.
+
+        Args:
+            array: Elements held as ``dtype.numpy``.
+            dtype: Their element type.
+
+        Raises:
+            InputError: A blob cannot hold such elements.
+        """
+        return self.write_stream([array], dtype, array.size)
+
+    def write_stream(self, chunks: Iterable[Array], dtype: DType, count: int) -> int:
+        """Writes a tensor that comes in pieces and returns the offset of its metadata.
+
+        Args:
+            chunks: Its elements in row-major order; of a type under a byte, all pieces but the last have a
+                multiple of 8 elements.
+            dtype: Their element type.
+            count: How many elements there are.
+        """
+        if dtype not in STORABLE:
+            raise InputError("a weight file cannot hold this element type", actual=dtype)
+        offset = _aligned(self._end)
+        start, size = offset + _METADATA.size, packed_size(count, dtype)
+        padding = size * 8 - count * dtype.bits
+        self._file.seek(self._end)
+        self._file.write(bytes(offset - self._end))
+        self._file.write(_METADATA.pack(SENTINEL, _NUMBER_OF[dtype], size, start, padding))
+        digest, written = hashlib.blake2b(digest_size=32), 0
+        for chunk in chunks:
+            if written * dtype.bits % 8:
+                raise InputError("only the last piece may end inside a byte", actual=f"{written} elements of {dtype}")
+            data = pack(chunk, dtype)
+            digest.update(data)
+            self._file.write(data)
+            written += chunk.size
+        if written != count:
+            raise InputError("a tensor came out in another size than announced", expected=count, actual=written)
+        # One pass tells whether the same contents are there already; if so, the next blob overwrites these.
+        known = self._known.setdefault((dtype, count, digest.digest()), offset)
+        if known == offset:
+            self._count += 1
+            self._end = start + size
+        return known
+
+    def close(self) -> None:
+        """Completes the file: cuts off a dropped duplicate and writes the number of blobs."""
+        self._file.truncate(self._end)
+        self._file.seek(0)
+        self._file.write(_HEADER.pack(self._count, VERSION))
+        self._file.flush()
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT

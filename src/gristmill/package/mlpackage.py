@@ -1,0 +1,138 @@
+"""The ``.mlpackage`` folder: a manifest, and items below ``Data/`` that it lists.
+
+``Manifest.json`` gives each item an identifier, an author, a name and a path below ``Data/``, and names the item that
+is the model itself. By convention that is ``com.apple.CoreML/model.mlmodel``, with ``weights/`` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import FormatError
+from gristmill.package import files
+
+MANIFEST = "Manifest.json"
+AUTHOR = "com.apple.CoreML"  # part of the format: Core ML looks items up by author and name
+MODEL = f"{AUTHOR}/model.mlmodel"
+WEIGHTS = f"{AUTHOR}/weights"
+
+_FORMAT_VERSION = "1.0.0"
+_LARGEST_MANIFEST = 1 << 20  # bytes; real ones have less than a thousandth
+_NAMESPACE = uuid.UUID("5d1be1a8-6f0c-5a43-9b0e-7ef5ad0c2a11")  # of identifiers made here; an arbitrary constant
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of a manifest: its ``path`` is relative to ``Data/``."""
+
+    path: str
+    name: str
+    author: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a package says it holds.
+
+    Attributes:
+        items: By identifier.
+        root: Identifier of the model itself.
+    """
+
+    items: dict[str, Item]
+    root: str
+
+    def to_json(self) -> bytes:
+        """The manifest as a file: keys in order, four spaces a level, as Core ML's own tools write it."""
+        entries = {
+            identifier: {"author": i.author, "description": i.description, "name": i.name, "path": i.path}
+            for identifier, i in self.items.items()
+        }
+        whole = {
+            "fileFormatVersion": _FORMAT_VERSION,
+            "itemInfoEntries": entries,
+            "rootModelIdentifier": self.root,
+        }
+        return json.dumps(whole, indent=4, sort_keys=True).encode() + b"\n"
+
+
+def new_manifest(items: Iterable[Item], root: Item, digest: bytes) -> Manifest:
+    """Makes a manifest whose identifiers follow from the contents, so that equal models get equal manifests.
+
+    Args:
+        items: All items, the root among them.
+        root: The model itself.
+        digest: A digest of the whole package's contents.
+    """
+
+    def identifier(item: Item) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{digest.hex()}/{item.path}")).upper()
+
+    return Manifest({identifier(item): item for item in items}, identifier(root))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks the manifest of a package.
+
+    Raises:
+        FormatError: It is missing, malformed, or states a path outside the package, or the model is not there.
+    """
+    location = folder / MANIFEST
+    path = files.inside(folder, folder, MANIFEST)  # it may itself be a link that leaves the package
+    whole = _object(_parse(files.read_bytes(path, _LARGEST_MANIFEST), location), location)
+    version = whole.get("fileFormatVersion")
+    if not isinstance(version, str) or version.split(".")[0] != "1":
+        raise FormatError(
+            "unknown version of the package format",
+            location=location,
+            expected=_FORMAT_VERSION,
+            actual=repr(version)[:80],
+        )
+    items = {}
+    for identifier, entry in _object(whole.get("itemInfoEntries"), location).items():
+        fields = _object(entry, location)
+        texts = {key: fields.get(key, "") for key in ("path", "name", "author", "description")}
+        for key, text in texts.items():
+            if not isinstance(text, str):
+                raise FormatError(f"an item's {key} must be text", location=location, actual=repr(text)[:80])
+        items[identifier] = Item(**texts)
+        files.inside(folder, folder / "Data", items[identifier].path)
+    root = whole.get("rootModelIdentifier")
+    if not isinstance(root, str) or root not in items:
+        raise FormatError(
+            "the manifest names no model",
+            location=location,
+            expected="the identifier of an item",
+            actual=repr(root)[:80],
+        )
+    return Manifest(items, root)
+
+
+def model_path(folder: Path, manifest: Manifest) -> Path:
+    """Path of a package's model specification, with links resolved."""
+    return files.inside(folder, folder / "Data", manifest.items[manifest.root].path)
+
+
+def _parse(data: bytes, location: Path) -> Any:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise ValueError("a key occurs twice")
+        return result
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=without_duplicates)
+    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, huge numbers, duplicates
+        raise FormatError("the manifest is not valid JSON", location=location, actual=str(error)) from error
+
+
+def _object(value: Any, location: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FormatError("malformed manifest", location=location, expected="an object", actual=repr(value)[:80])
+    return value

@@ -14,7 +14,9 @@ SELF = Path(__file__).relative_to(ROOT)
 
 
 def _tracked(*patterns: str) -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, check=True, text=True)
+    # A checkout that another user owns, as in a container, is read all the same.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", *patterns]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
     return [Path(name) for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 

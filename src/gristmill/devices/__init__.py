@@ -1,0 +1,1 @@
+"""Devices: what runs ops. ``reference`` is the yardstick for all others."""

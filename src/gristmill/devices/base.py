@@ -1,0 +1,64 @@
+"""What a device offers to the runtime."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gristmill.ir.op import Op, RuntimeValue
+from gristmill.ir.program import Function
+
+Observer: TypeAlias = Callable[[Op, list[RuntimeValue]], None]
+"""Called after each op with the values of its results."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a device does not run an op.
+
+    Attributes:
+        reason: One sentence.
+        fix: What the user can change so that it would.
+    """
+
+    reason: str
+    fix: str | None = None
+
+
+class Executable(ABC):
+    """A function prepared for a device."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, RuntimeValue], observe: Observer | None = None) -> list[RuntimeValue]:
+        """Runs the function once.
+
+        Args:
+            inputs: Arrays of the declared types by input name; cells for states.
+            observe: Told of every op's results, in the order in which they are computed.
+
+        Returns:
+            The outputs, in order.
+
+        Raises:
+            ExecutionError: An op failed on these values.
+        """
+
+
+class Device(ABC):
+    """A unit that runs functions."""
+
+    name: str
+
+    @abstractmethod
+    def supports(self, op: Op) -> Refusal | None:
+        """``None`` when the device runs the op in its declared types, else the reason why not."""
+
+    @abstractmethod
+    def prepare(self, function: Function) -> Executable:
+        """Makes a function ready to run.
+
+        Raises:
+            UnsupportedError: It holds an op that the device refuses.
+        """

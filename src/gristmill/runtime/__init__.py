@@ -1,0 +1,1 @@
+"""Running programs: sessions, and the states that outlive a prediction."""

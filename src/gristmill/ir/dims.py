@@ -428,7 +428,7 @@ class _Extremum(DimExpr):
         return choose(lows), choose(highs)
 
     def _same(self, other: DimExpr) -> bool:
-        return type(self) is type(other) and isinstance(other, _Extremum) and self._args == other._args
+        return isinstance(other, _Extremum) and self._args == other._args
 
     def _write(self, declared: set[str]) -> str:
         args = ",".join(a._write(declared) if isinstance(a, DimExpr) else str(a) for a in self._args)
@@ -644,11 +644,11 @@ def _check_coefficient(c: int) -> None:
         raise DimError(f"dimension expression too large: a number has more than {MAX_COEFFICIENT_BITS} bits")
 
 
-def _atom_order(atom: DimExpr) -> tuple[str, str]:
-    return type(atom).__name__, str(atom)
+def _atom_order(atom: DimExpr) -> tuple[bool, str]:
+    return not isinstance(atom, Symbol), str(atom)
 
 
-def _monomial_order(monomial: Monomial) -> tuple[int, list[tuple[str, str, int]]]:
+def _monomial_order(monomial: Monomial) -> tuple[int, list[tuple[bool, str, int]]]:
     return -sum(p for _, p in monomial), [(*_atom_order(atom), -p) for atom, p in monomial]
 
 
@@ -732,13 +732,26 @@ def _floor_div_constant(a: Dim, b: int) -> Dim:
     numerator = _sum((_from_terms(rest), constant))
     if b == 1:
         quotient = numerator
-    elif isinstance(inner := _from_terms(rest), FloorDiv) and _nonzero(inner.denominator):
-        # (x//d + c)//b = (x + c*d)//(d*b)
-        d = inner.denominator
-        quotient = floor_div(inner.numerator + constant * d, d * b)
+    elif (merged := _merged_division(rest, constant)) is not None:
+        quotient = floor_div(merged[0], merged[1] * b)
     else:
         quotient = _floor_div_node(numerator, b)
     return outside + sign * quotient
+
+
+def _merged_division(terms: Terms, constant: int) -> tuple[Dim, Dim] | None:
+    """(x, d) with terms + constant == x//d, where the terms hold one division that can take in the others."""
+    inner = [(m[0][0], c) for m, c in terms.items() if len(m) == 1 and m[0][1] == 1 and isinstance(m[0][0], FloorDiv)]
+    if len(inner) != 1 or abs(inner[0][1]) != 1:
+        return None
+    atom, sign = inner[0]
+    d = atom.denominator
+    others = _sum((_from_terms({m: c for m, c in terms.items() if m != ((atom, 1),)}), constant))
+    if isinstance(d, DimExpr) and (sign < 0 or isinstance(others, DimExpr) or not _nonzero(d)):
+        return None
+    if sign > 0:  # x//d + y = (x + y*d)//d
+        return atom.numerator + others * d, d
+    return others * d - atom.numerator + d - 1, d  # y - x//d = -((x - y*d)//d), rounded up
 
 
 def _floor_div_symbolic(a: Dim, b: DimExpr) -> Dim:

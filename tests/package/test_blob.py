@@ -18,6 +18,7 @@ from gristmill.errors import FormatError, GristmillError, InputError, Unsupporte
 from gristmill.ir import types
 from gristmill.ir.types import DType
 from gristmill.package.blob import STORABLE, BlobReader, BlobWriter, pack, packed_size, unpack
+from gristmill.package.files import OpenFile
 
 ALL = sorted(STORABLE, key=lambda d: d.name)
 # coremltools' writer has one method a type; float16 goes in as its bits.
@@ -61,7 +62,7 @@ def test_round_trip(tmp_path: Path, dtype: DType, mmap: bool) -> None:
     """What is written is read again, in any shape of the same size, mapped or not."""
     array = sample(dtype, 30)
     (offset,) = write(tmp_path / "w.bin", [(array, dtype)])
-    got = BlobReader(tmp_path / "w.bin", mmap=mmap).read(offset, dtype, (5, 6))
+    got = BlobReader(OpenFile(tmp_path / "w.bin", mapped=mmap)).read(offset, dtype, (5, 6))
     assert got.dtype == dtype.numpy
     np.testing.assert_array_equal(got, array.reshape(5, 6))
 
@@ -108,7 +109,7 @@ def test_equal_blobs_are_stored_once(tmp_path: Path) -> None:
     assert offsets[0] == offsets[2]
     assert offsets[1] == offsets[4]
     assert len(set(offsets)) == 3
-    reader = BlobReader(path)
+    reader = BlobReader(OpenFile(path))
     assert reader.count == 3
     np.testing.assert_array_equal(reader.read(offsets[3], types.int32, (20,)), same_bytes)
     assert path.stat().st_size == offsets[3] + 64 + 80  # the last duplicate was cut off
@@ -137,7 +138,7 @@ def test_a_type_without_a_place(tmp_path: Path) -> None:
     data[offset + 4] = 5
     path.write_bytes(data)
     with pytest.raises(UnsupportedError, match="bfloat16"):
-        BlobReader(path).blob(offset)
+        BlobReader(OpenFile(path)).blob(offset)
 
 
 METADATA = "<IIQQQ"
@@ -167,7 +168,7 @@ def test_hostile_metadata(tmp_path: Path, field: int, value: int, message: str, 
     struct.pack_into(METADATA, data, 64, *fields)
     path.write_bytes(data)
     with pytest.raises(FormatError, match=message):
-        BlobReader(path, mmap=mmap).read(64, types.fp32, (30,))
+        BlobReader(OpenFile(path, mapped=mmap)).read(64, types.fp32, (30,))
 
 
 @pytest.mark.parametrize("padding", [1, 8, 2**63])
@@ -179,7 +180,7 @@ def test_hostile_padding(tmp_path: Path, padding: int) -> None:
     struct.pack_into("<Q", data, 64 + 24, padding)
     path.write_bytes(data)
     with pytest.raises(FormatError, match="whole number"):
-        BlobReader(path).blob(64)
+        BlobReader(OpenFile(path)).blob(64)
 
 
 @pytest.mark.parametrize("offset", [0, 63, 65, 128, 1 << 40, 2**64 - 64])
@@ -188,14 +189,14 @@ def test_no_blob_at(tmp_path: Path, offset: int) -> None:
     path = tmp_path / "w.bin"
     write(path, [(sample(types.fp32, 30), types.fp32)])
     with pytest.raises(FormatError):
-        BlobReader(path).blob(offset)
+        BlobReader(OpenFile(path)).blob(offset)
 
 
 def test_declared_shape_and_type_must_agree(tmp_path: Path) -> None:
     """A program cannot read more, less or other elements than a blob holds; 10⁹ elements are refused unread."""
     path = tmp_path / "w.bin"
     (offset,) = write(path, [(sample(types.fp32, 30), types.fp32)])
-    reader = BlobReader(path)
+    reader = BlobReader(OpenFile(path))
     for dtype, shape in [
         (types.fp16, (30,)),
         (types.fp32, (29,)),
@@ -211,25 +212,25 @@ def test_not_a_blob_file(tmp_path: Path) -> None:
     short = tmp_path / "short.bin"
     short.write_bytes(b"\x01\x00\x00\x00\x02")
     with pytest.raises(FormatError, match="ends inside its header"):
-        BlobReader(short)
+        BlobReader(OpenFile(short))
     with pytest.raises(FormatError, match="ends inside its header"):
-        BlobReader(short, mmap=True)
+        BlobReader(OpenFile(short, mapped=True))
     other = tmp_path / "other.bin"
     other.write_bytes(struct.pack("<II56x", 0, 1))
     with pytest.raises(FormatError, match="not a weight file"):
-        BlobReader(other)
+        BlobReader(OpenFile(other))
     with pytest.raises(FormatError, match="regular file"):
-        BlobReader(tmp_path)
+        OpenFile(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FormatError, match="regular file"):
-        BlobReader(tmp_path / "pipe")
+        OpenFile(tmp_path / "pipe")
 
 
 def test_a_file_that_shrinks(tmp_path: Path) -> None:
     """Truncation after opening gives an error, since ranges are read and not mapped."""
     path = tmp_path / "w.bin"
     (offset,) = write(path, [(sample(types.fp32, 3000), types.fp32)])
-    reader = BlobReader(path)
+    reader = BlobReader(OpenFile(path))
     os.truncate(path, 4096)
     with pytest.raises(FormatError, match="shrank"):
         reader.read(offset, types.fp32, (3000,))
@@ -254,10 +255,10 @@ def test_mutations_give_our_errors_only(blob_file: tuple[Path, list[int], bytes]
     copy = path.with_name("mutant.bin")
     copy.write_bytes(mutant)
     try:
-        reader = BlobReader(copy)
+        reader = BlobReader(OpenFile(copy))
     except GristmillError:
         return
     for offset, dtype in zip(offsets, ALL, strict=True):
         with contextlib.suppress(GristmillError):
             reader.read(offset, dtype, (17,))
-    reader.close()
+    reader.file.close()

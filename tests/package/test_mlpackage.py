@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gristmill.errors import FormatError
 from gristmill.package import files, mlpackage
+from gristmill.package.files import OpenFile, Tree
 from gristmill.package.mlpackage import AUTHOR, MODEL, Item, new_manifest, read_manifest
 
 IDENTIFIER = "7EB69391-53BD-4281-BFA1-831180579ABC"
@@ -42,13 +43,15 @@ def put(package: Path, text: str | bytes) -> None:
     (package / "Manifest.json").write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
-def model_of(package: Path) -> Path:
-    return mlpackage.model_path(package, read_manifest(package))
+def model_of(package: Path) -> OpenFile:
+    tree = Tree(package)
+    made = read_manifest(tree)
+    return tree.find("Data", made.items[made.root].path)
 
 
 def test_reads_a_package(package: Path) -> None:
     """The root item's path leads to the model."""
-    assert model_of(package).read_bytes() == b"model"
+    assert model_of(package).read() == b"model"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_paths_that_leave(package: Path, path: str) -> None:
     """Absolute and climbing paths are refused, in the spelling of any system, whether or not the file exists."""
     put(package, json.dumps(manifest(path)))
     with pytest.raises(FormatError, match="not plainly relative"):
-        read_manifest(package)
+        read_manifest(Tree(package))
 
 
 def test_links_that_leave(package: Path, tmp_path: Path) -> None:
@@ -68,15 +71,15 @@ def test_links_that_leave(package: Path, tmp_path: Path) -> None:
     model = package / "Data" / MODEL
     model.rename(model.with_name("real.mlmodel"))
     model.symlink_to("real.mlmodel")
-    assert model_of(package).read_bytes() == b"model"
+    assert model_of(package).read() == b"model"
     model.unlink()
     model.symlink_to(tmp_path / "secret")
     with pytest.raises(FormatError, match="leads outside"):
-        read_manifest(package)
+        read_manifest(Tree(package))
     model.unlink()
     model.symlink_to(model)
-    with pytest.raises(FormatError):
-        files.read_bytes(model_of(package))
+    with pytest.raises(FormatError, match="missing"):
+        model_of(package)
 
 
 def test_a_manifest_that_is_a_link(package: Path, tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_a_manifest_that_is_a_link(package: Path, tmp_path: Path) -> None:
     (package / "Manifest.json").unlink()
     (package / "Manifest.json").symlink_to(tmp_path / "other.json")
     with pytest.raises(FormatError, match="leads outside"):
-        read_manifest(package)
+        read_manifest(Tree(package))
 
 
 @pytest.mark.parametrize(
@@ -116,17 +119,17 @@ def test_malformed(package: Path, text: bytes) -> None:
     """No JSON, deep JSON, huge JSON, wrong types, repeated keys: each is refused."""
     put(package, text)
     with pytest.raises(FormatError):
-        read_manifest(package)
+        read_manifest(Tree(package))
 
 
 def test_missing_parts(package: Path) -> None:
     """A package without a manifest or without its model is refused."""
     (package / "Data" / MODEL).unlink()
-    with pytest.raises(FormatError, match="cannot be opened"):
-        files.read_bytes(model_of(package))
+    with pytest.raises(FormatError, match="missing"):
+        model_of(package)
     (package / "Manifest.json").unlink()
-    with pytest.raises(FormatError, match="cannot be opened"):
-        read_manifest(package)
+    with pytest.raises(FormatError, match="missing"):
+        read_manifest(Tree(package))
 
 
 def test_special_files(package: Path) -> None:
@@ -134,8 +137,8 @@ def test_special_files(package: Path) -> None:
     model = package / "Data" / MODEL
     model.unlink()
     os.mkfifo(model)
-    with pytest.raises(FormatError, match="regular file"):
-        files.read_bytes(model_of(package))
+    with pytest.raises(FormatError, match="missing"):
+        model_of(package)
 
 
 def test_written_manifest_is_read_again(package: Path) -> None:
@@ -145,7 +148,7 @@ def test_written_manifest_is_read_again(package: Path) -> None:
     assert made == new_manifest([root, weights], root, b"digest")
     assert made.root != new_manifest([root], root, b"other").root
     put(package, made.to_json())
-    assert read_manifest(package) == made
+    assert read_manifest(Tree(package)) == made
     assert len(set(made.items)) == 2
 
 
@@ -159,8 +162,30 @@ def test_mutations_give_our_errors_only(package: Path, data: st.DataObject) -> N
         text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     put(package, bytes(text))
     with contextlib.suppress(FormatError):
-        path = model_of(package)
-        assert path.is_relative_to(package.resolve())
+        assert model_of(package).path.is_relative_to(package)
+
+
+def test_a_loaded_file_stays_what_it_was(package: Path) -> None:
+    """Replacing or deleting the folder does not change what an open tree reads."""
+    tree = Tree(package)
+    with files.replacing(package) as new:
+        _write(new, "folder", "another model")
+    assert tree.find("Data", MODEL).read() == b"model"
+
+
+def test_too_many_files(package: Path) -> None:
+    """A folder with more files or levels than any model has is refused before they are all opened."""
+    for k in range(300):
+        (package / f"file{k}").touch()
+    with pytest.raises(FormatError, match="too many"):
+        Tree(package)
+
+
+def test_deep_folders(package: Path) -> None:
+    """Folders nested without end are refused."""
+    (package / "/".join("d" * 40)).mkdir(parents=True)
+    with pytest.raises(FormatError, match="nested too deeply"):
+        Tree(package)
 
 
 def test_replacing_keeps_the_old_on_failure(tmp_path: Path) -> None:

@@ -16,14 +16,9 @@ and may straddle bytes; the padding is what is left of the last byte.
 from __future__ import annotations
 
 import hashlib
-import mmap as memory_map
-import os
 import struct
-import threading
-import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -31,10 +26,9 @@ import numpy as np
 from gristmill.errors import FormatError, InputError, UnsupportedError
 from gristmill.ir import types
 from gristmill.ir.types import DType
-from gristmill.package import files
+from gristmill.package.files import Buffer, OpenFile
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Buffer: TypeAlias = bytes | memoryview
 
 ALIGNMENT = 64
 VERSION = 2
@@ -144,27 +138,21 @@ class Blob:
 class BlobReader:
     """Reads blobs of a file by range. Nothing is read before it is asked for, and nothing outside the file.
 
-    The file stays open until `close` or the reader's end, so replacing it by renaming does not disturb a reader.
-
     Args:
-        path: The blob file.
-        mmap: Map the file into memory instead of reading ranges of it. Arrays then share the file's pages, but the
-            process dies if another process truncates the file.
+        file: The blob file; its arrays share its pages if it is mapped.
 
     Raises:
-        FormatError: The file cannot be opened, or is no blob file of version 2.
+        FormatError: It is no blob file of version 2.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, mmap: bool = False) -> None:
-        self.path = Path(path)
-        self._fd = files.open_regular(self.path)
-        self.close = weakref.finalize(self, os.close, self._fd)
-        self._lock = threading.Lock()
-        self.size = os.fstat(self._fd).st_size
-        self._map = memory_map.mmap(self._fd, 0, access=memory_map.ACCESS_READ) if mmap and self.size else None
-        self.count, version = _HEADER.unpack(self._range(0, _HEADER.size, "header"))
+    def __init__(self, file: OpenFile) -> None:
+        self.file = file
+        header = file.read(0, _HEADER.size, what="header")
+        self.count, version = _HEADER.unpack(header)
         if version != VERSION:
-            raise FormatError("not a weight file", location=self.path, expected=f"version {VERSION}", actual=version)
+            raise FormatError(
+                "not a weight file", location=self.file.path, expected=f"version {VERSION}", actual=version
+            )
 
     def blob(self, offset: int) -> Blob:
         """Describes the blob whose metadata is at ``offset``.
@@ -173,12 +161,14 @@ class BlobReader:
             FormatError: There is no blob, or it reaches outside the file, or its type and size disagree.
             UnsupportedError: Its element type has no place in a program here.
         """
-        where = f"{self.path}, offset {offset}"
+        where = f"{self.file.path}, offset {offset}"
         if offset < _HEADER.size or offset % ALIGNMENT:
             raise FormatError(
                 "no blob can be there", location=where, expected=f"a multiple of {ALIGNMENT}, at least {_HEADER.size}"
             )
-        sentinel, number, size, start, padding = _METADATA.unpack(self._range(offset, _METADATA.size, "blob metadata"))
+        sentinel, number, size, start, padding = _METADATA.unpack(
+            self.file.read(offset, _METADATA.size, what="blob metadata")
+        )
         if sentinel != SENTINEL:
             raise FormatError("no blob is there", location=where, expected=hex(SENTINEL), actual=hex(sentinel))
         if number in _NOT_OURS:
@@ -187,11 +177,11 @@ class BlobReader:
         if dtype is None:
             raise FormatError("unknown element type of a blob", location=where, actual=number)
         # Python's integers do not overflow, so these sums are what they say.
-        if start % ALIGNMENT or start < offset + _METADATA.size or start + size > self.size:
+        if start % ALIGNMENT or start < offset + _METADATA.size or start + size > self.file.size:
             raise FormatError(
                 "a blob's data lies outside its file, or not on a boundary",
                 location=where,
-                expected=f"aligned to {ALIGNMENT}, between {offset + _METADATA.size} and {self.size}",
+                expected=f"aligned to {ALIGNMENT}, between {offset + _METADATA.size} and {self.file.size}",
                 actual=f"{size} bytes at {start}",
             )
         padding = padding if dtype.bits < 8 else 0
@@ -212,7 +202,7 @@ class BlobReader:
             FormatError: As for `blob`, or the blob is of another type or size.
         """
         blob = self.check(offset, dtype, shape)
-        return unpack(self._range(blob.start, blob.size, "weights"), dtype, blob.count).reshape(shape)
+        return unpack(self.file.read(blob.start, blob.size, what="weights"), dtype, blob.count).reshape(shape)
 
     def check(self, offset: int, dtype: DType, shape: tuple[int, ...]) -> Blob:
         """Describes the blob at ``offset`` after checking that it holds such a tensor, without reading its data."""
@@ -223,40 +213,11 @@ class BlobReader:
         if blob.dtype != dtype or blob.count != count:
             raise FormatError(
                 "a constant and its blob disagree",
-                location=f"{self.path}, offset {offset}",
+                location=f"{self.file.path}, offset {offset}",
                 expected=f"{dtype}{list(shape)}, as the program declares",
                 actual=f"{blob.count} elements of {blob.dtype}",
             )
         return blob
-
-    def _range(self, start: int, size: int, what: str) -> Buffer:
-        if start + size > self.size:
-            raise FormatError(
-                f"the file ends inside its {what}",
-                location=self.path,
-                expected=f"at least {start + size} bytes",
-                actual=f"{self.size} bytes",
-                hint="the file is truncated or corrupted: fetch it again",
-            )
-        if self._map is not None:
-            return memoryview(self._map)[start : start + size]
-        out = bytearray(size)
-        view, done = memoryview(out), 0
-        while done < size:
-            n = self._read_at(start + done, view[done:])
-            if n == 0:
-                raise FormatError("the file shrank while it was read", location=self.path)
-            done += n
-        return view.toreadonly()
-
-    def _read_at(self, start: int, into: memoryview) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(self._fd, [into], start)
-        with self._lock:  # where a read cannot be given a position, all reads share the file's own
-            os.lseek(self._fd, start, os.SEEK_SET)
-            data = os.read(self._fd, len(into))
-            into[: len(data)] = data
-            return len(data)
 
 
 class BlobWriter:
@@ -317,6 +278,13 @@ class BlobWriter:
             self._count += 1
             self._end = start + size
         return known
+
+    def digest(self) -> bytes:
+        """A digest of all blobs so far, their types and places."""
+        whole = hashlib.blake2b(digest_size=32)
+        for (dtype, count, contents), offset in self._known.items():
+            whole.update(f"{dtype} {count} {offset} ".encode() + contents)
+        return whole.digest()
 
     def close(self) -> None:
         """Completes the file: cuts off a dropped duplicate and writes the number of blobs."""

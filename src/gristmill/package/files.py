@@ -1,81 +1,207 @@
-"""Files of a model: opened without following surprises, and replaced in one step."""
+"""Files of a model: opened once and kept open, and replaced in one step.
+
+A model's files are all opened when it is loaded. Whatever happens to their names later (the model is saved over itself,
+its folder is replaced or deleted), the files that were loaded are the ones that are read.
+"""
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from gristmill.errors import FormatError
 
+Buffer: TypeAlias = bytes | memoryview
 
-def open_regular(path: Path) -> int:
-    """Opens a file of a model for reading and returns its descriptor.
+_MOST_FILES = 256  # in one model's folder; each is held open. Real models have fewer than twenty.
+_DEEPEST = 16  # folders inside one another
+_COPIED_AT_ONCE = 1 << 22  # bytes
+
+
+class OpenFile:
+    """A regular file that is open for reading by range.
+
+    Args:
+        path: Where it lies.
+        mapped: Map it into memory instead. Ranges then share the file's pages, but the process dies if another one
+            truncates the file.
 
     Raises:
         FormatError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
     """
-    # O_NONBLOCK: opening a named pipe must not wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+    def __init__(self, path: str | os.PathLike[str], *, mapped: bool = False) -> None:
+        self.path = Path(path)
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self._fd = os.open(self.path, flags)
+        except OSError as error:
+            raise FormatError(
+                "a file of the model cannot be opened", location=self.path, actual=error.strerror
+            ) from error
+        self.close = weakref.finalize(self, os.close, self._fd)
+        self._lock = threading.Lock()
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError("a file of the model is not a regular file", location=self.path)
+        self.size = status.st_size
+        self._map: mmap.mmap | None = None
+        if mapped and self.size:
+            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+
+    def read(self, start: int = 0, size: int | None = None, *, what: str = "contents") -> Buffer:
+        """Reads a range, by default the whole file.
+
+        Args:
+            start: Offset in bytes.
+            size: Number of bytes; up to the end when left out.
+            what: What the range holds, for errors.
+
+        Raises:
+            FormatError: The range is not within the file.
+        """
+        size = self.size - start if size is None else size
+        if size < 0 or start + size > self.size:
+            raise FormatError(
+                f"the file ends inside its {what}",
+                location=self.path,
+                expected=f"at least {start + size} bytes",
+                actual=f"{self.size} bytes",
+                hint="the file is truncated or corrupted: fetch it again",
+            )
+        if self._map is not None:
+            return memoryview(self._map)[start : start + size]
+        out = bytearray(size)
+        view, done = memoryview(out), 0
+        while done < size:
+            n = self._read_at(start + done, view[done:])
+            if n == 0:
+                raise FormatError("the file shrank while it was read", location=self.path)
+            done += n
+        return view.toreadonly()
+
+    def _read_at(self, start: int, into: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._fd, [into], start)
+        with self._lock:  # where a read cannot be given a position, all reads share the file's own
+            os.lseek(self._fd, start, os.SEEK_SET)
+            data = os.read(self._fd, len(into))
+            into[: len(data)] = data
+            return len(data)
+
+    def copy_to(self, target: Path) -> None:
+        """Writes the contents to a new file."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            for start in range(0, self.size, _COPIED_AT_ONCE):
+                out.write(self.read(start, min(_COPIED_AT_ONCE, self.size - start)))
+
+
+class Tree(Mapping[str, OpenFile]):
+    """All regular files of a folder, opened, by their path inside it with forward slashes.
+
+    Symbolic links are followed to files inside the folder only.
+
+    Raises:
+        FormatError: A link leads outside, or there are more files or levels than any model has.
+    """
+
+    def __init__(self, root: Path, *, mapped: bool = False) -> None:
+        self.root = root
+        self._files: dict[str, OpenFile] = {}
+        for path in sorted(_regular_files(root, root.resolve(), _DEEPEST)):
+            if len(self._files) == _MOST_FILES:
+                raise FormatError("too many files in one model", location=root, expected=f"at most {_MOST_FILES}")
+            # Only weights gain from a mapping; a specification is decoded as a whole.
+            is_weights = mapped and path.suffix == ".bin"
+            self._files[path.relative_to(root).as_posix()] = OpenFile(path, mapped=is_weights)
+
+    def __getitem__(self, path: str) -> OpenFile:
+        return self._files[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def find(self, base: str, relative: str) -> OpenFile:
+        """The file that a path stated in the model means.
+
+        Args:
+            base: The folder of the tree that the path starts from; empty for the root.
+            relative: The path as stated.
+
+        Raises:
+            FormatError: The path is absolute or climbs, or there is no such file.
+        """
+        path = f"{base}/{plain_path(relative, self.root)}".lstrip("/")
+        if path not in self._files:
+            raise FormatError("a file of the model is missing", location=self.root, expected=path)
+        return self._files[path]
+
+
+def _regular_files(folder: Path, root: Path, levels: int) -> Iterator[Path]:
+    if levels == 0:
+        raise FormatError("folders of the model are nested too deeply", location=folder)
+    with os.scandir(folder) as listing:
+        entries = list(itertools.islice(listing, _MOST_FILES + 1))
+    if len(entries) > _MOST_FILES:
+        raise FormatError("too many files in one model", location=folder, expected=f"at most {_MOST_FILES}")
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_symlink():
+            if _inside(path, root) and path.is_file():
+                yield path
+        elif entry.is_dir():
+            yield from _regular_files(path, root, levels - 1)
+        elif entry.is_file():
+            yield path
+
+
+def _inside(link: Path, root: Path) -> bool:
     try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise FormatError("a file of the model cannot be opened", location=path, actual=error.strerror) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FormatError("a file of the model is not a regular file", location=path)
-    return descriptor
+        target = link.resolve()
+    except (OSError, RuntimeError):  # a loop of links: RuntimeError up to Python 3.12
+        return False
+    if not target.is_relative_to(root):
+        raise FormatError(
+            "a link in the model leads outside it",
+            location=link,
+            actual=target,
+            hint="if you trust the model, copy it with its links resolved (cp -rL)",
+        )
+    return True
 
 
-def read_bytes(path: Path, limit: int | None = None) -> bytes:
-    """Reads a whole file.
-
-    Args:
-        path: The file.
-        limit: The most bytes it may have, if what it holds is known to be small.
-
-    Raises:
-        FormatError: As for `open_regular`, or the file is larger than ``limit``.
-    """
-    with os.fdopen(open_regular(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if limit is not None and size > limit:
-            raise FormatError("the file is too large", location=path, expected=f"at most {limit} bytes", actual=size)
-        return file.read(size)
-
-
-def inside(root: Path, base: Path, relative: str) -> Path:
-    """Turns a path that a file states into one that surely lies inside the model.
-
-    Args:
-        root: The folder that must not be left, not even through a symbolic link.
-        base: The folder that ``relative`` starts from.
-        relative: The path as the file states it, with forward slashes.
+def plain_path(stated: str, location: object) -> str:
+    """Checks a path that a file states: relative, going down only, with forward slashes. Returns its normal form.
 
     Raises:
-        FormatError: The path is absolute, climbs, or leads outside.
+        FormatError: It is anything else.
     """
-    pure = PurePosixPath(relative)
+    pure = PurePosixPath(stated)
     harmless = pure.parts and not pure.is_absolute() and ".." not in pure.parts
-    if not harmless or re.search(r"[\0\\]|^[A-Za-z]:", relative):
+    if not harmless or re.search(r"[\0\\]|^[A-Za-z]:", stated):
         raise FormatError(
             "a path in the model is not plainly relative",
-            location=root,
+            location=location,
             expected="a path inside the model, with forward slashes and without '..'",
-            actual=repr(relative[:200]),
+            actual=repr(stated[:200]),
         )
-    try:
-        real, real_root = (base / pure).resolve(), root.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links: RuntimeError up to Python 3.12
-        raise FormatError("a path in the model leads nowhere", location=root, actual=repr(relative[:200])) from error
-    if not real.is_relative_to(real_root):
-        raise FormatError("a link in the model leads outside it", location=root, actual=repr(relative[:200]))
-    return real
+    return pure.as_posix()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import FormatError
-from gristmill.package import files
+from gristmill.package.files import Tree, plain_path
 
 MANIFEST = "Manifest.json"
 AUTHOR = "com.apple.CoreML"  # part of the format: Core ML looks items up by author and name
@@ -77,15 +77,22 @@ def new_manifest(items: Iterable[Item], root: Item, digest: bytes) -> Manifest:
     return Manifest({identifier(item): item for item in items}, identifier(root))
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(tree: Tree) -> Manifest:
     """Reads and checks the manifest of a package.
 
     Raises:
-        FormatError: It is missing, malformed, or states a path outside the package, or the model is not there.
+        FormatError: It is missing, malformed, or states a path outside the package.
     """
-    location = folder / MANIFEST
-    path = files.inside(folder, folder, MANIFEST)  # it may itself be a link that leaves the package
-    whole = _object(_parse(files.read_bytes(path, _LARGEST_MANIFEST), location), location)
+    file = tree.find("", MANIFEST)
+    location = file.path
+    if file.size > _LARGEST_MANIFEST:
+        raise FormatError(
+            "the manifest is too large",
+            location=location,
+            expected=f"at most {_LARGEST_MANIFEST} bytes",
+            actual=file.size,
+        )
+    whole = _object(_parse(bytes(file.read()), location), location)
     version = whole.get("fileFormatVersion")
     if not isinstance(version, str) or version.split(".")[0] != "1":
         raise FormatError(
@@ -102,7 +109,7 @@ def read_manifest(folder: Path) -> Manifest:
             if not isinstance(text, str):
                 raise FormatError(f"an item's {key} must be text", location=location, actual=repr(text)[:80])
         items[identifier] = Item(**texts)
-        files.inside(folder, folder / "Data", items[identifier].path)
+        plain_path(items[identifier].path, location)
     root = whole.get("rootModelIdentifier")
     if not isinstance(root, str) or root not in items:
         raise FormatError(
@@ -112,11 +119,6 @@ def read_manifest(folder: Path) -> Manifest:
             actual=repr(root)[:80],
         )
     return Manifest(items, root)
-
-
-def model_path(folder: Path, manifest: Manifest) -> Path:
-    """Path of a package's model specification, with links resolved."""
-    return files.inside(folder, folder / "Data", manifest.items[manifest.root].path)
 
 
 def _parse(data: bytes, location: Path) -> Any:

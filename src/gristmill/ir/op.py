@@ -53,6 +53,8 @@ class Op:
         attributes: What files say beside operands; ``val`` of a ``const`` is there.
         location: Where it comes from.
         block: The block it is in.
+        inserted: Whether a pass put the op there to bring a value to another type. What the source model wrote is a
+            rounding point and stays; what was inserted may be cancelled again.
     """
 
     op_name: ClassVar[str] = ""
@@ -150,6 +152,7 @@ class Op:
         """
         self.opset, self.name, self.location = opset, name, location
         self.attributes = dict(attributes or {})
+        self.inserted = False
         self.block: Block | None = None
         self.previous: Op | None = None
         self.next: Op | None = None

@@ -1,0 +1,79 @@
+"""Computes equal things once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+
+from gristmill.ir.builtin import const
+from gristmill.ir.constants import ArrayData, Constant, Data
+from gristmill.ir.op import Op
+from gristmill.ir.program import Block, Function, Value
+from gristmill.ir.traits import ControlFlow, Random, ReadsState, WritesState
+from gristmill.ir.types import ListType, TensorType
+from gristmill.passes.infra import FunctionPass
+
+_SMALL = 1 << 12
+"""Constants of at most this many elements are compared by contents, larger ones by identity of their data."""
+
+
+class CommonSubexpressions(FunctionPass):
+    """Lets the first of several equal ops serve all; a nested block sees what its surroundings have computed."""
+
+    name = "common_subexpressions"
+
+    def run_on(self, function: Function) -> bool:
+        return _merge(function.body, {})
+
+
+def _merge(block: Block, seen: dict[Hashable, Op]) -> bool:
+    changed = False
+    for op in block:
+        key = _key(op)
+        if key is not None:
+            first = seen.setdefault(key, op)
+            if first is not op:
+                for mine, theirs in zip(op.results, first.results, strict=True):
+                    mine.replace_uses(theirs)
+                op.erase()
+                changed = True
+                continue
+        for nested in op.blocks:
+            changed |= _merge(nested, dict(seen))
+    return changed
+
+
+def _key(op: Op) -> Hashable | None:
+    """What makes two ops equal; ``None`` for ops that are never merged."""
+    if any(op.has(trait) for trait in (ControlFlow, Random, ReadsState, WritesState)):
+        return None
+    if any(isinstance(value.type, ListType) for value in op.results) or _is_output_name(op):
+        return None
+    if isinstance(op, const):
+        return _constant_key(op.value)
+    operands = tuple(
+        (name, tuple(map(id, bound)) if isinstance(bound, tuple) else id(bound))
+        for name, bound in sorted(op.operands.items())
+    )
+    return (op.op_name, op.inserted, operands)
+
+
+def _constant_key(constant: Constant) -> Hashable | None:
+    if not isinstance(constant.type, TensorType) or not isinstance(constant.payload, Data):
+        return None
+    data = constant.payload
+    if data.size > _SMALL:
+        source = data.array if isinstance(data, ArrayData) else data
+        return ("const", constant.type, id(source))
+    array = data.read()
+    contents = tuple(array.ravel().tolist()) if array.dtype == object else hashlib.sha256(array.tobytes()).digest()
+    return ("const", constant.type, contents)
+
+
+def _is_output_name(op: Op) -> bool:
+    """Outputs keep their names, so their makers stay."""
+    return any(_is_output(value) for value in op.results)
+
+
+def _is_output(value: Value) -> bool:
+    return any(isinstance(use.user, Block) for use in value.uses)

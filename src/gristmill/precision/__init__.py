@@ -1,0 +1,1 @@
+"""Choosing precision: the float16 typing pass, and the types at a program's boundary."""

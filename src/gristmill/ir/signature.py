@@ -13,6 +13,7 @@ from typing import TypeVar as _TypingVar
 from gristmill.errors import IRError, TypeInferenceError
 from gristmill.ir import types
 from gristmill.ir.opset import Opset
+from gristmill.ir.traits import Decompresses
 from gristmill.ir.types import DType, TensorType, Type, unit_float
 
 if TYPE_CHECKING:
@@ -162,8 +163,9 @@ class _OneOperand(Param):
 
     def check(self, value: Value, op: Op) -> None:
         super().check(value, op)
-        if self.const and not value.is_constant:
-            raise self._misfit(value.type, op, "a constant")
+        decoded = value.producer is not None and value.producer.has(Decompresses)
+        if self.const and not (value.is_constant or decoded):
+            raise self._misfit(value.type, op, "a constant, or one decompressed")
 
 
 class Operand(_OneOperand):
@@ -264,12 +266,23 @@ class Const(Param, Generic[P]):
     def optional(self) -> bool:  # type: ignore[override]  # follows from the default
         return self.default is not REQUIRED
 
+    @overload
+    @staticmethod
+    def ints(
+        constraint: Constraint | ByOpset | None = ..., *, default: None, **limits: Any
+    ) -> Const[tuple[int, ...] | None]: ...
+    @overload
+    @staticmethod
+    def ints(
+        constraint: Constraint | ByOpset | None = ..., *, default: Any = ..., **limits: Any
+    ) -> Const[tuple[int, ...]]: ...
     @staticmethod
     def ints(
         constraint: Constraint | ByOpset | None = None, *, default: Any = REQUIRED, **limits: Any
-    ) -> Const[tuple[int, ...]]:
+    ) -> Const[tuple[int, ...]] | Const[tuple[int, ...] | None]:
         """Integers, read as a tuple; ``default=None`` reads as ``None``, which the op must expect."""
-        return Const(int, constraint, default=default, sequence=True, **limits)
+        found: Const[Any] = Const(int, constraint, default=default, sequence=True, **limits)
+        return found
 
     @staticmethod
     def bools(default: Any = REQUIRED, **limits: Any) -> Const[tuple[bool, ...]]:

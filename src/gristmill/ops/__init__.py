@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gristmill.ir import registry
-from gristmill.ops import activation
+from gristmill.ops import activation, conv, pooling
 
-FAMILIES = (activation,)
+FAMILIES = (activation, conv, pooling)
 
 for _family in FAMILIES:
     registry.register(*_family.OPS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import gristmill.ops  # noqa: F401  # registers every op
 from tools import real_models
 
 # A deadline measures the machine, not the code. In CI a failure must come again on the next run.

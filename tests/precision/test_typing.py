@@ -1,0 +1,135 @@
+"""Float16 typing: which ops change type, where casts stand, and what values come out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gristmill.ir.verify import verify
+
+from gristmill.devices.reference import ReferenceDevice
+from gristmill.errors import InputError
+from gristmill.ir.builder import mb
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Program
+from gristmill.ir.types import TensorType, fp16, fp32, int32
+from gristmill.passes.infra import run_passes
+from gristmill.passes.pipeline import cleanup
+from gristmill.precision.boundary import set_input_dtype, set_output_dtype
+from gristmill.precision.typing import Float16Typing
+from gristmill.runtime.session import Session
+
+
+def two_layers() -> Program:
+    """``y = relu(x·w) + 1`` in float32."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (2, 3))}, Opset.iOS17) as (x,):
+        h = mb.linear(x=x, weight=np.full((4, 3), 0.1, np.float32), bias=np.zeros(4, np.float32), name="h")
+        mb.output(mb.add(x=mb.relu(x=h, name="r"), y=1.0, name="y"))
+    return program
+
+
+def typed(program: Program, selector=None) -> Float16Typing:
+    typing = Float16Typing(selector)
+    run_passes(program, [typing, *cleanup()], verify=verify)
+    return typing
+
+
+def ops(program: Program) -> list[str]:
+    return [f"{op.op_name}:{op.result.dtype}" for op in program.main.body if op.op_name != "const"]
+
+
+def test_casts_stand_only_at_the_borders():
+    """Between float16 ops there is no cast; the input is cast once, the output once, and it keeps its name."""
+    program = two_layers()
+    typed(program)
+    assert ops(program) == ["cast:fp16", "linear:fp16", "relu:fp16", "add:fp16", "cast:fp32"]
+    assert program.main.outputs[0].name == "y"
+    assert program.main.outputs[0].dtype == fp32
+
+
+def test_float16_boundary_needs_no_cast():
+    """Declared float16 inputs and outputs meet the float16 ops directly."""
+    program = two_layers()
+    set_input_dtype(program.main, "x", fp16)
+    set_output_dtype(program.main, 0, fp16)
+    typed(program)
+    assert ops(program) == ["linear:fp16", "relu:fp16", "add:fp16"]
+    assert [v.name for v in program.main.outputs] == ["y"]
+
+
+def test_selector_keeps_an_op_in_float32():
+    """Only the op that the selector refuses is float32, with a cast on either side."""
+    program = two_layers()
+    report = typed(program, lambda op: op.op_name != "relu").report
+    assert ops(program) == ["cast:fp16", "linear:fp16", "cast:fp32", "relu:fp32", "cast:fp16", "add:fp16", "cast:fp32"]
+    assert [kept.op for kept in report.kept] == ["relu 'r'"]
+
+
+def test_value_is_cast_once_for_all_users():
+    """Two float16 users of one float32 value share its cast."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+        mb.output(mb.add(x=mb.relu(x=x), y=mb.sigmoid(x=x)))
+    typed(program)
+    assert ops(program).count("cast:fp16") == 1
+
+
+def test_constant_beyond_float16_keeps_the_op_in_float32():
+    """-1e9 would become -inf in float16, so the op that has it stays float32."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+        mb.output(mb.add(x=x, y=np.float32(-1e9)))
+    report = typed(program).report
+    assert ops(program) == ["add:fp32"]
+    assert "65504" in report.kept[0].reason
+
+
+def test_values_round_where_float16_says():
+    """The typed program computes what float16 arithmetic gives: 2048 + 1 is 2048 there."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (1,))}) as (x,):
+        mb.output(mb.add(x=x, y=1.0, name="y"))
+    x = np.array([2048], np.float32)
+    assert Session(program.main, ReferenceDevice()).run({"x": x})["y"] == 2049
+    typed(program)
+    assert Session(program.main, ReferenceDevice()).run({"x": x})["y"] == 2048
+
+
+def test_cast_of_the_source_is_a_rounding_point():
+    """A float32 → float16 → float32 round trip that the source wrote survives, whatever else is float32."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (1,))}, Opset.iOS17) as (x,):
+        rounded = mb.cast(x=mb.cast(x=x, dtype="fp16"), dtype="fp32")
+        mb.output(mb.add(x=rounded, y=0.0, name="y"))
+    typed(program, lambda op: False)
+    x = np.array([1 + 2**-20], np.float32)
+    assert Session(program.main, ReferenceDevice()).run({"x": x})["y"] == 1
+
+
+def test_integers_stay_integers():
+    """Typing concerns floating values only."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(int32, (2,))}) as (x,):
+        mb.output(mb.add(x=x, y=1))
+    typed(program)
+    assert ops(program) == ["add:int32"]
+
+
+def test_tiny_epsilon_does_not_vanish():
+    """An epsilon of 1e-12 would be 0 in float16; it becomes float16's smallest number, and the report says so."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (1, 4))}) as (x,):
+        mb.output(mb.layer_norm(x=x, axes=(-1,), epsilon=1e-12, name="y"))
+    report = typed(program).report
+    assert len(report.raised) == 1
+    result = Session(program.main, ReferenceDevice()).run({"x": np.full((1, 4), 3, np.float32)})["y"]
+    np.testing.assert_array_equal(result, 0)
+
+
+def test_integer_input_cannot_become_float():
+    """Only floating types change at the boundary."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(int32, (2,))}) as (x,):
+        mb.output(mb.add(x=x, y=1))
+    with pytest.raises(InputError, match="cannot change its type"):
+        set_input_dtype(program.main, "x", fp16)

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from gristmill.ir import registry
-from gristmill.ops import activation, conv, pooling
+from gristmill.ops import (
+    activation,
+    control_flow,
+    conv,
+    elementwise_binary,
+    elementwise_unary,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    scatter_gather,
+    slicing,
+    tensor_operation,
+    tensor_transformation,
+)
 
-FAMILIES = (activation, conv, pooling)
+FAMILIES = (
+    activation,
+    control_flow,
+    conv,
+    elementwise_binary,
+    elementwise_unary,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    scatter_gather,
+    slicing,
+    tensor_operation,
+    tensor_transformation,
+)
 
 for _family in FAMILIES:
     registry.register(*_family.OPS)

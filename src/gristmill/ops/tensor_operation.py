@@ -1,0 +1,374 @@
+"""Making, joining, repeating and padding tensors, and asking for their shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gristmill.errors import DimError
+from gristmill.ir import dims
+from gristmill.ir.constants import Array
+from gristmill.ir.dims import Dim, Shape
+from gristmill.ir.op import Op, RuntimeValue
+from gristmill.ir.opset import iOS16
+from gristmill.ir.program import Value
+from gristmill.ir.signature import ANY, Const, Operand, OptionalOperand, TypeVar, Variadic
+from gristmill.ir.traits import DataDependentShape, DataMovement, Elementwise, Exact, Reshapes, ShapeArithmetic
+from gristmill.ir.types import (
+    DType,
+    TensorType,
+    Type,
+    bool_,
+    fp16,
+    fp32,
+    int8,
+    int16,
+    int32,
+    uint8,
+    uint16,
+)
+from gristmill.ops.broadcast import normalized_axis
+from gristmill.ops.sizes import agree, claim, known_length, sized, sizes_of
+
+ANY_BASIC = TypeVar(fp16, fp32, int32, bool_)
+ANY_ELEMENT = TypeVar(fp16, fp32, int32, bool_, int8, int16, uint8, uint16)
+
+
+# --- whole tensors ---------------------------------------------------------------------------------------------------
+
+
+class identity(Op):
+    """``x`` itself: a tensor, a list or a dictionary."""
+
+    x = Operand(ANY)
+    traits = (DataMovement, Elementwise, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        return self.x.type
+
+    def reference(self, x: RuntimeValue) -> RuntimeValue:
+        return x
+
+
+class shape(Op):
+    """The sizes of ``x``'s dimensions."""
+
+    x = Operand(ANY_ELEMENT)
+    traits = (Exact, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        return TensorType(int32, (self.x.rank,))
+
+    def result_contents(self) -> Array | None:
+        contents = np.empty(self.x.rank, dtype=object)
+        contents[:] = self.x.shape
+        return contents
+
+    def reference(self, x: Array) -> Array:
+        return np.array(x.shape, dtype=np.int32)
+
+
+class flatten2d(Op):
+    """``x`` as a matrix: the dimensions before ``axis`` together, and those from it on."""
+
+    x = Operand(ANY_BASIC)
+    axis = Const(int, default=1)
+    traits = (Reshapes, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        return self.x.tensor.with_shape(self._flat(self.x.shape))
+
+    def _flat(self, shape: Sequence[Dim]) -> Shape:
+        axis, rank = self.axis, len(shape)
+        if not -rank <= axis <= rank:
+            raise DimError("there is no such axis", expected=f"-{rank} to {rank}", actual=axis)
+        axis = axis + rank if axis < 0 else axis
+        return dims.product(shape[:axis]), dims.product(shape[axis:])
+
+    def reference(self, x: Array) -> Array:
+        return x.reshape(self._flat(x.shape))
+
+
+# --- filling ---------------------------------------------------------------------------------------------------------
+
+
+def _type_of(value: Value | None) -> DType:
+    return fp32 if value is None else value.dtype
+
+
+class fill(Op):
+    """A tensor of ``shape`` whose elements are all ``value`` (0.0 in float32 by default)."""
+
+    T = TypeVar(fp16, fp32, int32, bool_)
+
+    shape = Operand(int32, rank=1)
+    value = OptionalOperand(T, const=True, rank=0)
+    traits = (DataMovement, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        sizes = sizes_of(self.shape)
+        if sizes is None:
+            sizes = [dims.fresh() for _ in range(known_length(self.shape, "'shape'"))]
+        return TensorType(_type_of(self.value), sized(sizes))
+
+    def reference(self, shape: Array, value: Array | None) -> Array:
+        value = np.zeros((), np.float32) if value is None else value
+        return np.full(claim(shape.tolist(), value.itemsize), value)
+
+
+class fill_like(Op):
+    """A tensor of ``ref_tensor``'s shape whose elements are all ``value`` (0.0 in float32 by default)."""
+
+    T = TypeVar(fp16, fp32, int32, bool_)
+    U = TypeVar(fp16, fp32, int32, bool_)
+
+    since = iOS16
+    ref_tensor = Operand(T)
+    value = OptionalOperand(U, const=True, rank=0)
+    traits = (DataMovement,)
+
+    def infer(self) -> Type:
+        return TensorType(_type_of(self.value), self.ref_tensor.shape)
+
+    def reference(self, ref_tensor: Array, value: Array | None) -> Array:
+        return np.full(ref_tensor.shape, np.zeros((), np.float32) if value is None else value)
+
+
+class range_1d(Op):
+    """``start, start + step, …`` up to ``end``, exclusive: ``max(0, ⌈(end - start) / step⌉)`` elements.
+
+    A step of 0 is an error.
+    """
+
+    T = TypeVar(fp16, fp32, int32)
+
+    end = Operand(T, rank=0)
+    start = Operand(T, rank=0)
+    step = Operand(T, rank=0)
+    traits = (ShapeArithmetic, DataDependentShape)
+
+    def infer(self) -> Type:
+        return TensorType(self.start.dtype, sized((self._length(),)))
+
+    def _length(self) -> Dim:
+        start, end, step = map(self._known, (self.start, self.end, self.step))
+        if start is None or end is None or step is None:
+            return dims.fresh()
+        return _range_length(start, end, step)
+
+    @staticmethod
+    def _known(value: Value) -> Dim | float | None:
+        if value.contents is not None:
+            found: Dim = value.contents.item()
+            return found
+        return None if value.constant is None else float(value.constant.numpy())
+
+    def reference(self, end: Array, start: Array, step: Array) -> Array:
+        first, last, by = start.item(), end.item(), step.item()
+        (length,) = claim((int(_range_length(first, last, by)),), 8)
+        return np.asarray(first) + np.arange(length, dtype=np.asarray(first).dtype) * by
+
+
+def _range_length(start: Dim | float, end: Dim | float, step: Dim | float) -> Dim:
+    if isinstance(start, float) or isinstance(end, float) or isinstance(step, float):
+        span = (float(end) - float(start)) / float(step) if float(step) else math.nan
+        if not math.isfinite(span):
+            raise DimError("a range has a step other than 0 and finite limits", actual=f"{start} to {end} by {step}")
+        return max(0, math.ceil(span))
+    if step == 0:
+        raise DimError("a range has a step other than 0", actual=step)
+    return dims.maximum(dims.ceil_div(end - start, step), 0)
+
+
+# --- joining and parting ---------------------------------------------------------------------------------------------
+
+
+class concat(Op):
+    """``values`` one after another along ``axis``.
+
+    With ``interleave`` all have one shape, and their slices along ``axis`` take turns: the first of each, the second of
+    each, and so on.
+    """
+
+    values = Variadic(ANY_ELEMENT)
+    axis = Const(int)
+    interleave = Const(bool, default=False)
+    traits = (DataMovement, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        first, *others = (value.tensor for value in self.values)
+        axis = normalized_axis(self.axis, first.rank, self)
+        result = list(first.shape)
+        for other in others:
+            if other.rank != first.rank:
+                raise self.misfit("values have one rank", expected=first, actual=other)
+            for k, (mine, theirs) in enumerate(zip(result, other.shape, strict=True)):
+                both = mine + theirs if k == axis else agree(mine, theirs)
+                if both is None or (self.interleave and dims.never_equal(first.shape[k], theirs)):
+                    raise self.misfit("values have one shape, but for the axis", expected=first, actual=other)
+                result[k] = both
+        return first.with_shape(sized(result))
+
+    def reference(self, values: tuple[Array, ...], axis: int, interleave: bool) -> Array:
+        if not interleave:
+            return np.concatenate(values, axis)
+        taking_turns = np.stack(values, normalized_axis(axis, values[0].ndim, self) + 1)
+        return taking_turns.reshape(self._turned(values, axis))
+
+    @staticmethod
+    def _turned(values: tuple[Array, ...], axis: int) -> tuple[int, ...]:
+        shape = list(values[0].shape)
+        shape[axis] *= len(values)
+        return tuple(shape)
+
+
+class stack(Op):
+    """``values``, all of one shape, along a new axis; a negative ``axis`` counts from the end of the result."""
+
+    values = Variadic(ANY_ELEMENT)
+    axis = Const(int)
+    traits = (DataMovement, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        first, *others = (value.tensor for value in self.values)
+        result = list(first.shape)
+        for other in others:
+            agreed = [agree(a, b) for a, b in zip(result, other.shape, strict=False)]
+            if other.rank != first.rank or None in agreed:
+                raise self.misfit("values have one shape", expected=first, actual=other)
+            result = [dim for dim in agreed if dim is not None]
+        result.insert(normalized_axis(self.axis, first.rank + 1, self), len(self.values))
+        return first.with_shape(sized(result))
+
+    def reference(self, values: tuple[Array, ...], axis: int) -> Array:
+        return np.stack(values, axis)
+
+
+class split(Op):
+    """``x`` cut along ``axis``: into ``split_sizes``, or into ``num_splits`` equal parts.
+
+    The sizes add up to the dimension, which is a multiple of ``num_splits`` where no sizes are given. Where both are
+    given, they agree in number.
+    """
+
+    x = Operand(ANY_BASIC)
+    num_splits = Const(int, default=None)
+    split_sizes = Const.ints(default=None)
+    axis = Const(int)
+    traits = (DataMovement,)
+
+    def infer(self) -> Sequence[Type]:
+        axis = normalized_axis(self.axis, self.x.rank, self)
+        return [
+            self.x.tensor.with_shape(sized((*self.x.shape[:axis], size, *self.x.shape[axis + 1 :])))
+            for size in self._sizes(self.x.shape[axis])
+        ]
+
+    def _sizes(self, dim: Dim) -> Sequence[Dim]:
+        sizes, count = self.split_sizes, self.num_splits
+        if sizes is None:
+            if count is None or count < 1:
+                raise self.misfit("'num_splits' or 'split_sizes' says into how many parts", actual=count)
+            if dims.never_equal(dim % count, 0):
+                raise self.misfit("the dimension is a multiple of 'num_splits'", expected=count, actual=dim)
+            return [dim // count] * count
+        if count is not None and count != len(sizes):
+            raise self.misfit("'num_splits' is the number of 'split_sizes'", expected=len(sizes), actual=count)
+        if min(sizes, default=-1) < 0 or dims.never_equal(sum(sizes), dim):
+            raise self.misfit("'split_sizes' add up to the dimension", expected=dim, actual=list(sizes))
+        return sizes
+
+    def reference(self, x: Array, axis: int) -> list[Array] | tuple[Array]:
+        sizes = [int(n) for n in self._sizes(x.shape[axis])]
+        if sum(sizes) != x.shape[axis]:
+            raise ValueError(f"the parts {sizes} do not add up to {x.shape[axis]}")
+        parts = np.split(x, np.cumsum(sizes)[:-1], axis)
+        return (parts[0],) if len(parts) == 1 else parts
+
+
+# --- repeating and padding -------------------------------------------------------------------------------------------
+
+
+class tile(Op):
+    """``x`` repeated ``reps[k]`` times along each axis; 0 times gives an empty tensor."""
+
+    x = Operand(ANY_BASIC)
+    reps = Operand(int32, rank=1)
+    traits = (DataMovement, ShapeArithmetic)
+
+    def infer(self) -> Type:
+        rank = self.x.rank
+        if dims.never_equal(self.reps.shape[0], rank):
+            raise self.misfit("'reps' has an element for each axis", expected=rank, actual=self.reps.shape[0])
+        reps = sizes_of(self.reps)
+        if reps is None:
+            return self.x.tensor.with_shape(tuple(dims.fresh() for _ in range(rank)))
+        sized(reps)
+        return self.x.tensor.with_shape(sized(d * r for d, r in zip(self.x.shape, reps, strict=True)))
+
+    def reference(self, x: Array, reps: Array) -> Array:
+        times = [int(r) for r in reps.tolist()]
+        claim([n * r for n, r in zip(x.shape, times, strict=True)], x.itemsize)
+        return np.tile(x, times)
+
+
+class pad(Op):
+    """``x`` with elements added around its last dimensions.
+
+    ``pad`` holds a pair (before, after) for each of the last ``len(pad) / 2`` dimensions, in order. ``constant`` adds
+    ``constant_val``, and a negative amount takes elements away there; ``reflect`` mirrors without repeating the edge,
+    by less than the dimension's size; ``replicate`` repeats the edge of a dimension that is not empty, by any amount.
+    """
+
+    T = TypeVar(fp16, fp32)
+
+    x = Operand(T)
+    pad = Operand(int32, rank=1)
+    mode = Const(str, default="constant", choices=("constant", "reflect", "replicate"))
+    constant_val = Const(float, T, default=0.0)
+    traits = (DataMovement,)
+
+    def infer(self) -> Type:
+        length = known_length(self.pad, "'pad'")
+        rank, count = self.x.rank, length // 2
+        if length % 2 or count > rank:
+            raise self.misfit("'pad' has two elements for each of the last axes", expected=f"up to {2 * rank}, even")
+        kept, padded = self.x.shape[: rank - count], self.x.shape[rank - count :]
+        amounts = sizes_of(self.pad)
+        if amounts is None:
+            grown: list[Dim] = [dims.fresh() for _ in padded]
+        else:
+            pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
+            for dim, pair in zip(padded, pairs, strict=True):
+                for amount in pair:
+                    self._check(dim, amount)
+            grown = [before + d + after for d, (before, after) in zip(padded, pairs, strict=True)]
+        return self.x.tensor.with_shape(sized((*kept, *grown)))
+
+    def _check(self, dim: Dim, amount: Dim) -> None:
+        if self.mode == "constant":
+            return
+        if dims.always_lt(amount, 0):
+            raise DimError(f"padding by '{self.mode}' is not negative", actual=amount)
+        if self.mode == "reflect" and dims.always_le(dim, amount) and amount != 0:
+            raise DimError("padding by 'reflect' is less than the dimension", expected=f"below {dim}", actual=amount)
+        if self.mode == "replicate" and dim == 0 and dims.always_lt(0, amount):
+            raise DimError("an empty dimension has no edge to repeat", actual=amount)
+
+    def reference(self, x: Array, pad: Array, mode: str, constant_val: float) -> Array:
+        amounts = [0] * (2 * x.ndim - len(pad)) + [int(n) for n in pad]
+        pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
+        for size, pair in zip(x.shape, pairs, strict=True):
+            for amount in pair:
+                self._check(size, amount)
+        claim([before + size + after for size, (before, after) in zip(x.shape, pairs, strict=True)], x.itemsize)
+        cropped = x[tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(x.shape, pairs, strict=True))]
+        grown = [(max(0, before), max(0, after)) for before, after in pairs]
+        if mode == "constant":
+            return np.pad(cropped, grown, constant_values=x.dtype.type(constant_val))
+        return np.pad(cropped, grown, mode="reflect" if mode == "reflect" else "edge")
+
+
+OPS = (concat, fill, fill_like, flatten2d, identity, pad, range_1d, shape, split, stack, tile)

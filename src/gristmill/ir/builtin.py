@@ -12,9 +12,15 @@ from gristmill.ir.types import Type
 
 
 class const(Op):  # ops are named as MIL names them
-    """A value that is known before the program runs; it stands in the attribute ``val``."""
+    """A value that is known before the program runs; it stands in the attribute ``val``.
+
+    Attributes:
+        inline: The file has no op for it: it stands at its one use, as an operand's immediate value or as an attribute
+            of its user. Names of such constants are made up, and nobody sees them.
+    """
 
     traits = (DataMovement,)
+    inline = False
 
     @classmethod
     def of(cls, opset: Opset, value: Constant, name: str, *, location: Location | None = None) -> const:

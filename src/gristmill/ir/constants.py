@@ -95,6 +95,11 @@ class BlobData(Data):
         self.dtype, self.shape, self.path, self.offset = dtype, shape, path, offset
         self._read_blob = read_blob
 
+    @property
+    def readable(self) -> bool:
+        """Whether the weight file is at hand."""
+        return self._read_blob is not None
+
     def read(self) -> Array:
         if self._read_blob is None:
             raise IRError("the weight file is not at hand", expected=self.path, hint="load the model from its folder")
@@ -164,14 +169,18 @@ class Constant:
         if isinstance(self.payload, Data):
             return self.payload.read().tolist()
         if isinstance(self.type, DictType):
-            return {key.python(): value.python() for key, value in self._pairs()}
-        elements = [element.python() for element in self._elements()]
+            return {key.python(): value.python() for key, value in self.pairs}
+        elements = [element.python() for element in self.elements]
         return tuple(elements) if isinstance(self.type, TupleType) else elements
 
-    def _pairs(self) -> tuple[tuple[Constant, Constant], ...]:
+    @property
+    def pairs(self) -> tuple[tuple[Constant, Constant], ...]:
+        """Keys and values of a dictionary constant, in order."""
         return self.payload  # type: ignore[return-value]  # a dictionary's payload is pairs by construction
 
-    def _elements(self) -> tuple[Constant, ...]:
+    @property
+    def elements(self) -> tuple[Constant, ...]:
+        """Elements of a list or tuple constant."""
         return self.payload  # type: ignore[return-value]  # a list's payload is constants by construction
 
 
@@ -237,8 +246,8 @@ def same_constant(a: Constant, b: Constant) -> bool:
         x, y = a.payload.read(), b.payload.read()
         return x.tolist() == y.tolist() if x.dtype == object else x.tobytes() == y.tobytes()
     if isinstance(a.type, DictType):
-        left, right = a._pairs(), b._pairs()
+        left, right = a.pairs, b.pairs
         return len(left) == len(right) and all(
             same_constant(k, m) and same_constant(v, w) for (k, v), (m, w) in zip(left, right, strict=True)
         )
-    return len(a._elements()) == len(b._elements()) and all(map(same_constant, a._elements(), b._elements()))
+    return len(a.elements) == len(b.elements) and all(map(same_constant, a.elements, b.elements))

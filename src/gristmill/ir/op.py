@@ -14,7 +14,8 @@ import numpy as np
 
 from gristmill.errors import DimError, ExecutionError, GristmillError, IRError, TypeInferenceError
 from gristmill.ir import types
-from gristmill.ir.constants import Array, Constant
+from gristmill.ir.constants import Array, BlobData, Constant
+from gristmill.ir.dims import product
 from gristmill.ir.opset import Opset, iOS13
 from gristmill.ir.program import Block, Location, Use, Value
 from gristmill.ir.signature import Const, OptionalOperand, Param, TypeVar, Variadic
@@ -104,7 +105,7 @@ class Op:
 
     def result_contents(self) -> Array | None:
         """Elements of the first result as ints and dimension expressions, as far as they are known."""
-        if not self.has(ShapeArithmetic):
+        if not self.has(ShapeArithmetic) or not _is_small_integer(self.results[0].type):
             return None
         operands: dict[str, Any] = {}
         for name, param in self.params.items():
@@ -116,9 +117,9 @@ class Op:
             operands[name] = tuple(found) if isinstance(param, Variadic) else found[0]
         try:
             result = np.asarray(self.reference(**self._arguments(operands)), dtype=object)
-        except (DimError, TypeError, AttributeError):  # the expressions do not decide, or NumPy cannot do it on objects
-            return None
-        return result if result.size <= CONTENTS_LIMIT else None
+        except (GristmillError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError, MemoryError):
+            return None  # the expressions do not decide, NumPy cannot do it on objects, or it would fail if it ran
+        return result
 
     # -- construction ------------------------------------------------------------------------------------------------
 
@@ -205,9 +206,10 @@ class Op:
         """One type variable stands for one element type."""
         bound: dict[TypeVar, tuple[DType, str]] = {}
         for name in self.operands:
-            variable = self.params[name].constraint_at(self.opset)
-            if not isinstance(variable, TypeVar):
-                continue
+            param = self.params[name]
+            variable = param.constraint_at(self.opset)
+            if not isinstance(variable, TypeVar) or (isinstance(param, Const) and param.optional):
+                continue  # coremltools writes defaults out as float32, whatever the type of the other operands
             for value in self._as_tuple(name):
                 dtype, first = bound.setdefault(variable, (value.dtype, name))
                 if value.dtype != dtype:
@@ -296,8 +298,9 @@ class Op:
 
     @property
     def title(self) -> str:
-        """For messages: type and name."""
-        return f"{self.op_name} '{self.name}'" if self.name else self.op_name
+        """For messages: type and name, or that of its first result where the op has none."""
+        name = self.name or next((value.name for value in self.results), "")
+        return f"{self.op_name} '{name}'" if name else self.op_name
 
     def misfit(self, message: str, *, expected: object = None, actual: object = None) -> TypeInferenceError:
         """An error about this op's operands."""
@@ -351,6 +354,10 @@ class Op:
         try:
             with np.errstate(all="ignore"):
                 results = self.reference(**arguments)
+        except DimError as error:
+            raise ExecutionError(
+                error.message, op=self.title, location=self.location, expected=error.expected, actual=error.actual
+            ) from error
         except GristmillError:
             raise
         except (ValueError, IndexError, ArithmeticError, MemoryError, TypeError) as error:
@@ -410,12 +417,21 @@ def merge_types(declared: Type, inferred: Type) -> Type:
     return declared
 
 
+def _is_small_integer(type: Type) -> bool:
+    """Whether a type's elements may be followed one by one."""
+    if not isinstance(type, TensorType) or not (type.dtype.is_integer or type.dtype == types.bool_):
+        return False
+    count = product(type.shape)
+    return isinstance(count, int) and count <= CONTENTS_LIMIT
+
+
 def contents_of(constant: Constant) -> Array | None:
     """Elements of a small integer constant, for shape arithmetic."""
     kind = constant.type
     if not isinstance(kind, TensorType) or not (kind.dtype.is_integer or kind.dtype == types.bool_):
         return None
-    if constant.data.size > CONTENTS_LIMIT:
+    data = constant.data
+    if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
         return None
     array = constant.numpy()
     contents = np.empty(array.shape, dtype=object)

@@ -290,13 +290,15 @@ class Program:
 
     Attributes:
         functions: By name, in order; ``main`` is the default one.
-        version: Of the program format, ``(1, 0)`` so far.
+        version: Of the program format, as text: ``1.0``, or ``1.3`` in what newer compilers write.
         attributes: Such as ``buildInfo``.
+        plain_scalars: Its text writes scalar types as newer compilers do: ``int32``, not ``tensor<int32, []>``.
     """
 
     functions: dict[str, Function] = field(default_factory=dict)
     version: str = "1.0"
     attributes: dict[str, Constant] = field(default_factory=dict)
+    plain_scalars: bool = False
 
     def add_function(self, function: Function) -> Function:
         if function.name in self.functions:

@@ -12,7 +12,7 @@ from gristmill.ir import dims
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import Dim, Shape
 from gristmill.ir.op import Op, RuntimeValue
-from gristmill.ir.opset import iOS16
+from gristmill.ir.opset import iOS16, iOS17
 from gristmill.ir.program import Value
 from gristmill.ir.signature import ANY, Const, Operand, OptionalOperand, TypeVar, Variadic
 from gristmill.ir.traits import DataDependentShape, DataMovement, Elementwise, Exact, Reshapes, ShapeArithmetic
@@ -371,4 +371,183 @@ class pad(Op):
         return np.pad(cropped, grown, mode="reflect" if mode == "reflect" else "edge")
 
 
-OPS = (concat, fill, fill_like, flatten2d, identity, pad, range_1d, shape, split, stack, tile)
+# --- order and position ----------------------------------------------------------------------------------------------
+
+
+def _order(x: Array, axis: int, ascending: bool) -> Array:
+    """Indices that sort along an axis. Of equal elements the first comes first; a NaN is greater than all numbers."""
+    if ascending:
+        return np.argsort(x, axis, kind="stable")
+    from_the_end = np.argsort(np.flip(x, axis), axis, kind="stable")
+    return x.shape[axis] - 1 - np.flip(from_the_end, axis)
+
+
+class argsort(Op):
+    """Indices that sort ``x`` along ``axis``, in descending order unless ``ascending``.
+
+    Equal elements keep their order, in both directions; a NaN counts as greater than all numbers.
+    """
+
+    T = TypeVar(fp16, fp32, int32)
+
+    x = Operand(T)
+    axis = Const(int, default=-1)
+    ascending = Const(bool, default=False)
+    traits = (Exact,)
+
+    def infer(self) -> Type:
+        normalized_axis(self.axis, self.x.rank, self)
+        return TensorType(int32, self.x.shape)
+
+    def reference(self, x: Array, axis: int, ascending: bool) -> Array:
+        return _order(x, axis, ascending)
+
+
+class topk(Op):
+    """The ``k`` largest elements along ``axis``, or the smallest with ``ascending``, and their indices.
+
+    They come in order, also where ``sort`` is false and any order would do. Of equal elements the first comes first,
+    and is taken first; a NaN counts as greater than all numbers. A ``k`` of -1 takes all; one above the dimension is an
+    error.
+    """
+
+    T = TypeVar(fp16, fp32, int32).also(iOS17, int8, int16, uint8, uint16)
+    K = TypeVar(int32).also(iOS17, int8, int16)
+
+    x = Operand(T)
+    k = Const(int, K, default=1)
+    axis = Const(int, default=-1)
+    ascending = Const(bool, default=False)
+    sort = Const(bool, default=True, since=iOS16)
+    return_indices = Const(bool, default=True, since=iOS16)
+    output_indices_dtype = Const(str, default="int32", choices=("int32", "uint16"), since=iOS17)
+    traits = (Exact,)
+
+    def infer(self) -> Sequence[Type]:
+        axis, source = normalized_axis(self.axis, self.x.rank, self), self.x.tensor
+        count = source.shape[axis] if self.k == -1 else self.k
+        if dims.always_lt(source.shape[axis], count) or self.k < -1:
+            raise self.misfit("'k' is at most the dimension", expected=f"0 to {source.shape[axis]}", actual=self.k)
+        values = source.with_shape((*source.shape[:axis], count, *source.shape[axis + 1 :]))
+        indices = values.with_dtype(uint16 if self.output_indices_dtype == "uint16" else int32)
+        return [values, indices] if self.return_indices else [values]
+
+    def reference(self, x: Array, k: int, axis: int, ascending: bool) -> list[Array] | tuple[Array]:
+        if k > x.shape[axis]:
+            raise ValueError(f"{k} elements of a dimension of size {x.shape[axis]} are asked for")
+        order = _order(x, axis, ascending)
+        chosen = order if k == -1 else np.take(order, range(k), axis)
+        values = np.take_along_axis(x, chosen, axis)
+        return [values, chosen] if self.return_indices else (values,)
+
+
+class cumsum(Op):
+    """Sums of the elements along ``axis`` up to each, without itself if ``exclusive``, from the end if ``reverse``."""
+
+    T = TypeVar(fp16, fp32, int32)
+
+    x = Operand(T)
+    axis = Const(int, default=0)
+    exclusive = Const(bool, default=False)
+    reverse = Const(bool, default=False)
+
+    def infer(self) -> Type:
+        normalized_axis(self.axis, self.x.rank, self)
+        return self.x.type
+
+    def reference(self, x: Array, axis: int, exclusive: bool, reverse: bool) -> Array:
+        ordered = np.moveaxis(np.flip(x, axis) if reverse else x, axis, 0)
+        sums = np.cumsum(ordered, 0)
+        if exclusive:
+            sums = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
+        back = np.moveaxis(sums, 0, axis)
+        return np.flip(back, axis) if reverse else back
+
+
+class band_part(Op):
+    """Matrices (the last two axes) with zeros outside a band around the diagonal.
+
+    Row m and column n are in the band where ``m - n ≤ lower`` and ``n - m ≤ upper``; a negative limit is none.
+    """
+
+    x = Operand(ANY_BASIC, rank=(2, 64))
+    lower = Const(int, default=-1)
+    upper = Const(int, default=-1)
+    traits = (DataMovement,)
+
+    def infer(self) -> Type:
+        return self.x.type
+
+    def reference(self, x: Array, lower: int, upper: int) -> Array:
+        below = np.arange(x.shape[-2])[:, None] - np.arange(x.shape[-1])
+        inside = np.logical_and(lower < 0 or below <= lower, upper < 0 or -below <= upper)
+        return np.where(inside, x, np.zeros((), x.dtype))
+
+
+class non_zero(Op):
+    """Indices of the elements that are not 0, one row each, in row-major order. A NaN is not 0."""
+
+    x = Operand(ANY_BASIC)
+    traits = (Exact, DataDependentShape)
+
+    def infer(self) -> Type:
+        return TensorType(int32, (dims.fresh("n", upper=dims.bounds(dims.product(self.x.shape))[1]), self.x.rank))
+
+    def reference(self, x: Array) -> Array:
+        return np.argwhere(x)
+
+
+class one_hot(Op):
+    """For each index a vector along a new ``axis``: ``on_value`` at the index, ``off_value`` elsewhere.
+
+    An index outside 0 to ``one_hot_vector_size - 1``, negative ones included, gives a vector of ``off_value`` only. The
+    type is that of the values, int32 where neither is given (1 and 0 then).
+    """
+
+    T = TypeVar(fp16, fp32, int32, bool_)
+
+    indices = Operand(int32)
+    one_hot_vector_size = Operand(int32, rank=0)
+    axis = Const(int, default=-1)
+    on_value = OptionalOperand(T, const=True, rank=0)
+    off_value = OptionalOperand(T, const=True, rank=0)
+    traits = (DataMovement,)
+
+    def infer(self) -> Type:
+        given = self.on_value or self.off_value
+        size = self.one_hot_vector_size.contents
+        shape = list(self.indices.shape)
+        shape.insert(normalized_axis(self.axis, len(shape) + 1, self), dims.fresh() if size is None else size.item())
+        return TensorType(int32 if given is None else given.dtype, sized(shape))
+
+    def reference(
+        self, indices: Array, one_hot_vector_size: Array, axis: int, on_value: Array | None, off_value: Array | None
+    ) -> Array:
+        size = int(one_hot_vector_size)
+        dtype = next((v.dtype for v in (on_value, off_value) if v is not None), np.dtype(np.int32))
+        claim((*indices.shape, size), dtype.itemsize)
+        hot = indices[..., None] == np.arange(size)
+        on = np.ones((), dtype) if on_value is None else on_value
+        off = np.zeros((), dtype) if off_value is None else off_value
+        return np.moveaxis(np.where(hot, on, off), -1, axis)
+
+
+OPS = (
+    argsort,
+    band_part,
+    concat,
+    cumsum,
+    fill,
+    fill_like,
+    flatten2d,
+    identity,
+    non_zero,
+    one_hot,
+    pad,
+    range_1d,
+    shape,
+    split,
+    stack,
+    tile,
+    topk,
+)

@@ -50,6 +50,7 @@ from gristmill.ir.dim_expr import (
 from gristmill.ir.dim_text import parse_dim
 
 __all__ = [
+    "UNKNOWN",
     "Dim",
     "DimExpr",
     "FloorDiv",
@@ -79,7 +80,9 @@ __all__ = [
     "unknown",
 ]
 
-_UNKNOWN: Final = "unknown"
+UNKNOWN: Final = "unknown"
+"""Names of unknown dimensions are this and a number."""
+
 _fresh_counts: Final[dict[str, int]] = {}
 _fresh_lock: Final = threading.Lock()
 
@@ -105,12 +108,12 @@ def fresh(prefix: str = "d", lower: int = 0, upper: int | None = None) -> Symbol
 
 def unknown(lower: int = 0, upper: int | None = None) -> Symbol:
     """A fresh symbol for a dimension that has no name, which text writes as ``?``."""
-    return fresh(_UNKNOWN, lower, upper)
+    return fresh(UNKNOWN, lower, upper)
 
 
 def is_unknown(symbol: Symbol) -> bool:
     """Whether a symbol stands for a dimension that has no name, as ``unknown`` makes them."""
-    return symbol.name.removeprefix(_UNKNOWN).isdigit() and symbol.name.startswith(_UNKNOWN)
+    return symbol.name.removeprefix(UNKNOWN).isdigit() and symbol.name.startswith(UNKNOWN)
 
 
 def is_static(shape: Iterable[Dim]) -> bool:

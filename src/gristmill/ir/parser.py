@@ -18,11 +18,11 @@ from gristmill.errors import FormatError, GristmillError
 from gristmill.ir import registry, types
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array, ArrayData, BlobData, Constant, Data
-from gristmill.ir.dims import Dim, DimExpr, Symbol, parse_dim
+from gristmill.ir.dims import UNKNOWN, Dim, DimExpr, Symbol, is_unknown, parse_dim
 from gristmill.ir.lexer import Lexer
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
-from gristmill.ir.printer import UNKNOWN, is_unknown, usual_nan
+from gristmill.ir.printer import usual_nan
 from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.types import DTYPES, DictType, DType, ListType, StateType, TensorType, TupleType, Type
 

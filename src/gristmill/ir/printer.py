@@ -43,7 +43,7 @@ from gristmill.errors import IRError
 from gristmill.ir import types
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array, BlobData, Constant, constant
-from gristmill.ir.dims import Dim, DimExpr, Symbol
+from gristmill.ir.dims import Dim, DimExpr, Symbol, is_unknown
 from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS18
 from gristmill.ir.program import Block, Function, Program, Value
@@ -53,9 +53,6 @@ from gristmill.ir.types import DictType, DType, ListType, StateType, TensorType,
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED = re.compile(r'[\\"\x00-\x1f\x7f\ud800-\udfff]')  # surrogates: a file of UTF-8 cannot hold them
-
-UNKNOWN = "unknown"
-"""With a number behind it, the name of a symbol that stands for ``?``."""
 
 INDENT = 4
 BODY = 8  # further than the line that opens the block; its end stands halfway
@@ -236,11 +233,6 @@ def _name(name: str) -> str:
 
 
 # --- dimensions ------------------------------------------------------------------------------------------------------
-
-
-def is_unknown(symbol: Symbol) -> bool:
-    """Whether a symbol is one of which a text said only ``?``."""
-    return symbol.name.startswith(UNKNOWN) and symbol.name[len(UNKNOWN) :].isdigit()
 
 
 def _show_any(dim: Dim) -> str:

@@ -69,6 +69,10 @@ class InputTypeError(InputError, TypeError):
     """An argument of a public call has the wrong Python or element type."""
 
 
+class MissingFileError(InputError, FileNotFoundError):
+    """A file that the caller named is not there."""
+
+
 class IRError(GristmillError, ValueError):
     """A program breaks a rule of the intermediate representation."""
 

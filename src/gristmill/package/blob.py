@@ -224,13 +224,14 @@ class BlobWriter:
     """Writes a blob file in one stream; equal blobs are stored once.
 
     Args:
-        file: An empty binary file, open for reading and writing. Left open; call `close` to complete it.
+        file: An empty binary file. Left open; call `close` to complete it. Without one nothing is kept but the places
+            where things would be.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | None) -> None:
         self._file = file
-        self._count = 0
-        self._end = file.write(_HEADER.pack(0, VERSION))
+        self.count = 0
+        self._end = _HEADER.size
         self._known: dict[tuple[DType, int, bytes], int] = {}
 
     def write(self, array: Array, dtype: DType) -> int:
@@ -259,23 +260,23 @@ class BlobWriter:
         offset = _aligned(self._end)
         start, size = offset + _METADATA.size, packed_size(count, dtype)
         padding = size * 8 - count * dtype.bits
-        self._file.seek(self._end)
-        self._file.write(bytes(offset - self._end))
-        self._file.write(_METADATA.pack(SENTINEL, _NUMBER_OF[dtype], size, start, padding))
+        self._put(
+            bytes(offset - self._end) + _METADATA.pack(SENTINEL, _NUMBER_OF[dtype], size, start, padding), self._end
+        )
         digest, written = hashlib.blake2b(digest_size=32), 0
         for chunk in chunks:
             if written * dtype.bits % 8:
                 raise InputError("only the last piece may end inside a byte", actual=f"{written} elements of {dtype}")
             data = pack(chunk, dtype)
             digest.update(data)
-            self._file.write(data)
+            self._put(data)
             written += chunk.size
         if written != count:
             raise InputError("a tensor came out in another size than announced", expected=count, actual=written)
         # One pass tells whether the same contents are there already; if so, the next blob overwrites these.
         known = self._known.setdefault((dtype, count, digest.digest()), offset)
         if known == offset:
-            self._count += 1
+            self.count += 1
             self._end = start + size
         return known
 
@@ -288,10 +289,16 @@ class BlobWriter:
 
     def close(self) -> None:
         """Completes the file: cuts off a dropped duplicate and writes the number of blobs."""
-        self._file.truncate(self._end)
-        self._file.seek(0)
-        self._file.write(_HEADER.pack(self._count, VERSION))
-        self._file.flush()
+        self._put(_HEADER.pack(self.count, VERSION), at=0)
+        if self._file is not None:
+            self._file.truncate(self._end)
+            self._file.flush()
+
+    def _put(self, data: Buffer, at: int | None = None) -> None:
+        if self._file is not None:
+            if at is not None:
+                self._file.seek(at)
+            self._file.write(data)
 
 
 def _aligned(offset: int) -> int:

@@ -26,7 +26,7 @@ Buffer: TypeAlias = bytes | memoryview
 
 _MOST_FILES = 256  # in one model's folder; each is held open. Real models have fewer than twenty.
 _DEEPEST = 16  # folders inside one another
-_COPIED_AT_ONCE = 1 << 22  # bytes
+_CHUNK = 1 << 22  # bytes
 
 
 class OpenFile:
@@ -105,8 +105,13 @@ class OpenFile:
         """Writes the contents to a new file."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
-            for start in range(0, self.size, _COPIED_AT_ONCE):
-                out.write(self.read(start, min(_COPIED_AT_ONCE, self.size - start)))
+            for chunk in self.chunks():
+                out.write(chunk)
+
+    def chunks(self) -> Iterator[Buffer]:
+        """The contents, piece by piece."""
+        for start in range(0, self.size, _CHUNK):
+            yield self.read(start, min(_CHUNK, self.size - start))
 
 
 class Tree(Mapping[str, OpenFile]):

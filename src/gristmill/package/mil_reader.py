@@ -1,0 +1,280 @@
+"""From a ``MILSpec.Program`` message to a program.
+
+The message comes from a file that nobody has vetted. Everything that a program here cannot say is refused, and nothing
+is allocated in proportion to a number that the file merely states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from gristmill.errors import FormatError, GristmillError, UnsupportedError
+from gristmill.ir import dims, registry
+from gristmill.ir.builtin import const
+from gristmill.ir.constants import Constant
+from gristmill.ir.dims import Dim
+from gristmill.ir.op import Op
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Block, Function, Location, Program, Value
+from gristmill.ir.types import TensorType, Type
+from gristmill.package.description import Range
+from gristmill.package.mil_values import Weights, read_type, read_value
+from gristmill.package.proto import Message
+
+
+@dataclass
+class Hints:
+    """What a model says of its program elsewhere. Where that contradicts the program, it is ignored.
+
+    Attributes:
+        shapes: Named dimensions, by function and name of the input or block argument; ``None`` for those without.
+        ranges: Bounds of dimensions, by function and name of the input.
+        locations: Where ops come from, by function and name of the op.
+    """
+
+    shapes: Mapping[tuple[str, str], Sequence[Dim | None]] = field(default_factory=dict)
+    ranges: Mapping[tuple[str, str], Sequence[Range]] = field(default_factory=dict)
+    locations: Mapping[tuple[str, str], Location] = field(default_factory=dict)
+
+
+def read_program(spec: Message, weights: Weights, hints: Hints | None = None) -> Program:
+    """Decodes a program.
+
+    Args:
+        spec: A ``MILSpec.Program``.
+        weights: Files that its constants lie in; their contents are not read.
+        hints: Names and bounds for dimensions whose size the program leaves open, and places of ops.
+
+    Raises:
+        FormatError: The program is malformed.
+        UnsupportedError: It has an op, a type or a field that is unknown here.
+    """
+    refuse_unknown_fields(spec, "program")
+    if spec.version != 1:
+        raise UnsupportedError("unknown version of the program format", expected=1, actual=spec.version)
+    program = Program()
+    try:
+        for name, value in sorted(spec.attributes.items()):
+            program.attributes[name] = read_value(value, weights)
+        # A message's map has no order of its own; the default function comes first.
+        for name in sorted(spec.functions, key=lambda name: (name != "main", name)):
+            program.add_function(_FunctionReader(name, spec.functions[name], weights, hints or Hints()).read())
+    except RecursionError as error:
+        raise FormatError("the program is nested too deeply") from error
+    return program
+
+
+def refuse_unknown_fields(spec: Message, what: str) -> None:
+    """Raises UnsupportedError if a message, or one inside it, has fields that the schema lacks.
+
+    What is unknown may change what is computed, so nothing that has such fields is run.
+    """
+    known = type(spec)()
+    known.CopyFrom(spec)
+    known.DiscardUnknownFields()
+    if known.ByteSize() == spec.ByteSize():  # one pass without Python, which is nearly always the last
+        return
+    raise UnsupportedError(
+        f"the {what} has fields that are unknown here, so it cannot be run",
+        location=_first_unknown(spec, what),
+        hint="the model was made for a newer version of the format: update Gristmill",
+    )
+
+
+def _first_unknown(spec: Message, path: str) -> str | None:
+    unknown = UnknownFieldSet(spec)
+    if len(unknown):
+        return f"{path}, field {unknown[0].field_number}"
+    for descriptor, value in spec.ListFields():
+        for where, part in _submessages(descriptor, value, f"{path}.{descriptor.name}"):
+            found = _first_unknown(part, where)
+            if found is not None:
+                return found
+    return None
+
+
+def _submessages(descriptor: Any, value: Any, path: str) -> list[tuple[str, Message]]:
+    if descriptor.message_type is None:
+        return []
+    if descriptor.message_type.GetOptions().map_entry:
+        holds_messages = descriptor.message_type.fields_by_name["value"].message_type is not None
+        return [(f"{path}[{key!r}]", value[key]) for key in value] if holds_messages else []
+    if hasattr(value, "add"):
+        return [(f"{path}[{number}]", item) for number, item in enumerate(value)]
+    return [(path, value)]
+
+
+class _FunctionReader:
+    """Decodes one function. Names are looked up innermost block first."""
+
+    def __init__(self, name: str, spec: Message, weights: Weights, hints: Hints) -> None:
+        self.name, self.spec, self.weights, self.hints = name, spec, weights, hints
+        self.opset = Opset.parse(spec.opset)
+        self.scopes: list[dict[str, Value]] = []
+        self.taken: set[str] = set()
+
+    def read(self) -> Function:
+        if self.spec.opset not in self.spec.block_specializations:
+            raise FormatError(
+                f"function '{self.name}' has no block for its opset",
+                expected=self.spec.opset,
+                actual=", ".join(sorted(self.spec.block_specializations)) or "no block",
+            )
+        body = self.spec.block_specializations[self.spec.opset]
+        if body.inputs:
+            raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
+        function = Function(self.name, dict(self._arguments(self.spec.inputs, keep_names=True)), self.opset)
+        for name, value in sorted(self.spec.attributes.items()):
+            function.attributes[name] = read_value(value, self.weights)
+        # Values of the outermost block keep their names, which the model's outputs refer to.
+        self.taken.update(output.name for op in body.operations for output in op.outputs)
+        self._fill(function.body, body, [i.name for i in self.spec.inputs])
+        return function
+
+    def _arguments(self, specs: Sequence[Message], *, keep_names: bool) -> list[tuple[str, Type]]:
+        found: list[tuple[str, Type]] = []
+        for spec in specs:
+            if keep_names and any(spec.name == name for name, _ in found):
+                raise FormatError(f"function '{self.name}' has two inputs of the same name", actual=spec.name)
+            name = spec.name if keep_names else self._unique(spec.name)
+            self.taken.add(name)
+            found.append((name, self._argument_type(spec)))
+        return found
+
+    def _argument_type(self, spec: Message) -> Type:
+        declared = self._type(spec)
+        hint = self.hints.shapes.get((self.name, spec.name))
+        if hint is None or not isinstance(declared, TensorType) or len(hint) != declared.rank:
+            return declared
+        pairs = list(zip(declared.shape, hint, strict=True))
+        agree = all(h is None or isinstance(d, int) == isinstance(h, int) for d, h in pairs)
+        agree = agree and all(d == h for d, h in pairs if isinstance(h, int))
+        return declared.with_shape(tuple(d if h is None else h for d, h in pairs)) if agree else declared
+
+    def _type(self, spec: Message) -> Type:
+        ranges = self.hints.ranges.get((self.name, spec.name), ())
+        return read_type(spec.type, lambda axis: dims.unknown(*ranges[axis] if axis < len(ranges) else ()))
+
+    # -- blocks ------------------------------------------------------------------------------------------------------
+
+    def _fill(self, block: Block, spec: Message, argument_names: Sequence[str]) -> None:
+        self.scopes.append(dict(zip(argument_names, block.arguments, strict=True)))
+        for name, value in sorted(spec.attributes.items()):
+            block.attributes[name] = read_value(value, self.weights)
+        for op in spec.operations:
+            try:
+                self._operation(op, block)
+            except GristmillError as error:
+                if error.op is None:
+                    error.op = f"{op.type} '{_op_name(op)}'"
+                if error.location is None:
+                    error.location = f"function '{self.name}'"
+                raise
+        block.outputs = [self._lookup(name, "a block's output") for name in spec.outputs]
+        self.scopes.pop()
+
+    def _nested(self, spec: Message, function_body: Block) -> Block:
+        block = Block(self._arguments(spec.inputs, keep_names=False), owner=function_body.function)
+        self._fill(block, spec, [i.name for i in spec.inputs])
+        return block
+
+    def _lookup(self, name: str, role: str) -> Value:
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        raise FormatError(
+            f"{role} is used before it is made, or nothing makes it",
+            location=f"function '{self.name}'",
+            expected="the name of an input or of an earlier result",
+            actual=repr(name[:200]),
+        )
+
+    def _unique(self, hint: str) -> str:
+        name, number = hint, 0
+        while name in self.taken:
+            name, number = f"{hint}_{number}", number + 1
+        self.taken.add(name)
+        return name
+
+    # -- ops ---------------------------------------------------------------------------------------------------------
+
+    def _operation(self, spec: Message, block: Block) -> None:
+        cls = registry.lookup(spec.type, self.opset)
+        name = _op_name(spec)
+        attributes = {key: value for key, value in spec.attributes.items() if key != "name"}
+        kept: dict[str, Constant] = {}
+        operands = self._operands(spec, block, name)
+        for key in sorted(attributes):
+            if cls is const and key == "val":
+                kept[key] = read_value(attributes[key], self.weights)
+            elif key in cls.params and key not in operands:  # up to iOS17, constexpr ops have their operands here
+                operands[key] = [self._literal(attributes[key], block, f"{name}_{key}")]
+            else:
+                raise FormatError(
+                    f"the op has no attribute '{key[:200]}' in {self.opset}",
+                    expected=", ".join(["name", *(["val"] if cls is const else cls.params)]),
+                    actual=key[:200],
+                )
+        scope = self.scopes[-1]
+        outermost = len(self.scopes) == 1
+        blocks = [self._nested(b, block) for b in spec.blocks]
+        for output in spec.outputs:
+            if output.name in scope:
+                raise FormatError("a value is made twice", actual=repr(output.name[:200]))
+        self._insert(
+            cls,
+            block,
+            operands,
+            name=name,
+            result_names=[o.name if outermost else self._unique(o.name) for o in spec.outputs],
+            result_types=[self._type(o) for o in spec.outputs],
+            blocks=blocks,
+            attributes=kept,
+            location=self.hints.locations.get((self.name, name)),
+        )
+        op = block.last
+        assert op is not None
+        scope.update((o.name, value) for o, value in zip(spec.outputs, op.results, strict=True))
+
+    def _operands(self, spec: Message, block: Block, name: str) -> dict[str, list[Value]]:
+        operands: dict[str, list[Value]] = {}
+        for key in sorted(spec.inputs):
+            operands[key] = []
+            for number, binding in enumerate(spec.inputs[key].arguments):
+                match binding.WhichOneof("binding"):
+                    case "name":
+                        operands[key].append(self._lookup(binding.name, f"operand '{key}'"))
+                    case "value":
+                        hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
+                        operands[key].append(self._literal(binding.value, block, hint))
+                    case _:
+                        raise FormatError(f"operand '{key[:200]}' is bound to nothing")
+        return operands
+
+    def _literal(self, spec: Message, block: Block, hint: str) -> Value:
+        """A constant that stands in an op, as an operand or an attribute."""
+        op = const.of(self.opset, read_value(spec, self.weights), self._unique(hint))
+        op.inline = True
+        block.insert(op)
+        return op.result
+
+    def _insert(self, cls: type[Op], block: Block, operands: Mapping[str, list[Value]], **rest: object) -> None:
+        try:
+            op = cls(self.opset, operands, **rest)  # type: ignore[arg-type]  # as _operation gives them
+        except GristmillError:
+            raise
+        except Exception as error:  # inference met something that no well-formed program has
+            raise FormatError(f"the op's types cannot be inferred: {error!r}", op=f"{cls.op_name}") from error
+        block.insert(op)
+
+
+def _op_name(spec: Message) -> str:
+    if "name" in spec.attributes:
+        stated = spec.attributes["name"].immediateValue.tensor.strings.values
+        if len(stated) == 1:
+            return str(stated[0])
+    return str(spec.outputs[0].name) if spec.outputs else str(spec.type)

@@ -1,0 +1,283 @@
+"""A model as a whole: loaded from files, or made of a program, and saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
+from gristmill.ir import parser
+from gristmill.ir.program import Program
+from gristmill.package import description, files, mil_reader, mil_writer, mlpackage, notes, proto
+from gristmill.package.files import OpenFile, Tree
+from gristmill.package.mil_values import Weights, static_shape
+from gristmill.package.mlpackage import AUTHOR, MODEL, WEIGHTS, Item
+from gristmill.package.proto import Message
+
+_LARGEST_TEXT = 1 << 28  # bytes of a compiled model's program or description; weights lie elsewhere
+
+
+class Package:
+    """A model: its specification, the program in it, and the files it came from.
+
+    Get one from `load`, `from_program` or `from_spec`. The specification may be edited in place; the program is not
+    written back into it, so for a changed program make a new package with `with_program`.
+
+    Attributes:
+        path: Where it was loaded from.
+        tree: Files of its folder; ``None`` for a bare ``.mlmodel`` and for one that was not loaded.
+    """
+
+    def __init__(
+        self,
+        spec: Message,
+        *,
+        path: Path | None = None,
+        tree: Tree | None = None,
+        file: OpenFile | None = None,
+        weights: Weights | None = None,
+        program: Program | None = None,
+    ) -> None:
+        self.path, self.tree = path, tree
+        self._spec, self._file, self._weights = spec, file, weights or Weights()
+        self._given = program  # what the specification's program is made of, rather than the other way round
+        self._encoded = program is None
+
+    @classmethod
+    def from_program(cls, program: Program, model_description: Message | None = None) -> Package:
+        """Makes a model of a program.
+
+        Args:
+            program: The program; not to be changed afterwards.
+            model_description: A ``ModelDescription``; the one that follows from the program's types when left out.
+
+        Raises:
+            UnsupportedError: The program has an input or output that applications cannot hand over.
+        """
+        spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
+        spec.description.CopyFrom(model_description or description.describe(program))
+        return cls(spec, program=program)
+
+    @classmethod
+    def from_spec(cls, spec: Message, weights_dir: str | os.PathLike[str] | None = None) -> Package:
+        """Makes a model of a specification, and a folder with its weight files if it has any."""
+        tree = Tree(Path(weights_dir)) if weights_dir is not None else None
+        return cls(spec, weights=Weights(tree, flat=True))
+
+    def with_program(self, program: Program) -> Package:
+        """This model with another program in its place: description and metadata stay."""
+        spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
+        spec.specificationVersion = max(spec.specificationVersion, self._spec.specificationVersion)
+        spec.description.CopyFrom(self._spec.description)
+        return Package(spec, program=program)
+
+    @property
+    def kind(self) -> str:
+        """The model type, by its field's name in the format, such as ``mlProgram`` or ``neuralNetwork``."""
+        if self._given is not None:
+            return "mlProgram"
+        return str(self._spec.WhichOneof("Type") or "")
+
+    @property
+    def spec(self) -> Message:
+        """The whole specification, a ``Model`` message that may be edited in place."""
+        if not self._encoded:
+            assert self._given is not None
+            # Offsets follow from the contents alone, so the weights that `save` writes are the ones referred to here.
+            encoded, _ = mil_writer.write_program(self._given, None)
+            self._put_program(encoded)
+        return self._spec
+
+    @property
+    def description(self) -> Message:
+        """The ``ModelDescription``: inputs, outputs, states, metadata. May be edited in place."""
+        return self._spec.description
+
+    @cached_property
+    def program(self) -> Program:
+        """The decoded program.
+
+        Raises:
+            UnsupportedError: The model is of another kind, or has what is unknown here.
+            FormatError: The program is malformed.
+        """
+        if self._given is not None:
+            return self._given
+        if self.kind != "mlProgram":
+            raise UnsupportedError(
+                "the model is no ML Program", location=self.path, actual=self.kind or "no model type"
+            )
+        metadata = self._spec.description.metadata
+        hints = mil_reader.Hints(
+            shapes=notes.read_shapes(metadata),
+            ranges=description.stated_ranges(self._spec.description),
+            locations=notes.read_locations(metadata),
+        )
+        return mil_reader.read_program(self._spec.mlProgram, self._weights, hints)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the model to ``path``, in place of what is there, in one step.
+
+        What was loaded and not changed is written byte for byte. Equal models give equal files.
+
+        Args:
+            path: Ends in ``.mlpackage``, or in ``.mlmodel`` for models other than ML Programs.
+
+        Raises:
+            InputError: The path does not suit the model.
+        """
+        target = Path(path).expanduser()
+        if target.suffix == ".mlpackage":
+            with files.replacing(target) as new:
+                self._save_package(new)
+        elif target.suffix == ".mlmodel" and self.kind != "mlProgram" and not target.is_dir():
+            with files.replacing(target) as new:
+                new.write_bytes(self._spec_bytes())
+        else:
+            allowed = ".mlpackage" if self.kind == "mlProgram" else ".mlpackage or .mlmodel"
+            raise InputError("the model cannot be saved there", expected=f"a path ending in {allowed}", actual=target)
+        return target
+
+    def _save_package(self, new: Path) -> None:
+        data = new / "Data"
+        model, weights = Item(MODEL, "model.mlmodel", AUTHOR, "CoreML Model Specification"), None
+        if self._given is not None:
+            digest = self._save_program(self._given, data / WEIGHTS)
+        elif self.tree is not None and mlpackage.MANIFEST in self.tree:
+            for name, file in self.tree.items():
+                if file is self._file:
+                    (new / name).parent.mkdir(parents=True, exist_ok=True)
+                    (new / name).write_bytes(self._spec_bytes())
+                else:
+                    file.copy_to(new / name)
+            return
+        else:
+            digest = self._copy_weights(data / WEIGHTS)
+        items = [model]
+        if digest:
+            weights = Item(WEIGHTS, "weights", AUTHOR, "CoreML Model Weights")
+            items.append(weights)
+        spec = self._spec_bytes()
+        (data / MODEL).parent.mkdir(parents=True, exist_ok=True)
+        (data / MODEL).write_bytes(spec)
+        whole = hashlib.blake2b(spec + digest, digest_size=32).digest()
+        (new / mlpackage.MANIFEST).write_bytes(mlpackage.new_manifest(items, model, whole).to_json())
+
+    def _save_program(self, program: Program, folder: Path) -> bytes:
+        folder.mkdir(parents=True)
+        path = folder / mil_writer.WEIGHT_FILE.rsplit("/", 1)[-1]
+        with path.open("w+b") as file:
+            encoded, digest = mil_writer.write_program(program, file)
+        if not digest:
+            path.unlink()
+            folder.rmdir()
+        if not self._encoded:
+            self._put_program(encoded)
+        return digest
+
+    def _put_program(self, encoded: Message) -> None:
+        assert self._given is not None
+        self._spec.mlProgram.CopyFrom(encoded)
+        notes.write_notes(self._given, self._spec.description.metadata)
+        self._encoded = True
+
+    def _copy_weights(self, folder: Path) -> bytes:
+        digest = hashlib.blake2b(digest_size=32)
+        if not self._weights.tree:
+            return b""
+        for name, file in self._weights.tree.items():
+            file.copy_to(folder / name)
+            digest.update(f"{name} {file.size} ".encode())
+            for chunk in file.chunks():
+                digest.update(chunk)
+        return digest.digest()
+
+    def _spec_bytes(self) -> bytes:
+        """The specification's bytes: those of the file as long as they say the same."""
+        if self._file is not None:
+            original = bytes(self._file.read())
+            loaded = proto.parse("Model", original, self._file.path)
+            # Not-a-number differs from itself, but not in bytes.
+            if loaded == self._spec or proto.serialize(loaded) == proto.serialize(self._spec):
+                return original
+        return proto.serialize(self.spec)
+
+
+def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
+    """Opens a model. Weights are not read before they are needed.
+
+    Args:
+        path: A ``.mlpackage`` folder, a ``.mlmodel`` file, or a compiled ``.mlmodelc`` folder.
+        mmap: Map weight files into memory instead of reading ranges of them. Only for files that nobody truncates
+            meanwhile: that would kill the process.
+
+    Raises:
+        MissingFileError: There is nothing at ``path``.
+        FormatError: It is no model, or a malformed one.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise MissingFileError("no model is there", location=path)
+    if not path.is_dir():
+        return _load_file(path)
+    tree = Tree(path, mapped=mmap)
+    if mlpackage.MANIFEST in tree:
+        return _load_package(path, tree)
+    if "metadata.json" in tree:
+        return _load_compiled(path, tree)
+    raise FormatError(
+        "the folder is no model",
+        location=path,
+        expected=f"{mlpackage.MANIFEST} (.mlpackage) or metadata.json (.mlmodelc)",
+    )
+
+
+def _load_file(path: Path) -> Package:
+    file = OpenFile(path)
+    if file.size >= 4 and bytes(file.read(0, 4)) == b"PK\x03\x04":
+        raise FormatError("the file is a zip archive", location=path, hint="unpack it and load the folder inside")
+    return Package(proto.parse("Model", bytes(file.read()), path), path=path, file=file)
+
+
+def _load_package(path: Path, tree: Tree) -> Package:
+    manifest = mlpackage.read_manifest(tree)
+    name = f"Data/{files.plain_path(manifest.items[manifest.root].path, path)}"
+    file = tree.find("", name)
+    spec = proto.parse("Model", bytes(file.read()), file.path)
+    return Package(spec, path=path, tree=tree, file=file, weights=Weights(tree, name.rpartition("/")[0]))
+
+
+def _load_compiled(path: Path, tree: Tree) -> Package:
+    file = tree.find("", "metadata.json")
+    spec = description.from_metadata(_json(file), file.path)
+    if "model.mil" not in tree:
+        return Package(spec, path=path, tree=tree)
+    weights, text = Weights(tree), tree.find("", "model.mil")
+    program = parser.parse_program(
+        _text(text),
+        blob=lambda stated, offset, type: weights.data(stated, offset, type.dtype, static_shape(type)),
+        file=str(text.path),
+    )
+    return Package(spec, path=path, tree=tree, program=program)
+
+
+def _json(file: OpenFile) -> Any:
+    try:
+        return json.loads(_text(file))
+    except (ValueError, RecursionError) as error:
+        raise FormatError("the file is not valid JSON", location=file.path, actual=str(error)) from error
+
+
+def _text(file: OpenFile) -> str:
+    if file.size > _LARGEST_TEXT:
+        raise FormatError("the file is too large", location=file.path, expected=f"at most {_LARGEST_TEXT} bytes")
+    try:
+        return bytes(file.read()).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError("the file is not UTF-8 text", location=file.path, actual=str(error)) from error

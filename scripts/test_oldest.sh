@@ -21,6 +21,6 @@ grep -vE "^($names)==" requirements/constraints.txt >"$scratch/constraints.txt"
 [ -x "$venv/bin/python" ] || "$project" -m venv "$venv"
 "$project" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch" .
 # shellcheck disable=SC2086 # lists of words
-$pip install --quiet --constraint "$scratch/constraints.txt" $oldest pytest hypothesis filelock coremltools
+$pip install --quiet --constraint "$scratch/constraints.txt" $oldest pytest pytest-timeout hypothesis filelock coremltools
 $pip install --quiet --no-deps --force-reinstall "$scratch"/gristmill-*.whl
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/package/test_import_order.py

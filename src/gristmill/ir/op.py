@@ -164,43 +164,48 @@ class Op:
             block.owner = self
         self._bind(operands)
         try:
-            inferred = self._infer_all()
+            inferred = self.inferred_types()
             self._make_results(inferred, result_types, result_names)
         except BaseException:
             self._unbind()
             raise
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
+        for name in (*self.params, *(name for name in operands if name not in self.params)):
+            given = operands.get(name)
+            if given is None:
+                continue
+            values = (given,) if isinstance(given, Value) else tuple(given)
+            if not isinstance(self.params.get(name), Variadic) and len(values) != 1:
+                raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
+            self.operands[name] = values if isinstance(self.params.get(name), Variadic) else values[0]
+        self.check_operands()
+        for slot, index, value in self.uses():
+            value.uses[Use(self, slot, index)] = None
+
+    def check_operands(self) -> None:
+        """Checks the operands against the signature.
+
+        Raises:
+            TypeInferenceError: The op is not in its opset, or an operand is missing, unknown or does not fit.
+        """
         if self.opset < self.since or (self.until is not None and self.opset >= self.until):
             span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
-            raise TypeInferenceError(
-                "the op is not in this opset", op=self.title, location=self.location, expected=span, actual=self.opset
-            )
+            raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
         known = {name: param for name, param in self.params.items() if param.present(self.opset)}
-        for name in operands:
+        for name in self.operands:
             if name not in known:
-                raise TypeInferenceError(
+                raise self.misfit(
                     f"the op has no operand '{name}' in {self.opset}",
-                    op=self.title,
-                    location=self.location,
                     expected=", ".join(known) or "no operand",
                     actual=name,
                 )
         for name, param in known.items():
-            given = operands.get(name)
-            if given is None:
-                if not param.optional:
-                    raise TypeInferenceError(f"operand '{name}' is missing", op=self.title, location=self.location)
-                continue
-            values = (given,) if isinstance(given, Value) else tuple(given)
-            if not isinstance(param, Variadic) and len(values) != 1:
-                raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
-            for value in values:
+            if name not in self.operands and not param.optional:
+                raise self.misfit(f"operand '{name}' is missing")
+            for value in self._as_tuple(name) if name in self.operands else ():
                 param.check(value, self)
-            self.operands[name] = values if isinstance(param, Variadic) else values[0]
         self._unify()
-        for slot, index, value in self.uses():
-            value.uses[Use(self, slot, index)] = None
 
     def _unify(self) -> None:
         """One type variable stands for one element type."""
@@ -217,7 +222,12 @@ class Op:
                         f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
                     )
 
-    def _infer_all(self) -> list[Type]:
+    def inferred_types(self) -> list[Type]:
+        """Types of the results by inference alone, whatever is declared.
+
+        Raises:
+            TypeInferenceError: The operands do not fit together.
+        """
         try:
             inferred = self.infer()
         except DimError as error:

@@ -41,7 +41,12 @@ def _either(first: Type, second: Type) -> Type:
     if not isinstance(first, TensorType) or not isinstance(second, TensorType):
         return first
     pairs = zip(first.shape, second.shape, strict=True)
-    return first.with_shape(tuple(a if dims.always_equal(a, b) else dims.fresh() for a, b in pairs))
+    return first.with_shape(tuple(a if dims.always_equal(a, b) else dims.unknown() for a, b in pairs))
+
+
+def _is_truth_value(type: Type) -> bool:
+    """Whether a value is a single bool, of whatever rank."""
+    return isinstance(type, TensorType) and type.dtype == bool_ and not dims.never_equal(dims.product(type.shape), 1)
 
 
 def _same_kind(first: Type, second: Type) -> bool:
@@ -58,10 +63,12 @@ class cond(Op):
     unknown in the result.
     """
 
-    pred = Operand(bool_, rank=0)
+    pred = Operand(bool_)
     traits = (ControlFlow,)
 
     def infer(self) -> Sequence[Type]:
+        if not _is_truth_value(self.pred.type):
+            raise self.misfit("'pred' is one truth value", actual=self.pred.type)
         if len(self.blocks) != 2 or any(block.arguments for block in self.blocks):
             raise self.misfit("there are two blocks without arguments", actual=f"{len(self.blocks)} blocks")
         yes, no = ([value.type for value in block.outputs] for block in self.blocks)
@@ -70,7 +77,7 @@ class cond(Op):
         return list(map(_either, yes, no))
 
     def control(self, operands: Mapping[str, RuntimeValue], run: RunBlock) -> list[RuntimeValue]:
-        taken = self.blocks[0 if operands["pred"] else 1]
+        taken = self.blocks[0 if operands["pred"].item() else 1]
         return run(taken, [])
 
 
@@ -88,7 +95,7 @@ class while_loop(Op):
         if len(self.blocks) != 2:
             raise self.misfit("there are two blocks, condition and body", actual=f"{len(self.blocks)} blocks")
         condition, body = self.blocks
-        if len(condition.outputs) != 1 or condition.outputs[0].type != TensorType(bool_):
+        if len(condition.outputs) != 1 or not _is_truth_value(condition.outputs[0].type):
             raise self.misfit("the condition is one truth value", actual=_types(condition.outputs))
         for block in self.blocks:
             self._check("arguments", block.arguments)
@@ -105,7 +112,7 @@ class while_loop(Op):
     def control(self, operands: Mapping[str, RuntimeValue], run: RunBlock) -> list[RuntimeValue]:
         condition, body = self.blocks
         values = list(operands["loop_vars"])
-        while run(condition, values)[0]:
+        while run(condition, values)[0].item():
             values = run(body, values)
         return values
 

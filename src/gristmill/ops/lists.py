@@ -49,13 +49,13 @@ class make_list(Op):
         if value.constant is None:
             raise self.misfit("'elem_shape' is constant", actual=value.type)
         size = value.constant.python()
-        return dims.fresh() if isinstance(size, str) or size < 0 else int(size)
+        return dims.unknown() if isinstance(size, str) or size < 0 else int(size)
 
     def _length(self) -> Dim:
         if self.init_length is None:
             return 1
         if self.init_length.contents is None:
-            return dims.fresh("length")
+            return dims.unknown()
         length: Dim = self.init_length.contents.item()
         if isinstance(length, int) and not 0 <= length <= MAX_LENGTH:
             raise self.misfit("a list has a sensible length", expected=f"0 to {MAX_LENGTH}", actual=length)

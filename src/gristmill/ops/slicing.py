@@ -103,7 +103,7 @@ class _Slices(Op):
                 return taken.size(dim)
             except DimError:
                 pass
-        return dims.fresh(upper=dims.bounds(dim)[1])
+        return dims.unknown(upper=dims.bounds(dim)[1])
 
     def _mask(self, name: str) -> Sequence[bool]:
         return getattr(self, name) or [False] * self.x.rank
@@ -191,7 +191,7 @@ class slice_by_size(Op):
             if isinstance(wanted, int) and wanted < -1:
                 raise self.misfit("a size is -1 or not negative", actual=sizes)
             if wanted is None or (wanted == -1 and begins is None):
-                found.append(dims.fresh(upper=dims.bounds(dim)[1]))
+                found.append(dims.unknown(upper=dims.bounds(dim)[1]))
             elif wanted == -1:
                 assert begins is not None
                 found.append(self._rest(dim, begins[axis]))
@@ -204,7 +204,7 @@ class slice_by_size(Op):
         try:
             return dim - _within(begin, 0, dim, 0)
         except DimError:
-            return dims.fresh(upper=dims.bounds(dim)[1])
+            return dims.unknown(upper=dims.bounds(dim)[1])
 
     def reference(self, x: Array, begin: Array, size: Array) -> Array:
         key = []

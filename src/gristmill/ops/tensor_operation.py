@@ -110,7 +110,7 @@ class fill(Op):
     def infer(self) -> Type:
         sizes = sizes_of(self.shape)
         if sizes is None:
-            sizes = [dims.fresh() for _ in range(known_length(self.shape, "'shape'"))]
+            sizes = [dims.unknown() for _ in range(known_length(self.shape, "'shape'"))]
         return TensorType(_type_of(self.value), sized(sizes))
 
     def reference(self, shape: Array, value: Array | None) -> Array:
@@ -155,7 +155,7 @@ class range_1d(Op):
     def _length(self) -> Dim:
         start, end, step = map(self._known, (self.start, self.end, self.step))
         if start is None or end is None or step is None:
-            return dims.fresh()
+            return dims.unknown()
         return _range_length(start, end, step)
 
     @staticmethod
@@ -304,7 +304,7 @@ class tile(Op):
             raise self.misfit("'reps' has an element for each axis", expected=rank, actual=self.reps.shape[0])
         reps = sizes_of(self.reps)
         if reps is None:
-            return self.x.tensor.with_shape(tuple(dims.fresh() for _ in range(rank)))
+            return self.x.tensor.with_shape(tuple(dims.unknown() for _ in range(rank)))
         sized(reps)
         return self.x.tensor.with_shape(sized(d * r for d, r in zip(self.x.shape, reps, strict=True)))
 
@@ -338,7 +338,7 @@ class pad(Op):
         kept, padded = self.x.shape[: rank - count], self.x.shape[rank - count :]
         amounts = sizes_of(self.pad)
         if amounts is None:
-            grown: list[Dim] = [dims.fresh() for _ in padded]
+            grown: list[Dim] = [dims.unknown() for _ in padded]
         else:
             pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
             for dim, pair in zip(padded, pairs, strict=True):
@@ -491,7 +491,7 @@ class non_zero(Op):
     traits = (Exact, DataDependentShape)
 
     def infer(self) -> Type:
-        return TensorType(int32, (dims.fresh("n", upper=dims.bounds(dims.product(self.x.shape))[1]), self.x.rank))
+        return TensorType(int32, (dims.unknown(upper=dims.bounds(dims.product(self.x.shape))[1]), self.x.rank))
 
     def reference(self, x: Array) -> Array:
         return np.argwhere(x)
@@ -517,7 +517,7 @@ class one_hot(Op):
         given = self.on_value or self.off_value
         size = self.one_hot_vector_size.contents
         shape = list(self.indices.shape)
-        shape.insert(normalized_axis(self.axis, len(shape) + 1, self), dims.fresh() if size is None else size.item())
+        shape.insert(normalized_axis(self.axis, len(shape) + 1, self), dims.unknown() if size is None else size.item())
         return TensorType(int32 if given is None else given.dtype, sized(shape))
 
     def reference(

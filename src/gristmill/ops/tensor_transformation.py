@@ -14,7 +14,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset, iOS13, iOS16, iOS17
 from gristmill.ir.signature import ByOpset, Const, Operand, TypeVar, Variadic
 from gristmill.ir.traits import DataMovement, Reshapes, ShapeArithmetic
-from gristmill.ir.types import Type, bool_, fp16, fp32, int8, int16, int32, uint8, uint16
+from gristmill.ir.types import Type, bool_, fp16, fp32, int8, int16, int32, uint8, uint16, uint32
 from gristmill.ops.broadcast import normalized_axes, normalized_axis
 from gristmill.ops.sizes import known_length, sized, sizes_of
 
@@ -79,7 +79,7 @@ class reshape(_Moves):
     def infer(self) -> Type:
         wanted = sizes_of(self.shape)
         if wanted is None:
-            return self.x.tensor.with_shape(tuple(dims.fresh() for _ in range(known_length(self.shape, "'shape'"))))
+            return self.x.tensor.with_shape(tuple(dims.unknown() for _ in range(known_length(self.shape, "'shape'"))))
         return self.x.tensor.with_shape(_filled_in(self.x.shape, wanted, self.opset))
 
     def reference(self, x: Array, shape: Array) -> Array:
@@ -313,7 +313,7 @@ class pixel_unshuffle(_Rearranges):
     """Blocks of space to channels, the inverse of ``pixel_shuffle``."""
 
     since = iOS16
-    downscale_factor = Const(int)
+    downscale_factor = Const(int, uint32)
 
     def infer(self) -> Type:
         return self.x.tensor.with_shape(_gathered(self.x.shape, self.downscale_factor))

@@ -17,6 +17,7 @@ from gristmill.ir.opset import iOS13, iOS16, iOS17
 from gristmill.ir.signature import ByOpset, Const, Operand, OptionalOperand, TypeVar
 from gristmill.ir.traits import Contraction
 from gristmill.ir.types import Type, fp16, fp32, uint8
+from gristmill.ops.sizes import claim, sized
 from gristmill.ops.windows import Axis, axes_of, counts_of, same_padding
 
 SLAB = 1 << 22
@@ -70,7 +71,7 @@ class _Forward(_Convolution):
         if self.pad_type == "same_lower" and self.opset < iOS16:
             raise self.misfit("pad_type 'same_lower'", expected="iOS16 or later", actual=self.opset)
         axes = axes_of(self, sizes, kernel, self.strides, self.dilations, self.pad_type, self.pad)
-        return self.x.tensor.with_shape((batch, made, *counts_of(self, sizes, axes)))
+        return self.x.tensor.with_shape(sized((batch, made, *counts_of(self, sizes, axes))))
 
     def run(self, x: Array, weight: Array, bias: Array | None) -> Array:
         kernel, sizes = weight.shape[2:], x.shape[2:]
@@ -161,7 +162,7 @@ class conv_transpose(_Convolution):
         lengths = [size for size, _ in self._extents(sizes, kernel)]
         if any(dims.always_lt(length, 1) for length in lengths):
             raise self.misfit("nothing is left after cropping", actual=tuple(lengths))
-        return self.x.tensor.with_shape(result if result is not None else (batch, made, *lengths))
+        return self.x.tensor.with_shape(sized(result if result is not None else (batch, made, *lengths)))
 
     def _extents(self, sizes: Sequence[Dim], kernel: Sequence[Dim]) -> list[tuple[Dim, Axis]]:
         """Length of each spatial axis of the result, and how windows slide along it."""
@@ -194,6 +195,7 @@ def _with_bias(y: Array, bias: Array | None) -> Array:
 def convolve(x: Array, weight: Array, axes: Sequence[Axis], counts: tuple[int, ...], groups: int) -> Array:
     """The convolution of float64 arrays without bias, as a matrix product over unrolled windows, slab by slab."""
     widths = [(int(axis.before), int(axis.after)) for axis in axes]
+    claim((*x.shape[:2], *(sum(width) + n for width, n in zip(widths, x.shape[2:], strict=True))), x.itemsize)
     padded = np.pad(x, [(0, 0), (0, 0), *widths]) if np.any(widths) else x
     batch, made = len(x), len(weight)
     taken, *kernel = weight.shape[1:]
@@ -245,7 +247,7 @@ def scatter(x: Array, weight: Array, axes: Sequence[Axis], lengths: tuple[int, .
         max((count - 1) * axis.stride + int(axis.extent), start + length)
         for count, axis, start, length in zip(counts, axes, starts, lengths, strict=True)
     ]
-    y = np.zeros((batch, groups, per_group, *reach))
+    y = np.zeros(claim((batch, groups, per_group, *reach), x.itemsize))
     columns = x.reshape(batch, groups, channels // groups, -1)
     for tap in np.ndindex(*weight.shape[2:]):
         matrix = weight[(slice(None), slice(None), *tap)].reshape(groups, channels // groups, per_group)

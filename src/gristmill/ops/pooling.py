@@ -14,6 +14,7 @@ from gristmill.ir.opset import iOS16
 from gristmill.ir.signature import Const, Operand, TypeVar
 from gristmill.ir.traits import Exact, Pooling, Trait
 from gristmill.ir.types import Type, fp16, fp32
+from gristmill.ops.sizes import sized
 from gristmill.ops.windows import Axis, axes_of, counts_of, pad_axis, taps
 
 
@@ -58,7 +59,8 @@ class _Pool(Op):
             if self.pad[::2] != self.pad[1::2]:
                 raise self.misfit("ceil_mode", expected="the same padding before and after", actual=self.pad)
         axes = self.axes(sizes)
-        return self.x.tensor.with_shape((batch, channels, *counts_of(self, sizes, axes, ceil_mode=self.ceil_mode)))
+        counts = counts_of(self, sizes, axes, ceil_mode=self.ceil_mode)
+        return self.x.tensor.with_shape(sized((batch, channels, *counts)))
 
     def combine(self, x: Array, function: np.ufunc, fill: float) -> Array:
         """Folds a function over each window, one axis after another."""

@@ -11,6 +11,7 @@ from gristmill.ir import dims
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import Dim
 from gristmill.ir.op import Op
+from gristmill.ops.sizes import claim
 
 PAD_TYPES = ("valid", "same", "same_lower", "custom")
 
@@ -120,6 +121,7 @@ def pad_axis(x: Array, axis: int, before: int, after: int, fill: float) -> Array
     """An array with ``fill`` around one axis; the array itself when there is nothing to add."""
     if before == 0 and after == 0:
         return x
+    claim((*x.shape[:axis], x.shape[axis] + before + after, *x.shape[axis + 1 :]), x.itemsize)
     widths = [(0, 0)] * x.ndim
     widths[axis] = (before, after)
     return np.pad(x, widths, constant_values=fill)

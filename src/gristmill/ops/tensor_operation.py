@@ -185,62 +185,65 @@ def _range_length(start: Dim | float, end: Dim | float, step: Dim | float) -> Di
 # --- joining and parting ---------------------------------------------------------------------------------------------
 
 
-class concat(Op):
-    """``values`` one after another along ``axis``.
+class _Joins(Op):
+    values = Variadic(ANY_ELEMENT)
+    axis = Const(int)
+    traits = (DataMovement, ShapeArithmetic)
+
+    def _shapes(self) -> list[Shape]:
+        """Shapes of the values, of which there is one at least and which have one rank."""
+        shapes = [value.shape for value in self.values]
+        if not shapes or any(len(shape) != len(shapes[0]) for shape in shapes):
+            raise self.misfit("there are values, all of one rank", actual=[list(shape) for shape in shapes])
+        return shapes
+
+
+class concat(_Joins):
+    """``values`` one after another along ``axis``; scalars count as vectors of one element.
 
     With ``interleave`` all have one shape, and their slices along ``axis`` take turns: the first of each, the second of
     each, and so on.
     """
 
-    values = Variadic(ANY_ELEMENT)
-    axis = Const(int)
     interleave = Const(bool, default=False)
-    traits = (DataMovement, ShapeArithmetic)
 
     def infer(self) -> Type:
-        first, *others = (value.tensor for value in self.values)
-        axis = normalized_axis(self.axis, first.rank, self)
-        result = list(first.shape)
+        first, *others = (shape or (1,) for shape in self._shapes())
+        axis = normalized_axis(self.axis, len(first), self)
+        result = list(first)
         for other in others:
-            if other.rank != first.rank:
-                raise self.misfit("values have one rank", expected=first, actual=other)
-            for k, (mine, theirs) in enumerate(zip(result, other.shape, strict=True)):
+            for k, (mine, theirs) in enumerate(zip(result, other, strict=True)):
                 both = mine + theirs if k == axis else agree(mine, theirs)
-                if both is None or (self.interleave and dims.never_equal(first.shape[k], theirs)):
-                    raise self.misfit("values have one shape, but for the axis", expected=first, actual=other)
+                if both is None or (self.interleave and dims.never_equal(first[k], theirs)):
+                    raise self.misfit(
+                        "values have one shape, but for the axis", expected=list(first), actual=list(other)
+                    )
                 result[k] = both
-        return first.with_shape(sized(result))
+        return self.values[0].tensor.with_shape(sized(result))
 
     def reference(self, values: tuple[Array, ...], axis: int, interleave: bool) -> Array:
+        values = tuple(map(np.atleast_1d, values))
         if not interleave:
             return np.concatenate(values, axis)
-        taking_turns = np.stack(values, normalized_axis(axis, values[0].ndim, self) + 1)
-        return taking_turns.reshape(self._turned(values, axis))
-
-    @staticmethod
-    def _turned(values: tuple[Array, ...], axis: int) -> tuple[int, ...]:
         shape = list(values[0].shape)
         shape[axis] *= len(values)
-        return tuple(shape)
+        return np.stack(values, normalized_axis(axis, len(shape), self) + 1).reshape(shape)
 
 
-class stack(Op):
+class stack(_Joins):
     """``values``, all of one shape, along a new axis; a negative ``axis`` counts from the end of the result."""
 
-    values = Variadic(ANY_ELEMENT)
-    axis = Const(int)
-    traits = (DataMovement, ShapeArithmetic)
-
     def infer(self) -> Type:
-        first, *others = (value.tensor for value in self.values)
-        result = list(first.shape)
+        first, *others = self._shapes()
+        result = list(first)
         for other in others:
-            agreed = [agree(a, b) for a, b in zip(result, other.shape, strict=False)]
-            if other.rank != first.rank or None in agreed:
-                raise self.misfit("values have one shape", expected=first, actual=other)
-            result = [dim for dim in agreed if dim is not None]
-        result.insert(normalized_axis(self.axis, first.rank + 1, self), len(self.values))
-        return first.with_shape(sized(result))
+            for k, theirs in enumerate(other):
+                both = agree(result[k], theirs)
+                if both is None:
+                    raise self.misfit("values have one shape", expected=list(first), actual=list(other))
+                result[k] = both
+        result.insert(normalized_axis(self.axis, len(first) + 1, self), len(self.values))
+        return self.values[0].tensor.with_shape(sized(result))
 
     def reference(self, values: tuple[Array, ...], axis: int) -> Array:
         return np.stack(values, axis)

@@ -75,8 +75,8 @@ class Builder:
         name = point.function.unique_name(name or op_name)
         bound = self._bind(cls, name, operands)
         op = cls(point.function.opset, bound, name=name, blocks=blocks, location=point.location)
-        for result in op.results[1:] if len(op.results) > 1 else ():
-            point.function.unique_name(result.name)
+        for result in op.results if len(op.results) > 1 else ():  # a single one has the op's own name
+            result.name = point.function.unique_name(result.name)
         point.block.insert(op, before=point.before)
         results = tuple(op.results)
         return results[0] if len(results) == 1 else results or None

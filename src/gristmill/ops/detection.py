@@ -26,6 +26,9 @@ class non_maximum_suppression(Op):
     out, and the results are boxes [n, M, 4], scores [n, M, K], indices [n, M] and the number selected [n]. Since iOS17
     the boxes come last: [n, 4, B] and [n, K, B] give [n, 4, M], [n, K, M] and [n, M], and there is no score threshold.
 
+    The intersection over union is rounded to the boxes' type, as the threshold is, before the two are compared: an
+    overlap that equals the threshold does not suppress.
+
     Of equal scores the lower index comes first; a NaN comes after all others. Boxes without area overlap nothing. Where
     the threshold leaves none, the best box is selected all the same. Unused places hold zeros, and -1 among the
     indices.
@@ -99,7 +102,8 @@ class non_maximum_suppression(Op):
                 break
             if alive[index]:
                 chosen.append(int(index))
-                alive &= ~((_overlap(boxes[index], boxes) > self.iou_threshold) & (classes == classes[index]))
+                overlap = _overlap(boxes[index], boxes).astype(self.boxes.dtype.numpy)
+                alive &= ~((overlap > self.iou_threshold) & (classes == classes[index]))
         return chosen or [int(index) for index in order[:1]]
 
 

@@ -1,1 +1,83 @@
-"""Gristmill: Core ML for every computer."""
+"""Gristmill: Core ML for every computer.
+
+Names are those of coremltools for the same things, so ``import gristmill as ct`` runs code written for it. Everything
+is loaded when it is first used: importing this package loads neither a source framework nor protobuf nor NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gristmill._version import __version__
+
+if TYPE_CHECKING:
+    from gristmill import errors, models, precision
+    from gristmill.models import transform, utils
+    from gristmill.models.compute_units import ComputeUnit
+    from gristmill.models.convert import convert
+    from gristmill.models.io_types import (
+        ClassifierConfig,
+        EnumeratedShapes,
+        ImageType,
+        RangeDim,
+        Shape,
+        StateType,
+        TensorType,
+    )
+    from gristmill.models.target import DeploymentTarget as target  # noqa: N813  # a namespace of releases
+
+_HOME = {
+    "ClassifierConfig": "gristmill.models.io_types",
+    "ComputeUnit": "gristmill.models.compute_units",
+    "EnumeratedShapes": "gristmill.models.io_types",
+    "ImageType": "gristmill.models.io_types",
+    "RangeDim": "gristmill.models.io_types",
+    "Shape": "gristmill.models.io_types",
+    "StateType": "gristmill.models.io_types",
+    "TensorType": "gristmill.models.io_types",
+    "convert": "gristmill.models.convert",
+}
+_MODULES = {
+    "errors": "gristmill.errors",
+    "models": "gristmill.models",
+    "precision": "gristmill.precision",
+    "transform": "gristmill.models.transform",
+    "utils": "gristmill.models.utils",
+}
+
+__all__ = [
+    "ClassifierConfig",
+    "ComputeUnit",
+    "EnumeratedShapes",
+    "ImageType",
+    "RangeDim",
+    "Shape",
+    "StateType",
+    "TensorType",
+    "__version__",
+    "convert",
+    "errors",
+    "models",
+    "precision",
+    "target",
+    "transform",
+    "utils",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    elif name == "target":
+        value = importlib.import_module("gristmill.models.target").DeploymentTarget
+    else:
+        raise AttributeError(f"module 'gristmill' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

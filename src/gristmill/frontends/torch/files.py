@@ -1,0 +1,27 @@
+"""Exported programs in files."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch.export import ExportedProgram
+
+from gristmill.errors import FormatError
+
+
+def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
+    """Reads what ``torch.export.save`` wrote.
+
+    Raises:
+        FormatError: The file is no exported program, or one that the installed PyTorch cannot read.
+    """
+    try:
+        return torch.export.load(os.fspath(path))
+    except Exception as error:  # whatever the deserialiser meets in a stranger's file
+        raise FormatError(
+            "the file is no exported program",
+            location=os.fspath(path),
+            expected="what torch.export.save wrote",
+            actual=f"{type(error).__name__}: {str(error)[:300]}",
+        ) from error

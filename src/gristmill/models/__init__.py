@@ -1,0 +1,8 @@
+"""The public classes: converting, loading, running and saving models."""
+
+from __future__ import annotations
+
+from gristmill.models import model
+from gristmill.models.model import MLModel
+
+__all__ = ["MLModel", "model"]

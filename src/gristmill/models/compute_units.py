@@ -1,0 +1,14 @@
+"""Which of a computer's units may run a model."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ComputeUnit(enum.Enum):
+    """A choice of units. On a computer without them, the units that are there run the model."""
+
+    ALL = 1
+    CPU_AND_GPU = 2
+    CPU_ONLY = 3
+    CPU_AND_NE = 4

@@ -1,0 +1,189 @@
+"""``convert``: from a source framework's model to an ``MLModel``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gristmill.ops  # noqa: F401  # registers the ops
+from gristmill._version import __version__
+from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.frontends.common import InputSpec
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Program
+from gristmill.ir.types import TensorType as IRTensorType
+from gristmill.ir.types import fp16, fp32, int32
+from gristmill.ir.verify import verify
+from gristmill.models import interface
+from gristmill.models.compute_units import ComputeUnit
+from gristmill.models.io_types import ClassifierConfig, ImageType, InputType, StateType
+from gristmill.models.model import MLModel
+from gristmill.models.target import DeploymentTarget
+from gristmill.models.transform import FP16ComputePrecision
+from gristmill.package import Package
+from gristmill.passes.infra import Pass, run_passes
+from gristmill.passes.pipeline import cleanup, default_passes
+from gristmill.precision.boundary import set_input_dtype, set_output_dtype
+from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
+from gristmill.precision.typing import Float16Typing
+
+
+def convert(
+    model: Any,
+    source: str = "auto",
+    inputs: Sequence[InputType] | None = None,
+    outputs: Sequence[InputType] | None = None,
+    classifier_config: ClassifierConfig | None = None,
+    minimum_deployment_target: DeploymentTarget | None = None,
+    convert_to: str | None = None,
+    compute_precision: Precision | FP16ComputePrecision | None = None,
+    skip_model_load: bool = False,
+    compute_units: ComputeUnit = ComputeUnit.ALL,
+    package_dir: str | os.PathLike[str] | None = None,
+    debug: bool = False,
+    pass_pipeline: Sequence[Pass] | None = None,
+    states: Sequence[StateType] | None = None,
+) -> MLModel:
+    """Converts a trained model to Core ML.
+
+    Args:
+        model: A ``torch.export.ExportedProgram``, the path of one (``.pt2``), or an ``nn.Module``.
+        source: The framework; ``auto`` finds out.
+        inputs: Descriptions in the order of the model's tensor arguments; needed for an ``nn.Module``, whose shapes
+            nothing else says. What they leave open follows from the model.
+        outputs: Descriptions in the order of the model's results: names, types, images.
+        classifier_config: Makes a classifier of the model.
+        minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
+        convert_to: ``mlprogram``, the only kind so far.
+        compute_precision: ``FLOAT16`` (the default), ``FLOAT32``, or a choice op by op.
+        skip_model_load: The result is for inspection and saving only.
+        compute_units: Which units may run the result.
+        package_dir: Also saves the model there.
+        debug: Accepted for coremltools' sake; errors carry their places anyway.
+        pass_pipeline: Passes to run on the program before it is typed, instead of the default ones.
+        states: Descriptions of the model's states.
+
+    Returns:
+        The model. Inputs and outputs have the types that were declared, or else the source's own; with float16
+        precision and a target of iOS 16 or later undeclared floating ones become float16.
+
+    Raises:
+        ConversionError: The model cannot be converted; the message says what, and where in the source.
+        UnsupportedError: It is of a kind that is not converted.
+        InputError: A description does not fit the model.
+    """
+    _check_arguments(model, source, convert_to, minimum_deployment_target)
+    if states:
+        raise UnsupportedError("states are not converted yet", hint="pass them as inputs and return them as outputs")
+    precision = _precision(compute_precision)
+    target = minimum_deployment_target or DeploymentTarget.iOS15
+    program = _lower(model, target.opset, inputs, outputs)
+    run_passes(program, default_passes() if pass_pipeline is None else pass_pipeline, verify=verify)
+    float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
+    _type_boundary(program, inputs, outputs, float16_boundary)
+    interface.add_image_scaling(program, inputs)
+    if classifier_config is not None:
+        interface.add_classifier(program, classifier_config)
+    if precision is not None:
+        run_passes(program, [Float16Typing(precision.op_selector), *cleanup()], verify=verify)
+    package = Package.from_program(program, interface.describe(program, inputs, outputs))
+    package.description.metadata.userDefined["com.gristmill.version"] = __version__
+    package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
+    result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
+    if package_dir is not None:
+        result.save(package_dir)
+    return result
+
+
+def _check_arguments(model: Any, source: str, convert_to: str | None, target: DeploymentTarget | None) -> None:
+    if source not in ("auto", "pytorch"):
+        raise UnsupportedError("this source is not converted yet", expected="auto or pytorch", actual=source)
+    if convert_to not in (None, "mlprogram"):
+        raise UnsupportedError("this kind of model is not written yet", expected="mlprogram", actual=convert_to)
+    if target is not None and not isinstance(target, DeploymentTarget):
+        raise InputTypeError("minimum_deployment_target is one of gristmill.target", actual=repr(target))
+    if target is not None and target < DeploymentTarget.iOS15:
+        raise UnsupportedError(
+            "ML Programs begin with iOS 15", expected="gristmill.target.iOS15 or later", actual=target.name
+        )
+    if isinstance(model, str | os.PathLike):
+        if Path(model).suffix != ".pt2":
+            raise UnsupportedError("this file is not converted yet", expected="a .pt2 file", actual=os.fspath(model))
+    elif not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
+        raise UnsupportedError(
+            "this model is not converted yet",
+            expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 file",
+            actual=f"{type(model).__module__}.{type(model).__qualname__}",
+        )
+
+
+def _precision(choice: Precision | FP16ComputePrecision | None) -> FP16ComputePrecision | None:
+    """Which ops become float16; ``None`` for none."""
+    if choice is None or choice is FLOAT16:
+        return FP16ComputePrecision()
+    if choice is FLOAT32:
+        return None
+    if isinstance(choice, FP16ComputePrecision):
+        return choice
+    raise InputTypeError(
+        "compute_precision is a precision",
+        expected="precision.FLOAT16, precision.FLOAT32 or transform.FP16ComputePrecision(op_selector=…)",
+        actual=repr(choice),
+    )
+
+
+def _lower(
+    model: Any, opset: Opset, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None
+) -> Program:
+    from gristmill.frontends import torch as frontend  # the extra `torch` is needed from here on
+    from gristmill.frontends.torch.files import load_exported
+
+    if isinstance(model, str | os.PathLike):
+        model = load_exported(model)
+    specs = None if inputs is None else [_spec(described) for described in inputs]
+    names = [described.name for described in outputs or ()]
+    if any(names) and not all(names):
+        raise InputError("either all outputs have names or none", actual=names)
+    return frontend.lower(model, opset=opset, inputs=specs, output_names=[n for n in names if n] or None)
+
+
+def _spec(described: InputType) -> InputSpec:
+    """Floating types are declared after lowering, so that the program computes in the source's own."""
+    dtype = described.dtype
+    if dtype is not None and dtype.is_float:
+        dtype = fp32
+    if isinstance(described, ImageType):
+        dtype = fp32
+    if dtype is not None and dtype.is_integer:
+        dtype = int32
+    return InputSpec(described.name, None if described.shape is None else described.shape.dims, dtype)
+
+
+def _type_boundary(
+    program: Program, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None, float16: bool
+) -> None:
+    function = program.main
+    for index, value in enumerate(list(function.inputs)):
+        described = inputs[index] if inputs is not None else None
+        wanted = described.dtype if described is not None else None
+        if wanted is None and float16 and value.dtype == fp32 and not isinstance(described, ImageType):
+            wanted = fp16
+        if wanted is not None and wanted != value.dtype:
+            set_input_dtype(function, value.name, wanted)
+    if outputs is not None and len(outputs) != len(function.outputs):
+        raise InputError("number of outputs", expected=len(function.outputs), actual=len(outputs))
+    for index, value in enumerate(function.outputs):
+        described = outputs[index] if outputs is not None else None
+        wanted = described.dtype if described is not None else None
+        if wanted is None and float16 and isinstance(value.type, IRTensorType) and value.dtype == fp32:
+            wanted = None if isinstance(described, ImageType) else fp16
+        if wanted is not None and wanted != value.dtype:
+            set_output_dtype(function, index, wanted)
+
+
+def _source_version() -> str:
+    import torch  # loaded by the frontend by now
+
+    return f"torch=={torch.__version__}"

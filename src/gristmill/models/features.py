@@ -1,0 +1,265 @@
+"""What goes into a model and what comes out: checks and conversions by the model's own description."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.ir import types
+from gristmill.ir.constants import Array
+from gristmill.ir.types import DType, TensorType
+from gristmill.models import images
+from gristmill.package.proto import Message
+
+ARRAY_DTYPES: Mapping[int, DType] = {
+    65552: types.fp16,
+    65568: types.fp32,
+    65600: types.fp64,
+    131080: types.int8,
+    131104: types.int32,
+}
+"""Values of ``ArrayFeatureType.ArrayDataType``."""
+
+
+class Feature(ABC):
+    """One input or output as the model's description has it.
+
+    Args:
+        spec: Its ``FeatureDescription``.
+    """
+
+    def __init__(self, spec: Message) -> None:
+        self.name = str(spec.name)
+        self.about = str(spec.shortDescription)
+        self.optional = bool(spec.type.isOptional)
+
+    @abstractmethod
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        """What the program receives for a value that the caller gave.
+
+        Raises:
+            InputError: Its shape is not allowed.
+            InputTypeError: Its type is not.
+        """
+
+    @abstractmethod
+    def from_program(self, value: Any) -> Any:
+        """What the caller receives for a value that the program returned."""
+
+    def default(self, declared: TensorType) -> Array:
+        """What the program receives when the caller leaves an optional input out."""
+        raise InputError(f"input '{self.name}' is missing", expected=self.describe())
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Type and shapes, for people."""
+
+
+class ArrayFeature(Feature):
+    """A multi-dimensional array."""
+
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
+        array = spec.type.multiArrayType
+        self.dtype = ARRAY_DTYPES.get(array.dataType)
+        self.shape = tuple(int(n) for n in array.shape)
+        self.ranges: list[tuple[int, int]] | None = None
+        self.shapes: list[tuple[int, ...]] | None = None
+        match array.WhichOneof("ShapeFlexibility"):
+            case "shapeRange":
+                self.ranges = [(int(r.lowerBound), int(r.upperBound)) for r in array.shapeRange.sizeRanges]
+            case "enumeratedShapes":
+                self.shapes = [tuple(int(n) for n in s.shape) for s in array.enumeratedShapes.shapes]
+        default = array.WhichOneof("defaultOptionalValue")
+        self._default = getattr(array, default) if default else 0
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        array = convert_array(self.name, value, declared.dtype, self.describe())
+        if declared.rank == 0 and array.shape == (1,):
+            array = array.reshape(())  # applications know no array of rank 0
+        self._check_shape(array.shape)
+        return array
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if self.shapes is not None and shape not in self.shapes and self.shape != shape:
+            raise self._wrong_shape(shape)
+        if self.ranges is not None:
+            fits = len(shape) == len(self.ranges) and all(
+                low <= size and (high < 0 or size <= high) for size, (low, high) in zip(shape, self.ranges, strict=True)
+            )
+            if not fits:
+                raise self._wrong_shape(shape)
+        elif self.shapes is None and self.shape and shape not in (self.shape, ()):
+            raise self._wrong_shape(shape)
+
+    def _wrong_shape(self, shape: tuple[int, ...]) -> InputError:
+        return InputError(
+            f"input '{self.name}' has a shape that the model does not allow",
+            expected=self.describe(),
+            actual=f"rank {len(shape)}: {list(shape)}",
+        )
+
+    def from_program(self, value: Any) -> Any:
+        if self.dtype is None or not isinstance(value, np.ndarray) or value.dtype == object:
+            return value
+        return value.astype(self.dtype.numpy, copy=False)
+
+    def default(self, declared: TensorType) -> Array:
+        if not self.optional:
+            return super().default(declared)
+        return np.full(self.shape, self._default, declared.dtype.numpy)
+
+    def describe(self) -> str:
+        text = f"{self.dtype or 'array'} {list(self.shape)}"
+        if self.shapes is not None:
+            return text + " or one of " + ", ".join(str(list(shape)) for shape in self.shapes)
+        if self.ranges is not None:
+            sizes = ", ".join(str(a) if a == b else f"{a}…{b if b >= 0 else ''}" for a, b in self.ranges)
+            return f"{self.dtype or 'array'} [{sizes}]"
+        return text
+
+
+class ImageFeature(Feature):
+    """An image, a PIL image for the caller."""
+
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
+        image = spec.type.imageType
+        self.layout = type(image).ColorSpace.Name(image.colorSpace)
+        self.size = (int(image.width), int(image.height))
+        self.sizes: list[tuple[int, int]] | None = None
+        self.range: tuple[tuple[int, int], tuple[int, int]] | None = None
+        match image.WhichOneof("SizeFlexibility"):
+            case "enumeratedSizes":
+                self.sizes = [(int(s.width), int(s.height)) for s in image.enumeratedSizes.sizes]
+            case "imageSizeRange":
+                width, height = image.imageSizeRange.widthRange, image.imageSizeRange.heightRange
+                self.range = (
+                    (int(width.lowerBound), int(width.upperBound)),
+                    (int(height.lowerBound), int(height.upperBound)),
+                )
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        image = images.checked(self.name, value, self.layout)
+        if not self._allows(image.size):
+            raise InputError(
+                f"image '{self.name}' has another size",
+                expected=self.describe(),
+                actual=f"{image.size[0]} wide, {image.size[1]} high",
+                hint="resize it before, as you see fit: which pixels to keep is the application's decision",
+            )
+        return images.to_array(image, self.layout, declared)
+
+    def _allows(self, size: tuple[int, int]) -> bool:
+        if self.range is not None:
+            return all(low <= n and (high < 0 or n <= high) for n, (low, high) in zip(size, self.range, strict=True))
+        return size == self.size or size in (self.sizes or ())
+
+    def from_program(self, value: Any) -> Any:
+        return images.from_array(np.asarray(value), self.layout)
+
+    def describe(self) -> str:
+        if self.range is not None:
+            (w0, w1), (h0, h1) = self.range
+            return f"{self.layout} image, {w0}…{w1 if w1 >= 0 else ''} wide, {h0}…{h1 if h1 >= 0 else ''} high"
+        sizes = [self.size, *(s for s in self.sizes or () if s != self.size)]
+        return f"{self.layout} image, " + " or ".join(f"{w} wide, {h} high" for w, h in sizes)
+
+
+class ScalarFeature(Feature):
+    """A single number or string."""
+
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
+        self._kind = str(spec.type.WhichOneof("Type"))
+        self._python: type[Any] = {"int64Type": int, "doubleType": float, "stringType": str}[self._kind]
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        array = convert_array(self.name, value, declared.dtype, self.describe())
+        if array.size != 1:
+            raise InputError(f"input '{self.name}' is one value", expected=self.describe(), actual=list(array.shape))
+        return array.reshape([int(n) if isinstance(n, int) else 1 for n in declared.shape])
+
+    def from_program(self, value: Any) -> Any:
+        return self._python(np.asarray(value).reshape(-1)[0])
+
+    def describe(self) -> str:
+        return self._python.__name__
+
+
+class DictionaryFeature(Feature):
+    """Probabilities by class label."""
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        raise UnsupportedError(f"an ML Program takes no dictionary (input '{self.name}')")
+
+    def from_program(self, value: Any) -> Any:
+        return {key: float(number) for key, number in dict(value).items()}
+
+    def describe(self) -> str:
+        return "dictionary"
+
+
+def feature(spec: Message) -> Feature:
+    """The right kind of feature for a ``FeatureDescription``.
+
+    Raises:
+        UnsupportedError: It is of a kind that no ML Program has.
+    """
+    match spec.type.WhichOneof("Type"):
+        case "multiArrayType":
+            return ArrayFeature(spec)
+        case "imageType":
+            return ImageFeature(spec)
+        case "int64Type" | "doubleType" | "stringType":
+            return ScalarFeature(spec)
+        case "dictionaryType":
+            return DictionaryFeature(spec)
+        case other:
+            raise UnsupportedError(f"'{spec.name}' has a type that no ML Program has", actual=other)
+
+
+def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:
+    """Brings what a caller gave to an input's declared element type.
+
+    Floats are rounded to the declared float type; integers and bools must fit the declared integer type; integers may
+    become floats, floats never integers.
+
+    Raises:
+        InputTypeError: The kind of number is wrong.
+        InputError: An integer does not fit.
+    """
+    if hasattr(value, "detach"):  # a PyTorch tensor that requires a gradient refuses __array__
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputTypeError(f"input '{name}' is not an array", expected=expected, actual=str(error)) from error
+    if dtype == types.string:
+        return array.astype(object)
+    allowed = "fiub" if dtype.is_float else "iub" if dtype.is_integer else "b"
+    if array.dtype.kind not in allowed:
+        raise InputTypeError(
+            f"input '{name}' has another element type",
+            expected=expected,
+            actual=f"{array.dtype} {list(array.shape)}",
+            hint="round and convert it before, if that is meant" if dtype.is_integer else None,
+        )
+    if dtype.is_integer and array.size and array.dtype.kind != "b":
+        low, high = int(array.min()), int(array.max())
+        if low < dtype.min or high > dtype.max:
+            raise InputError(f"input '{name}' holds integers out of range", expected=dtype, actual=f"{low}…{high}")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype.numpy, copy=False)
+
+
+def known_names(given: Mapping[str, Any], features: Sequence[Feature]) -> None:
+    """Raises InputError when a name is not that of an input."""
+    names = [f.name for f in features]
+    for name in given:
+        if name not in names:
+            raise InputError(f"there is no input '{name}'", expected=", ".join(names), actual=name)

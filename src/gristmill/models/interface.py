@@ -1,0 +1,155 @@
+"""A converted model's interface: images, classes, flexible shapes, defaults, and their description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gristmill.errors import InputError
+from gristmill.ir import types
+from gristmill.ir.builder import mb
+from gristmill.ir.constants import ArrayData, Constant, constant, list_constant
+from gristmill.ir.program import Function, Program, Value
+from gristmill.models.io_types import (
+    ClassifierConfig,
+    ColorLayout,
+    EnumeratedShapes,
+    ImageType,
+    InputType,
+    Shape,
+    TensorType,
+)
+from gristmill.package import description
+from gristmill.package.proto import Message
+
+
+def add_image_scaling(program: Program, inputs: Sequence[InputType] | None) -> None:
+    """Lets an image input's users take ``scale · pixel + bias`` of it."""
+    for value, described in zip(list(program.main.inputs), inputs or (), strict=False):
+        if isinstance(described, ImageType) and (described.scale != 1 or any(described.bias)):
+            _scale(program.main, value, described)
+
+
+def _scale(function: Function, value: Value, image: ImageType) -> None:
+    uses = list(value.uses)
+    with mb.at(function.body, before=function.body.first):
+        scaled: Value = mb.mul(x=value, y=np.asarray(image.scale, value.dtype.numpy), name=f"{value.name}_scaled")
+        if any(image.bias):
+            channels = image.bias if len(set(image.bias)) > 1 else image.bias[:1]
+            shape = (1, -1, 1, 1) if image.channel_first is not False else (1, 1, 1, -1)
+            bias = np.asarray(channels, value.dtype.numpy).reshape(shape)
+            scaled = mb.add(x=scaled, y=bias, name=f"{value.name}_biased")
+    value.replace_uses(scaled, only=uses)
+
+
+def add_classifier(program: Program, config: ClassifierConfig) -> None:
+    """Adds the op that turns probabilities into a label and a dictionary, and returns these instead.
+
+    Raises:
+        InputError: There is no such output, or it has another number of classes.
+    """
+    function = program.main
+    wanted = config.predicted_probabilities_output
+    outputs = list(function.outputs)
+    matching = [v for v in outputs if v.name == wanted] if wanted else outputs
+    if len(matching) != 1:
+        raise InputError(
+            "which output holds the probabilities?",
+            expected="predicted_probabilities_output = one of " + ", ".join(v.name for v in outputs),
+            actual=wanted,
+        )
+    probabilities = matching[0]
+    count = np.prod([d if isinstance(d, int) else 0 for d in probabilities.shape], dtype=int)
+    if count != len(config.class_labels):
+        raise InputError("one class label for each probability", expected=int(count), actual=len(config.class_labels))
+    with mb.at(function.body):
+        label, by_class = mb.classify(probabilities=probabilities, classes=_labels(config), name="classify")
+    label.name = function.unique_name(config.predicted_feature_name)
+    by_class.name = function.unique_name(f"{config.predicted_feature_name}_probs")
+    function.body.outputs = [label, by_class, *(v for v in outputs if v is not probabilities)]
+
+
+def _labels(config: ClassifierConfig) -> Constant:
+    if all(isinstance(label, str) for label in config.class_labels):
+        element = types.scalar(types.string)
+        return list_constant(tuple(constant(label) for label in config.class_labels), element)
+    element = types.scalar(types.int64)
+    labels = (ArrayData(np.asarray(label, np.int64)) for label in config.class_labels)
+    return list_constant(tuple(Constant(element, data) for data in labels), element)
+
+
+def describe(program: Program, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None) -> Message:
+    """The description that follows from the program's types, refined by what the caller said."""
+    spec = description.describe(program)
+    for feature, declared in zip(spec.input, inputs or (), strict=False):
+        if isinstance(declared, ImageType):
+            _describe_image(feature, declared, program.main.inputs)
+        elif isinstance(declared, TensorType):
+            _describe_tensor(feature, declared)
+    for feature, declared in zip(spec.output, outputs or (), strict=False):
+        if isinstance(declared, ImageType):
+            _describe_image(feature, declared, program.main.outputs)
+    return spec
+
+
+def _describe_tensor(feature: Message, declared: TensorType) -> None:
+    array = feature.type.multiArrayType
+    if isinstance(declared.shape, EnumeratedShapes) and not declared.shape.is_static:
+        array.ClearField("shape")
+        array.shape.extend(declared.shape.default)
+        others = [shape for shape in declared.shape.shapes if shape != declared.shape.default]
+        for shape in (declared.shape.default, *others):
+            array.enumeratedShapes.shapes.add(shape=shape)
+    elif isinstance(declared.shape, Shape) and not declared.shape.is_static:
+        array.ClearField("shape")
+        array.shape.extend(declared.shape.default)
+    if declared.default_value is not None:
+        _describe_default(feature, declared)
+
+
+def _describe_default(feature: Message, declared: TensorType) -> None:
+    assert declared.default_value is not None
+    values = np.unique(declared.default_value)
+    if values.size != 1:
+        raise InputError(
+            f"the default of '{feature.name}' has different elements",
+            expected="one value for all elements, as Core ML stores no more",
+            actual=f"{values.size} values",
+        )
+    feature.type.isOptional = True
+    if declared.default_value.dtype.kind in "iub":
+        feature.type.multiArrayType.intDefaultValue = int(values[0])
+    else:
+        feature.type.multiArrayType.floatDefaultValue = float(values[0])
+
+
+def _describe_image(feature: Message, declared: ImageType, values: Sequence[Value]) -> None:
+    value = next(v for v in values if v.name == feature.name)
+    shape = value.shape
+    if declared.channel_first is False or value.rank != 4:
+        raise InputError(
+            f"image '{feature.name}' is no tensor of batch, channels, height and width",
+            expected="[1, channels, height, width]",
+            actual=value.type,
+            hint="permute it inside the model",
+        )
+    channels = 3 if declared.color_layout in (ColorLayout.RGB, ColorLayout.BGR) else 1
+    if shape[0] != 1 or shape[1] != channels:
+        raise InputError(
+            f"image '{feature.name}' has another number of channels",
+            expected=f"[1, {channels}, height, width] for {declared.color_layout.value}",
+            actual=value.type,
+        )
+    image = feature.type.imageType
+    image.colorSpace = type(image).ColorSpace.Value(declared.color_layout.value)
+    default = declared.shape.default if declared.shape is not None else shape
+    image.height, image.width = (int(n) if isinstance(n, int) else 1 for n in default[2:])
+    if isinstance(declared.shape, EnumeratedShapes) and not declared.shape.is_static:
+        for one in declared.shape.shapes:
+            image.enumeratedSizes.sizes.add(height=one[2], width=one[3])
+    elif not value.tensor.is_static:
+        for dim, bounds in ((shape[2], image.imageSizeRange.heightRange), (shape[3], image.imageSizeRange.widthRange)):
+            low, high = (dim, dim) if isinstance(dim, int) else dim.bounds
+            bounds.lowerBound = max(low or 0, 1)
+            bounds.upperBound = -1 if high is None else high

@@ -1,0 +1,311 @@
+"""``MLModel``: a Core ML model that can be inspected, run and saved."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, overload
+
+from gristmill.devices.base import Device
+from gristmill.devices.reference import ReferenceDevice
+from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.ir.constants import Array
+from gristmill.ir.program import Function, Program
+from gristmill.models.compute_units import ComputeUnit
+from gristmill.models.features import Feature, feature, known_names
+from gristmill.package import Package, load, proto
+from gristmill.package.proto import Message
+from gristmill.runtime.session import Session
+from gristmill.runtime.state import State
+
+DEVICES: Mapping[str, Callable[[], Device]] = {"reference": ReferenceDevice}
+
+
+class MLState:
+    """The states of one sequence of predictions; made by ``MLModel.make_state``."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def read_state(self, name: str) -> Array:
+        """A copy of one state's contents."""
+        return self._state.read(name)
+
+    def write_state(self, name: str, value: Array) -> None:
+        """Replaces one state's contents; the shape must be its own."""
+        self._state.write(name, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the states."""
+        return self._state.names
+
+
+class Descriptions(Mapping[str, str]):
+    """Texts about inputs or outputs, by name in the model's order; assigning changes the model's description."""
+
+    def __init__(self, specs: Any) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+
+    def __getitem__(self, name: str) -> str:
+        return str(self._find(name).shortDescription)
+
+    def __setitem__(self, name: str, text: str) -> None:
+        self._find(name).shortDescription = text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def _find(self, name: str) -> Message:
+        if name not in self._specs:
+            raise KeyError(f"there is no feature {name!r}; the model has {', '.join(self._specs)}")
+        return self._specs[name]
+
+    def __repr__(self) -> str:
+        return repr({name: self[name] for name in self})
+
+
+class MLModel:
+    """A Core ML model.
+
+    Args:
+        model: Path of a ``.mlpackage``, ``.mlmodel`` or ``.mlmodelc``; a specification message; or a ``Package``.
+        is_temp_package: Accepted for coremltools' sake.
+        mil_program: Accepted for coremltools' sake; the program is read from the model.
+        skip_model_load: The model is for inspection and saving only: ``predict`` refuses.
+        compute_units: Which units may run it.
+        weights_dir: Folder of the weight files of a specification.
+        function_name: Which function of a multi-function model to run; its default one when left out.
+        optimization_hints: Accepted for coremltools' sake.
+
+    Raises:
+        FormatError: The files are no model, or a malformed one.
+        MissingFileError: There is nothing at the path.
+        InputError: The model has no such function.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        is_temp_package: bool = False,
+        mil_program: object = None,
+        skip_model_load: bool = False,
+        compute_units: ComputeUnit = ComputeUnit.ALL,
+        weights_dir: str | os.PathLike[str] | None = None,
+        function_name: str | None = None,
+        optimization_hints: Mapping[str, object] | None = None,
+    ) -> None:
+        if not isinstance(compute_units, ComputeUnit):
+            raise InputTypeError("compute_units is a ComputeUnit", actual=compute_units)
+        self.package = _open(model, weights_dir)
+        self.compute_unit = compute_units
+        self.function_name = function_name
+        self._skip = skip_model_load
+        self._interface = self._find_interface()
+
+    # -- what the model says of itself -------------------------------------------------------------------------------
+
+    @property
+    def _description(self) -> Message:
+        return self.package.description
+
+    def _find_interface(self) -> Message:
+        """The part of the description that is about the chosen function."""
+        functions = {f.name: f for f in self._description.functions}
+        if not functions:
+            if self.function_name not in (None, "main"):
+                raise InputError(
+                    f"the model has no function '{self.function_name}'", expected="main", actual=self.function_name
+                )
+            return self._description
+        name = self.function_name or self._description.defaultFunctionName
+        if name not in functions:
+            raise InputError(f"the model has no function '{name}'", expected=", ".join(functions), actual=name)
+        return functions[name]
+
+    @property
+    def kind(self) -> str:
+        """The model type as the specification calls it, such as ``mlProgram`` or ``neuralNetwork``."""
+        return self.package.kind
+
+    @property
+    def program(self) -> Program:
+        """The program, decoded."""
+        return self.package.program
+
+    @property
+    def inputs(self) -> list[Feature]:
+        """The inputs in order."""
+        return [feature(spec) for spec in self._interface.input]
+
+    @property
+    def outputs(self) -> list[Feature]:
+        """The outputs in order."""
+        return [feature(spec) for spec in self._interface.output]
+
+    @property
+    def input_description(self) -> Descriptions:
+        """Texts about the inputs, by name."""
+        return Descriptions(self._interface.input)
+
+    @property
+    def output_description(self) -> Descriptions:
+        """Texts about the outputs, by name."""
+        return Descriptions(self._interface.output)
+
+    @property
+    def short_description(self) -> str:
+        """The author's summary of the model."""
+        return str(self._description.metadata.shortDescription)
+
+    @short_description.setter
+    def short_description(self, text: str) -> None:
+        self._description.metadata.shortDescription = text
+
+    @property
+    def author(self) -> str:
+        """Who made the model."""
+        return str(self._description.metadata.author)
+
+    @author.setter
+    def author(self, text: str) -> None:
+        self._description.metadata.author = text
+
+    @property
+    def license(self) -> str:
+        """The licence under which it is given."""
+        return str(self._description.metadata.license)
+
+    @license.setter
+    def license(self, text: str) -> None:
+        self._description.metadata.license = text
+
+    @property
+    def version(self) -> str:
+        """The author's version of the model."""
+        return str(self._description.metadata.versionString)
+
+    @version.setter
+    def version(self, text: str) -> None:
+        self._description.metadata.versionString = text
+
+    @property
+    def user_defined_metadata(self) -> Any:
+        """Texts by key; may be changed in place."""
+        return self._description.metadata.userDefined
+
+    def get_spec(self) -> Message:
+        """A copy of the whole specification, a ``Model`` message."""
+        copy = proto.message("Model")()
+        copy.CopyFrom(self.package.spec)
+        return copy
+
+    def save(self, save_path: str | os.PathLike[str]) -> None:
+        """Writes the model; see ``Package.save``."""
+        self.package.save(save_path)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _session(self) -> Session:
+        if self._skip:
+            raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
+        if self.kind != "mlProgram":
+            raise UnsupportedError(f"models of type '{self.kind}' do not run here yet", expected="mlProgram")
+        return Session(self._function(self.program), _device())
+
+    def _function(self, program: Program) -> Function:
+        name = self.function_name or self._description.defaultFunctionName
+        return program.functions.get(name) or program.main
+
+    def make_state(self) -> MLState:
+        """Fresh states, all zero, for one sequence of predictions.
+
+        Raises:
+            UnsupportedError: The model cannot run here.
+        """
+        return MLState(self._session.make_state())
+
+    @overload
+    def predict(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]: ...
+    @overload
+    def predict(self, data: list[Mapping[str, Any]], state: MLState | None = None) -> list[dict[str, Any]]: ...
+    def predict(
+        self, data: Mapping[str, Any] | list[Mapping[str, Any]], state: MLState | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Runs the model.
+
+        Args:
+            data: A value for each input by name: NumPy arrays (or what becomes one), PIL images for images. A list of
+                such dictionaries runs the model on each.
+            state: For a model with states, what ``make_state`` returned.
+
+        Returns:
+            The outputs by name, in their declared types, or a list of such dictionaries.
+
+        Raises:
+            InputError: An input is missing, unknown, or of a shape or type that the model does not allow.
+            StateError: The model has states and got none, or another model's, or one that is in use.
+            UnsupportedError: The model cannot run here.
+            ExecutionError: An op failed on these values.
+        """
+        if isinstance(data, list):
+            return [self._predict(row, state) for row in data]
+        return self._predict(data, state)
+
+    async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:
+        """``predict`` in a thread of its own."""
+        return await asyncio.to_thread(self._predict, data, state)
+
+    def _predict(self, data: Mapping[str, Any], state: MLState | None) -> dict[str, Any]:
+        if not isinstance(data, Mapping):
+            raise InputTypeError("inputs are a dictionary by name, or a list of them", actual=type(data).__name__)
+        session = self._session
+        features = self.inputs
+        known_names(data, features)
+        declared = {value.name: value for value in session.function.inputs}
+        arrays: dict[str, Array] = {}
+        for item in features:
+            if item.name not in declared:
+                raise InputError(f"the program has no input '{item.name}' that the description names")
+            tensor = declared[item.name].tensor
+            given = data.get(item.name)
+            arrays[item.name] = item.default(tensor) if given is None else item.to_program(given, tensor)
+        results = session.run(arrays, state._state if state is not None else None)
+        return {item.name: item.from_program(results[item.name]) for item in self.outputs if item.name in results}
+
+    def __repr__(self) -> str:
+        lines = [f"MLModel ({self.kind})"]
+        lines += [f"  input  {item.name}: {item.describe()}" for item in self.inputs]
+        lines += [f"  output {item.name}: {item.describe()}" for item in self.outputs]
+        return "\n".join(lines)
+
+
+def _open(model: Any, weights_dir: str | os.PathLike[str] | None) -> Package:
+    if isinstance(model, Package):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    if hasattr(model, "SerializeToString"):
+        if isinstance(model, proto.message("Model")):
+            copy = proto.message("Model")()
+            copy.CopyFrom(model)
+        else:  # coremltools' own message class
+            copy = proto.parse("Model", model.SerializeToString())
+        return Package.from_spec(copy, weights_dir)
+    raise InputTypeError(
+        "this is no model", expected="a path, a specification or a package", actual=type(model).__name__
+    )
+
+
+def _device() -> Device:
+    """The device that runs models on this computer, or the one that ``GRISTMILL_DEVICE`` names."""
+    name = os.environ.get("GRISTMILL_DEVICE") or "reference"
+    if name not in DEVICES:
+        raise InputError("GRISTMILL_DEVICE names no device", expected=", ".join(DEVICES), actual=name)
+    return DEVICES[name]()

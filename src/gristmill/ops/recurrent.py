@@ -2,7 +2,7 @@
 
 The weights ``weight_ih`` [G·H, I] and ``weight_hh`` [G·H, H] hold G gates one below the other, the biases [G·H] too.
 The first result holds the hidden state after every step with ``output_sequence``, [S, B, H], else after the last one,
-[1, B, H]. The direction ``reverse`` begins with the last step and gives its results in the order in which it makes them.
+[1, B, H]. The direction ``reverse`` begins with the last step; results come in the order in which they are made.
 
 Activations, whatever their case: ``linear``, ``relu``, ``sigmoid``, ``hard_sigmoid`` (or ``sigmoid_hard``), which is
 max(0, min(1, 0.2·x + 0.5)), ``tanh``, and ``scaled_tanh``, which is the same as ``tanh``.

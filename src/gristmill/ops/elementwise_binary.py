@@ -180,7 +180,8 @@ class pow(_Binary):
         if x.dtype.kind == "f":
             return np.power(x, y)
         reciprocal = np.where(np.abs(x) == 1, x, 0)
-        return np.power(np.where(y < 0, reciprocal, x), np.abs(y))
+        negative = np.where(y & 1, reciprocal, np.square(reciprocal))
+        return np.where(y < 0, negative, np.power(x, np.maximum(y, 0)))
 
 
 class real_div(_Binary):

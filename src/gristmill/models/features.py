@@ -106,7 +106,7 @@ class ArrayFeature(Feature):
     def from_program(self, value: Any) -> Any:
         if self.dtype is None or not isinstance(value, np.ndarray) or value.dtype == object:
             return value
-        return value.astype(self.dtype.numpy, copy=False)
+        return np.atleast_1d(value.astype(self.dtype.numpy, copy=False))  # applications know no array of rank 0
 
     def default(self, declared: TensorType) -> Array:
         if not self.optional:

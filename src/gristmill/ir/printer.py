@@ -47,7 +47,7 @@ from gristmill.ir.dims import Dim, DimExpr, Symbol, is_unknown
 from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS18
 from gristmill.ir.program import Block, Function, Program, Value
-from gristmill.ir.traits import Decompresses
+from gristmill.ir.traits import AttributesOnly, Decompresses
 from gristmill.ir.types import DictType, DType, ListType, StateType, TensorType, TupleType, Type
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -103,8 +103,8 @@ def inline_constant(value: Value) -> const | None:
 
 
 def takes_attributes(op: Op) -> bool:
-    """Whether immediate operands of the op stand among its attributes: compressed constants do that until iOS18."""
-    return op.has(Decompresses) and op.opset < iOS18
+    """Whether immediate operands of the op stand among its attributes: most compressed constants do until iOS18."""
+    return op.has(Decompresses) and (op.opset < iOS18 or op.has(AttributesOnly))
 
 
 class _Writer:

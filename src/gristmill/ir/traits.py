@@ -59,6 +59,10 @@ class Decompresses(Trait):
     """Makes a dense constant of a compressed one; its operands are constants."""
 
 
+class AttributesOnly(Decompresses):
+    """Its operands stand among its attributes in files of every opset; those of the others do until iOS18."""
+
+
 class ControlFlow(Trait):
     """Holds blocks and decides which of them run, and how often."""
 

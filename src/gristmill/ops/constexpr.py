@@ -19,7 +19,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS16, iOS18
 from gristmill.ir.program import Value
 from gristmill.ir.signature import ByOpset, Const, Operand, OptionalOperand, TypeVar
-from gristmill.ir.traits import Decompresses, Exact, Trait
+from gristmill.ir.traits import AttributesOnly, Decompresses, Exact, Trait
 from gristmill.ir.types import (
     TensorType,
     Type,
@@ -84,6 +84,7 @@ def _by_rows(shape: _Sizes, dtype: np.dtype[np.generic], decode: Callable[[slice
 class constexpr_affine_dequantize(_Constexpr):
     """``scale·(quantized_data - zero_point)``; both parameters are scalars or vectors along ``axis``."""
 
+    traits = (AttributesOnly,)
     SrcT = TypeVar(int8, uint8)
     ZeroPointT = TypeVar(int8, uint8, fp32)
     DstT = TypeVar(fp16, fp32)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gristmill.errors import FormatError, IRError, UnsupportedError
 from gristmill.ir import types
 from gristmill.ir.constants import Array, ArrayData, BlobData, Constant, Data, Payload
-from gristmill.ir.dims import Dim
-from gristmill.ir.types import DictType, DType, ListType, StateType, TensorType, TupleType, Type
+from gristmill.ir.dims import Dim, unknown
+from gristmill.ir.types import DictType, DType, ListType, StateType, TensorType, TupleType, Type, compatible
 from gristmill.package import blob
 from gristmill.package.files import Tree
 from gristmill.package.proto import Message
 
-UnknownDim: TypeAlias = Callable[[int], Dim]
+OpenDim: TypeAlias = Callable[[int], Dim]
 """Gives the dimension for an axis whose size a file does not state."""
 
 _LARGEST_DIM = (1 << 63) - 1  # what an index can count
@@ -46,7 +46,8 @@ _FORMAT: dict[DType, tuple[int, str]] = {
 }
 _DTYPE_OF = {number: dtype for dtype, (number, _) in _FORMAT.items()}
 _NOT_OURS = {13: "bfloat16", 40: "float8e4m3fn", 41: "float8e5m2"}
-_HELD_AS = {"floats": np.float32, "doubles": np.float64, "ints": np.int32, "longInts": np.int64, "bools": np.bool_}
+_HELD_AS = {"ints": np.int32, "longInts": np.int64, "bools": np.bool_}
+_RAW: dict[str, np.dtype[Any]] = {"floats": np.dtype("<f4"), "doubles": np.dtype("<f8")}
 
 
 class Weights:
@@ -82,7 +83,7 @@ class Weights:
 # --- types -----------------------------------------------------------------------------------------------------------
 
 
-def read_type(spec: Message, unknown: UnknownDim) -> Type:
+def read_type(spec: Message, open_dim: OpenDim) -> Type:
     """Decodes a ``ValueType``.
 
     Raises:
@@ -91,27 +92,27 @@ def read_type(spec: Message, unknown: UnknownDim) -> Type:
     """
     match spec.WhichOneof("type"):
         case "tensorType":
-            return _read_tensor_type(spec.tensorType, unknown)
+            return _read_tensor_type(spec.tensorType, open_dim)
         case "listType":
             length, known = 1, spec.listType.length.WhichOneof("dimension") == "constant"
             if known:
                 length = _size(spec.listType.length)
             # The format does not tell a list that may grow from one that may not; ops that make lists let them grow.
-            return ListType(read_type(spec.listType.type, unknown), length, dynamic=True)
+            return ListType(read_type(spec.listType.type, open_dim), length, dynamic=True)
         case "tupleType":
-            return TupleType(tuple(read_type(t, unknown) for t in spec.tupleType.types))
+            return TupleType(tuple(read_type(t, open_dim) for t in spec.tupleType.types))
         case "dictionaryType":
             pair = spec.dictionaryType
-            return DictType(read_type(pair.keyType, unknown), read_type(pair.valueType, unknown))
+            return DictType(read_type(pair.keyType, open_dim), read_type(pair.valueType, open_dim))
         case "stateType":
-            wrapped = read_type(spec.stateType.wrappedType, unknown)
+            wrapped = read_type(spec.stateType.wrappedType, open_dim)
             if not isinstance(wrapped, TensorType):
                 raise FormatError("a state holds a tensor", actual=wrapped)
             return StateType(wrapped)
     raise FormatError("a value has no type")
 
 
-def _read_tensor_type(spec: Message, unknown: UnknownDim) -> TensorType:
+def _read_tensor_type(spec: Message, open_dim: OpenDim) -> TensorType:
     if spec.attributes:
         raise UnsupportedError(
             "tensor types with attributes are not supported", actual=", ".join(sorted(spec.attributes))
@@ -127,7 +128,7 @@ def _read_tensor_type(spec: Message, unknown: UnknownDim) -> TensorType:
     if spec.rank != len(spec.dimensions):
         raise FormatError("rank and dimensions disagree", expected=spec.rank, actual=len(spec.dimensions))
     shape = tuple(
-        _size(dim) if dim.WhichOneof("dimension") == "constant" else unknown(axis)
+        _size(dim) if dim.WhichOneof("dimension") == "constant" else open_dim(axis)
         for axis, dim in enumerate(spec.dimensions)
     )
     return TensorType(dtype, shape)
@@ -184,7 +185,9 @@ def read_value(spec: Message, weights: Weights) -> Constant:
     Raises:
         FormatError: Type and contents disagree, or the contents are not where they are said to be.
     """
-    type = read_type(spec.type, _no_unknown)
+    type = read_type(spec.type, lambda axis: unknown())
+    if isinstance(type, TensorType) and not type.is_static:
+        raise FormatError("a constant has a dimension of unknown size", actual=type)
     if spec.WhichOneof("value") == "blobFileValue":
         if not isinstance(type, TensorType):
             raise FormatError("only tensors lie in weight files", actual=type)
@@ -197,24 +200,20 @@ def read_value(spec: Message, weights: Weights) -> Constant:
             return Constant(type, _read_tensor(content.tensor, type))
         case ListType(), "list":
             elements = tuple(read_value(v, weights) for v in content.list.values)
-            if any(e.type != type.element for e in elements) or len(elements) != type.length:
+            if not all(compatible(e.type, type.element) for e in elements) or len(elements) != type.length:
                 raise FormatError("a list's elements do not fit its type", expected=type)
             return Constant(ListType(type.element, len(elements), dynamic=False), elements)
         case TupleType(), "tuple":
             elements = tuple(read_value(v, weights) for v in content.tuple.values)
-            if tuple(e.type for e in elements) != type.elements:
+            if not compatible(TupleType(tuple(e.type for e in elements)), type):
                 raise FormatError("a tuple's elements do not fit its type", expected=type)
             return Constant(type, elements)
         case DictType(), "dictionary":
             pairs = tuple((read_value(p.key, weights), read_value(p.value, weights)) for p in content.dictionary.values)
-            if any((k.type, v.type) != (type.key, type.value) for k, v in pairs):
+            if not all(compatible(k.type, type.key) and compatible(v.type, type.value) for k, v in pairs):
                 raise FormatError("a dictionary's entries do not fit its type", expected=type)
             return Constant(type, pairs)
     raise FormatError("a constant's contents do not fit its type", expected=type, actual=kind)
-
-
-def _no_unknown(axis: int) -> Dim:
-    raise FormatError("a constant has a dimension of unknown size", actual=f"axis {axis}")
 
 
 def static_shape(type: TensorType) -> tuple[int, ...]:
@@ -235,6 +234,12 @@ def _read_tensor(spec: Message, type: TensorType) -> Data:
         held = _unpack(spec.bytes.values, dtype, count)
     elif field == "strings":
         held = np.array(spec.strings.values, dtype=object)
+    elif field in _RAW:
+        # The wire has these elements as they lie in memory. A Python float on the way would change a signalling NaN.
+        content = getattr(spec, field)
+        wire = content.SerializeToString()
+        held = np.frombuffer(wire, _RAW[field], offset=len(wire) - len(content.values) * _RAW[field].itemsize)
+        held = held.astype(dtype.numpy) if dtype.numpy == _RAW[field] else held
     else:
         values = getattr(spec, field).values
         held = np.fromiter(values, _HELD_AS[field], len(values))
@@ -272,9 +277,12 @@ Store: TypeAlias = Callable[[Constant], "tuple[str, int] | None"]
 
 def write_value(spec: Message, constant: Constant, store: Store) -> None:
     """Encodes a constant into a ``Value``, its tensors through ``store`` or in place."""
-    write_type(spec.type, constant.type)
-    match constant.type:
-        case TensorType() as type:
+    type = constant.type
+    if isinstance(type, ListType):  # a literal has the length that it has, whatever it may grow to
+        type = ListType(type.element, sum(1 for _ in _elements(constant.payload)), dynamic=False)
+    write_type(spec.type, type)
+    match type:
+        case TensorType():
             place = store(constant)
             if place is None:
                 _write_tensor(spec.immediateValue.tensor, constant.numpy(), type.dtype)
@@ -318,10 +326,22 @@ def _write_tensor(spec: Message, array: Array, dtype: DType) -> None:
     target.SetInParent()
     if field == "bytes":
         target.values = bytes(blob.pack(array, dtype))
+    elif field in _RAW:
+        raw = np.ascontiguousarray(array).astype(_RAW[field], copy=False).tobytes()
+        target.MergeFromString(b"\x0a" + _varint(len(raw)) + raw)  # field 1, so many bytes, the elements
     elif dtype == types.uint64:
         target.values.extend(array.reshape(-1).view(np.int64).tolist())
     else:
         target.values.extend(array.reshape(-1).tolist())
+
+
+def _varint(number: int) -> bytes:
+    """Protobuf's encoding of a size: seven bits a byte, the lowest first, the top bit set on all but the last."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
 
 
 def text_value(spec: Message, text: str) -> None:

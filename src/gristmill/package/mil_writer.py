@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from gristmill.errors import IRError
 from gristmill.ir import types
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Constant
@@ -44,10 +45,15 @@ def write_program(program: Program, weights: BinaryIO | None) -> tuple[Message, 
     """
     blobs = BlobWriter(weights)
     spec = proto.message("MILSpec.Program")(version=1)
-    for name, value in program.attributes.items():
-        write_value(spec.attributes[name], value, _in_place)
-    for name, function in program.functions.items():
-        _FunctionWriter(function, blobs).write(spec.functions[name])
+    try:
+        for name, value in program.attributes.items():
+            write_value(spec.attributes[name], value, _in_place)
+        for name, function in program.functions.items():
+            _FunctionWriter(function, blobs).write(spec.functions[name])
+    except UnicodeEncodeError as error:
+        raise IRError(
+            "a text in the program is not Unicode, so files cannot hold it", actual=ascii(error.object)
+        ) from error
     blobs.close()
     return spec, blobs.digest() if blobs.count else b""
 
@@ -99,31 +105,33 @@ class _FunctionWriter:
         for name, attribute in op.attributes.items():
             write_value(spec.attributes[name], attribute, self.store)
         for slot, index, value in op.uses():
-            literal = _is_literal(Use(op, slot, index))
-            if literal and takes_attributes(op):
+            if takes_attributes(op) and _is_literal(Use(op, slot, index)):
                 write_value(spec.attributes[slot], _contents(value), self.store)
-                continue
-            binding = spec.inputs[slot].arguments.add()
-            if literal:
-                write_value(binding.value, _contents(value), self.store)
             else:
-                binding.name = value.name
+                self._bind(spec.inputs[slot], Use(op, slot, index), value)
         self._named_types(spec.outputs, op.results)
         for nested in op.blocks:
             inner = spec.blocks.add()
             self._named_types(inner.inputs, nested.arguments)
             self._block(inner, nested)
 
+    def _bind(self, spec: Message, use: Use, value: Value) -> None:
+        if _is_literal(use):
+            write_value(spec.arguments.add().value, _contents(value), self.store)
+        else:
+            spec.arguments.add(name=value.name)
+
     def _update_state(self, spec: Message, op: Op) -> None:
         """Files have no such op: it is a write, and a read of what was written if anything uses it."""
+        state, data = Use(op, "state", 0), Use(op, "value", 0)
         write = spec.operations.add(type="write_state")
         text_value(write.attributes["name"], f"{op.name}_write_state")
-        write.inputs["input"].arguments.add(name=op.operand("state").name)
-        write.inputs["data"].arguments.add(name=op.operand("value").name)
+        self._bind(write.inputs["input"], state, op.operand("state"))
+        self._bind(write.inputs["data"], data, op.operand("value"))
         if op.result.uses:
             read = spec.operations.add(type="read_state")
             text_value(read.attributes["name"], op.name)
-            read.inputs["input"].arguments.add(name=op.operand("state").name)
+            self._bind(read.inputs["input"], state, op.operand("state"))
             self._named_types(read.outputs, op.results)
 
 

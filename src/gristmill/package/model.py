@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
 from gristmill.ir import parser
 from gristmill.ir.program import Program
@@ -36,16 +38,16 @@ class Package:
         self,
         spec: Message,
         *,
+        source: Callable[[], Program] | None = None,
         path: Path | None = None,
         tree: Tree | None = None,
         file: OpenFile | None = None,
         weights: Weights | None = None,
-        program: Program | None = None,
     ) -> None:
         self.path, self.tree = path, tree
         self._spec, self._file, self._weights = spec, file, weights or Weights()
-        self._given = program  # what the specification's program is made of, rather than the other way round
-        self._encoded = program is None
+        self._source = source  # gives the program that the specification's is made of, rather than the other way round
+        self._encoded = source is None
 
     @classmethod
     def from_program(cls, program: Program, model_description: Message | None = None) -> Package:
@@ -60,7 +62,7 @@ class Package:
         """
         spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
         spec.description.CopyFrom(model_description or description.describe(program))
-        return cls(spec, program=program)
+        return cls(spec, source=lambda: program)
 
     @classmethod
     def from_spec(cls, spec: Message, weights_dir: str | os.PathLike[str] | None = None) -> Package:
@@ -73,12 +75,12 @@ class Package:
         spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
         spec.specificationVersion = max(spec.specificationVersion, self._spec.specificationVersion)
         spec.description.CopyFrom(self._spec.description)
-        return Package(spec, program=program)
+        return Package(spec, source=lambda: program)
 
     @property
     def kind(self) -> str:
         """The model type, by its field's name in the format, such as ``mlProgram`` or ``neuralNetwork``."""
-        if self._given is not None:
+        if self._source is not None:
             return "mlProgram"
         return str(self._spec.WhichOneof("Type") or "")
 
@@ -86,9 +88,8 @@ class Package:
     def spec(self) -> Message:
         """The whole specification, a ``Model`` message that may be edited in place."""
         if not self._encoded:
-            assert self._given is not None
             # Offsets follow from the contents alone, so the weights that `save` writes are the ones referred to here.
-            encoded, _ = mil_writer.write_program(self._given, None)
+            encoded, _ = mil_writer.write_program(self.program, None)
             self._put_program(encoded)
         return self._spec
 
@@ -105,8 +106,8 @@ class Package:
             UnsupportedError: The model is of another kind, or has what is unknown here.
             FormatError: The program is malformed.
         """
-        if self._given is not None:
-            return self._given
+        if self._source is not None:
+            return self._source()
         if self.kind != "mlProgram":
             raise UnsupportedError(
                 "the model is no ML Program", location=self.path, actual=self.kind or "no model type"
@@ -131,8 +132,13 @@ class Package:
 
         Raises:
             InputError: The path does not suit the model.
+            UnsupportedError: The model is a compiled network, whose format is not known here.
         """
         target = Path(path).expanduser()
+        if not self.kind:
+            raise UnsupportedError(
+                "a compiled network cannot be saved", location=self.path, hint="use its .mlmodel file"
+            )
         if target.suffix == ".mlpackage":
             with files.replacing(target) as new:
                 self._save_package(new)
@@ -147,8 +153,8 @@ class Package:
     def _save_package(self, new: Path) -> None:
         data = new / "Data"
         model, weights = Item(MODEL, "model.mlmodel", AUTHOR, "CoreML Model Specification"), None
-        if self._given is not None:
-            digest = self._save_program(self._given, data / WEIGHTS)
+        if self._source is not None:
+            digest = self._save_program(data / WEIGHTS)
         elif self.tree is not None and mlpackage.MANIFEST in self.tree:
             for name, file in self.tree.items():
                 if file is self._file:
@@ -169,11 +175,11 @@ class Package:
         whole = hashlib.blake2b(spec + digest, digest_size=32).digest()
         (new / mlpackage.MANIFEST).write_bytes(mlpackage.new_manifest(items, model, whole).to_json())
 
-    def _save_program(self, program: Program, folder: Path) -> bytes:
+    def _save_program(self, folder: Path) -> bytes:
         folder.mkdir(parents=True)
         path = folder / mil_writer.WEIGHT_FILE.rsplit("/", 1)[-1]
         with path.open("w+b") as file:
-            encoded, digest = mil_writer.write_program(program, file)
+            encoded, digest = mil_writer.write_program(self.program, file)
         if not digest:
             path.unlink()
             folder.rmdir()
@@ -182,9 +188,8 @@ class Package:
         return digest
 
     def _put_program(self, encoded: Message) -> None:
-        assert self._given is not None
         self._spec.mlProgram.CopyFrom(encoded)
-        notes.write_notes(self._given, self._spec.description.metadata)
+        notes.write_notes(self.program, self._spec.description.metadata)
         self._encoded = True
 
     def _copy_weights(self, folder: Path) -> bytes:
@@ -258,13 +263,16 @@ def _load_compiled(path: Path, tree: Tree) -> Package:
     spec = description.from_metadata(_json(file), file.path)
     if "model.mil" not in tree:
         return Package(spec, path=path, tree=tree)
-    weights, text = Weights(tree), tree.find("", "model.mil")
-    program = parser.parse_program(
-        _text(text),
+    return Package(spec, source=lambda: _parse(tree), path=path, tree=tree)
+
+
+def _parse(tree: Tree) -> Program:
+    file, weights = tree.find("", "model.mil"), Weights(tree)
+    return parser.parse_program(
+        _text(file),
         blob=lambda stated, offset, type: weights.data(stated, offset, type.dtype, static_shape(type)),
-        file=str(text.path),
+        file=str(file.path),
     )
-    return Package(spec, path=path, tree=tree, program=program)
 
 
 def _json(file: OpenFile) -> Any:

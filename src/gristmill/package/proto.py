@@ -72,7 +72,7 @@ def parse(name: str, data: bytes, location: object = None) -> Message:
     result = message(name)()
     try:
         result.MergeFromString(data)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:  # protobuf in pure Python raises the latter two
         raise FormatError(
             "the file is not a Core ML model specification, or it is truncated or corrupted",
             location=location,

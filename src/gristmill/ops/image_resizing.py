@@ -283,7 +283,8 @@ class crop_resize(Op):
     Coordinates are multiplied by ``spatial_scale`` and, if normalized, by height - 1 and width - 1. Between the two
     ends a and b of a box lies the grid of ``sampling_mode`` for an axis of b - a + 1 elements (see the module), counted
     from a and clamped to the box; b may be less than a, which turns the box round. A grid point outside the image gives
-    ``pad_value`` (0 until iOS15).
+    ``pad_value`` (0 until iOS15). ``UNALIGN_CORNERS`` instead takes the whole axis where a box reaches outside, as Core
+    ML's own tests expect.
     """
 
     T = TypeVar(fp16, fp32)
@@ -349,15 +350,17 @@ class crop_resize(Op):
             first, second = first - second / 2, first + second / 2
         scale = self.spatial_scale * (np.array([height - 1, width - 1]) if self.normalized_coordinates else np.ones(2))
         (top, left), (bottom, right) = first * scale, second * scale
-        rows = self._between(top, bottom, self.target_height)
-        columns = self._between(left, right, self.target_width)
+        rows = self._between(top, bottom, height, self.target_height)
+        columns = self._between(left, right, width, self.target_width)
         cut = interpolate(image, -2, np.nan_to_num(np.clip(rows, 0, height - 1)))
         cut = interpolate(cut, -1, np.nan_to_num(np.clip(columns, 0, width - 1)))
         inside = np.logical_and.outer((rows >= 0) & (rows <= height - 1), (columns >= 0) & (columns <= width - 1))
         return np.where(inside, cut, self.pad_value if self.opset >= iOS16 else 0)
 
-    def _between(self, start: float, end: float, count: int) -> Array:
-        """The grid between the ends of a box."""
+    def _between(self, start: float, end: float, size: int, count: int) -> Array:
+        """The grid between the ends of a box, along an axis of ``size`` pixels."""
+        if self.sampling_mode == "UNALIGN_CORNERS" and not (min(start, end) >= 0 and max(start, end) <= size - 1):
+            start, end = 0, size - 1
         length, sign = abs(end - start), 1 if end >= start else -1
         i = np.arange(count)
         match self.sampling_mode:

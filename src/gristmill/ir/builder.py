@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from gristmill.ir import registry, types
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Constant, Data, constant
 from gristmill.ir.op import Op
+from gristmill.ir.op_methods import OpMethods
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.signature import Param, TypeVar, Variadic
@@ -43,17 +44,8 @@ class InsertionPoint:
 _current: contextvars.ContextVar[InsertionPoint | None] = contextvars.ContextVar("insertion_point", default=None)
 
 
-class Builder:
+class Builder(OpMethods):
     """Makes ops at the current insertion point; one instance, ``mb``, serves everybody."""
-
-    def __getattr__(self, op_name: str) -> Callable[..., Any]:
-        if op_name.startswith("__"):
-            raise AttributeError(op_name)
-
-        def make(**operands: Any) -> Any:
-            return self.op(op_name, **operands)
-
-        return make
 
     def op(self, op_name: str, *, name: str | None = None, blocks: Sequence[Block] = (), **operands: Any) -> Any:
         """Makes an op of a given name.

@@ -24,30 +24,33 @@ if TYPE_CHECKING:
 class TypeVar:
     """An element type that several operands of an op share, out of a set that may grow with the opset.
 
+    Attributes:
+        alternatives: Pairs of an opset, or ``None`` for the op's first one, and the types allowed from it on.
+
     Args:
         dtypes: Allowed from the op's first opset on. Where float32 is allowed, the untyped ``unit_float`` is too.
     """
 
     def __init__(self, *dtypes: DType) -> None:
         self.name = "T"
-        self._allowed: list[tuple[Opset | None, tuple[DType, ...]]] = [(None, dtypes)]
+        self.alternatives: list[tuple[Opset | None, tuple[DType, ...]]] = [(None, dtypes)]
 
     def also(self, since: Opset, *dtypes: DType) -> TypeVar:
         """Allows more types from an opset on; returns itself."""
-        self._allowed.append((since, dtypes))
+        self.alternatives.append((since, dtypes))
         return self
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def allowed(self, opset: Opset) -> tuple[DType, ...]:
-        found = [d for since, dtypes in self._allowed if since is None or opset >= since for d in dtypes]
+        found = [d for since, dtypes in self.alternatives if since is None or opset >= since for d in dtypes]
         if types.fp32 in found:
             found.append(unit_float)
         return tuple(found)
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(d.name for _, dtypes in self._allowed for d in dtypes)})"
+        return f"{self.name}({', '.join(d.name for _, dtypes in self.alternatives for d in dtypes)})"
 
 
 class AnyType:

@@ -65,7 +65,7 @@ class OfType:
 
 
 class ByOpset(dict[Opset, Any]):
-    """A default or a constraint that changed: the entry of the newest opset not newer than the op's own counts."""
+    """A default, a constraint or a ``const`` that changed: the entry of the newest opset not newer than the op's own counts."""
 
     def at(self, opset: Opset) -> Any:
         return self[max(o for o in self if o <= opset)]
@@ -160,14 +160,15 @@ class Param:
 
 
 class _OneOperand(Param):
-    def __init__(self, constraint: Constraint | ByOpset, *, const: bool = False, **limits: Any) -> None:
+    def __init__(self, constraint: Constraint | ByOpset, *, const: bool | ByOpset = False, **limits: Any) -> None:
         super().__init__(constraint, **limits)
         self.const = const
 
     def check(self, value: Value, op: Op) -> None:
         super().check(value, op)
+        const = self.const.at(op.opset) if isinstance(self.const, ByOpset) else self.const
         decoded = value.producer is not None and value.producer.has(Decompresses)
-        if self.const and not (value.is_constant or decoded):
+        if const and not (value.is_constant or decoded):
             raise self._misfit(value.type, op, "a constant, or one decompressed")
 
 

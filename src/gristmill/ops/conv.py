@@ -51,6 +51,7 @@ class _Convolution(Op):
 
 
 _WEIGHT = ByOpset({iOS13: _Convolution.T, iOS17: _Convolution.U})
+_UNTIL_IOS17 = ByOpset({iOS13: True, iOS17: False})
 
 
 class _Forward(_Convolution):
@@ -88,11 +89,11 @@ class conv(_Forward):
 
     ``pad_type``: ``valid`` pads nothing, ``custom`` by ``pad`` (before and after each axis), ``same`` so that ⌈D /
     stride⌉ windows fit, with the odd element behind the data, ``same_lower`` with it in front. ``pad`` is ignored
-    unless the type is ``custom``.
+    unless the type is ``custom``. Core ML itself takes dilations other than 1 with constant weights only.
     """
 
     weight = Operand(_WEIGHT)
-    bias = OptionalOperand(_WEIGHT)
+    bias = OptionalOperand(_WEIGHT, const=_UNTIL_IOS17)
 
     def reference(self, x: Array, weight: Array, bias: Array | None) -> Array:
         return self.run(x, weight, bias)
@@ -136,8 +137,8 @@ class conv_transpose(_Convolution):
     result is the bias.
     """
 
-    weight = Operand(_WEIGHT)
-    bias = OptionalOperand(_WEIGHT)
+    weight = Operand(_WEIGHT, const=_UNTIL_IOS17)
+    bias = OptionalOperand(_WEIGHT, const=_UNTIL_IOS17)
     output_shape = Const.ints(default=None)
 
     def infer(self) -> Type:

@@ -61,6 +61,24 @@ def insert_cast(function: Function, value: Value, dtype: DType, name: str) -> Va
     return op.result
 
 
+def cancel(op: Op, function: Function) -> bool:
+    """Lets the users of an inserted cast take what an inserted cast before it was made of; returns whether it could.
+
+    An output keeps its name, which then goes to the value that takes its place.
+    """
+    original = inserted_source(op.result)
+    original = inserted_source(original) if original is not None else None
+    if original is None or original.dtype != op.result.dtype:
+        return False
+    if any(isinstance(user, Block) and user is function.body for user in op.result.users):
+        if original.producer is None or any(isinstance(user, Block) for user in original.users):
+            return False  # an input, or an output of its own, has a name to keep
+        original.name, op.result.name = op.result.name, original.name
+    op.result.replace_uses(original)
+    op.erase()
+    return True
+
+
 def inserted_source(value: Value) -> Value | None:
     """What an inserted cast was made of, when ``value`` is its result."""
     producer = value.producer

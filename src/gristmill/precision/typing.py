@@ -22,7 +22,7 @@ from gristmill.ir.signature import Const, TypeVar
 from gristmill.ir.traits import ControlFlow, Decompresses, ReadsState, WritesState
 from gristmill.ir.types import TensorType, fp16, fp32
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.precision.casts import Casts, insert_cast
+from gristmill.precision.casts import Casts, cancel, insert_cast
 
 OpSelector: TypeAlias = Callable[[Op], bool]
 
@@ -74,6 +74,9 @@ class Float16Typing(FunctionPass):
         return self.report.typed > before
 
     def _visit(self, op: Op, function: Function, casts: Casts) -> None:
+        if op.op_name == "cast" and op.inserted:
+            cancel(op, function)
+            return
         if isinstance(op, const) or not _has_fp32(op) or op.op_name == "cast":
             return
         reason = self._reason_to_keep(op)

@@ -65,7 +65,7 @@ class OfType:
 
 
 class ByOpset(dict[Opset, Any]):
-    """A default, a constraint or a ``const`` that changed: the entry of the newest opset not newer than the op's own counts."""
+    """A default, a constraint or a ``const`` that changed: the entry of the newest opset up to the op's own counts."""
 
     def at(self, opset: Opset) -> Any:
         return self[max(o for o in self if o <= opset)]

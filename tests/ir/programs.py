@@ -151,6 +151,3 @@ def programs(draw: Callable[..., Any]) -> Program:
     for name in draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)):
         draw(functions(program, name))
     return program
-
-
-

@@ -28,6 +28,7 @@ from gristmill.ir.types import DTYPES, DictType, DType, ListType, StateType, Ten
 
 MAX_RANK: Final = 32  # NumPy's limit before version 2
 MAX_SIZE: Final = 2**63
+MAX_SHAPE: Final = 1 << 16  # characters
 _BOOLEANS: Final = {"true": True, "false": False}
 
 BlobReader: TypeAlias = Callable[[str, int, TensorType], Data]
@@ -154,8 +155,8 @@ class _Parser:
         for _ in lexer.list_of("(", ")"):
             name = self.new_key(operands, "operand")
             operands[name] = self.operand(f"{hint}_{name}", constants, location)
-        attributes = self.attributes()
-        own_name = self.own_name(attributes)
+        attributes_start, attributes = lexer.start, self.attributes()
+        own_name = self.own_name(attributes, attributes_start)
         for name in [n for n in attributes if n in cls.params and cls.params[n].present(self.opset)]:
             operands[name] = self.constant(attributes.pop(name), f"{hint}_{name}", constants, location)
         blocks: list[Block] = []
@@ -255,12 +256,12 @@ class _Parser:
                 found[name] = self.typed()
         return found
 
-    def own_name(self, attributes: dict[str, Constant]) -> str:
+    def own_name(self, attributes: dict[str, Constant], start: int) -> str:
         if "name" not in attributes:
             return ""
         value = attributes.pop("name")
         if value.type != types.scalar(types.string):
-            raise self.lexer.error("an op's name is a string", actual=value.type)
+            raise self.lexer.error("an op's name is a string", actual=value.type, start=start)
         return str(value.python())
 
     @contextmanager
@@ -348,7 +349,10 @@ class _Parser:
         lexer.expect(",")
         if not lexer.at("["):
             lexer.unexpected("'['")
-        shape = tuple(map(self.dim, _split(lexer.raw("]"))))
+        start, text = lexer.start, lexer.raw("]")
+        if len(text) > MAX_SHAPE:
+            raise lexer.error("shape too long", expected=f"at most {MAX_SHAPE} characters", start=start)
+        shape = tuple(map(self.dim, _split(text)))
         lexer.expect("]")
         lexer.expect(">")
         if not shape and self.plain_scalars is None:
@@ -396,31 +400,33 @@ class _Parser:
 
     def literal(self, kind: Type) -> Constant:
         lexer = self.lexer
+        start = lexer.start
         with lexer.nested():
             match kind:
                 case TensorType():
                     return Constant(*self.tensor(kind))
                 case TupleType(expected):
-                    return Constant(kind, tuple(self.tuple_elements(expected)))
+                    return Constant(kind, tuple([self.literal(e) for e in self.tuple_types(expected)]))
                 case ListType(element, length, dynamic):
                     found = [self.literal(element) for _ in lexer.list_of("[", "]")]
                     if not dynamic and len(found) != length:
-                        raise lexer.error("wrong number of list elements", expected=length, actual=len(found))
+                        raise lexer.error(
+                            "wrong number of list elements", expected=length, actual=len(found), start=start
+                        )
                     return Constant(kind, tuple(found))
                 case DictType(key, value):
                     return Constant(kind, tuple([self.pair(key, value) for _ in lexer.list_of("{", "}")]))
         raise lexer.error("a constant cannot have this type", actual=kind)
 
-    def tuple_elements(self, expected: Sequence[Type]) -> Iterator[Constant]:
-        lexer = self.lexer
-        count = 0
-        for _ in lexer.list_of("(", ")"):
-            if count == len(expected):
-                raise lexer.error("too many tuple elements", expected=len(expected))
-            yield self.literal(expected[count])
-            count += 1
-        if count != len(expected):
-            raise lexer.error("too few tuple elements", expected=len(expected), actual=count)
+    def tuple_types(self, expected: Sequence[Type]) -> Iterator[Type]:
+        """Walks over a tuple's elements and gives the type of each."""
+        start, count = self.lexer.start, 0
+        for count, _ in enumerate(self.lexer.list_of("(", ")"), start=1):
+            if count > len(expected):
+                raise self.lexer.error("too many tuple elements", expected=len(expected), start=start)
+            yield expected[count - 1]
+        if count < len(expected):
+            raise self.lexer.error("too few tuple elements", expected=len(expected), actual=count, start=start)
 
     def pair(self, key: Type, value: Type) -> tuple[Constant, Constant]:
         self.lexer.expect("{")
@@ -505,6 +511,7 @@ class _Parser:
         if not kind.is_static:
             raise lexer.error("a weight file reference needs a shape without unknowns", actual=kind)
         found: dict[str, Constant] = {}
+        start = lexer.start
         lexer.advance()
         for _ in lexer.list_of("(", ")"):
             name = self.new_key(found, "argument")
@@ -515,6 +522,7 @@ class _Parser:
                 "malformed weight file reference",
                 expected="a path of type string and an offset of type uint64",
                 actual=", ".join(f"{name}: {value.type}" for name, value in found.items()),
+                start=start,
             )
         return self.blob(str(found["path"].python()), int(found["offset"].python()), kind)
 

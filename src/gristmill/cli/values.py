@@ -1,0 +1,164 @@
+"""Values of inputs and outputs, from and to files and tables."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gristmill.cli.output import table, text
+from gristmill.errors import FormatError, InputError, MissingFileError
+from gristmill.ir.constants import Array
+from gristmill.models import images
+from gristmill.models.features import ArrayFeature, Feature, ImageFeature, known_names
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_SHOWN = 6  # elements of an array in a table
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+def read(sources: Sequence[str], features: Sequence[Feature]) -> dict[str, Any]:
+    """Values by input.
+
+    Args:
+        sources: ``name=file`` for one value, or a file that holds values by name.
+        features: The model's inputs.
+
+    Raises:
+        InputError: A file is missing, of a kind that is not read, or holds something else than it should.
+    """
+    found: dict[str, Any] = {}
+    for source in sources:
+        name, _, file = source.rpartition("=")
+        contents = _load(Path(file))
+        if name:
+            if isinstance(contents, Mapping):
+                contents = _only(contents, name, file)
+            found[name] = contents
+        elif isinstance(contents, Mapping):
+            found |= contents
+        elif len(features) == 1:
+            found[features[0].name] = contents
+        else:
+            raise InputError(
+                f"which input is '{file}' for?", expected="NAME=FILE with " + " or ".join(f.name for f in features)
+            )
+    known_names(found, features)
+    return found
+
+
+def _load(path: Path) -> Any:
+    if not path.exists():
+        raise MissingFileError("no such file", location=path)
+    try:
+        match path.suffix.lower():
+            case ".npy":
+                return np.load(path, allow_pickle=False)
+            case ".npz":
+                with np.load(path, allow_pickle=False) as archive:
+                    return dict(archive)
+            case ".json":
+                return json.loads(path.read_text(encoding="utf-8"))
+            case suffix if suffix in _IMAGES:
+                image = images.pil().open(path)
+                image.load()
+                return image
+    except (ValueError, EOFError, OSError, RecursionError, SyntaxError, zipfile.BadZipFile) as error:
+        raise FormatError(f"the file is no valid {path.suffix}", location=path, actual=error) from error
+    raise InputError(
+        "files of this kind are not read", expected=f".npy, .npz, .json or {', '.join(_IMAGES)}", actual=path
+    )
+
+
+def _only(contents: Mapping[str, Any], name: str, file: str) -> Any:
+    if name in contents:
+        return contents[name]
+    if len(contents) == 1:
+        return next(iter(contents.values()))
+    raise InputError(f"'{file}' has nothing for '{name}'", expected=name, actual=", ".join(contents) or "nothing")
+
+
+def make_up(features: Sequence[Feature], seed: int) -> dict[str, Any]:
+    """Random values for inputs: numbers uniform from 0 to 1, integers 0 or 1, which are valid as indices."""
+    generator = np.random.default_rng(seed)
+    return {feature.name: _random(feature, generator) for feature in features}
+
+
+def _random(feature: Feature, generator: np.random.Generator) -> Any:
+    match feature:
+        case ArrayFeature():
+            if feature.dtype is not None and feature.dtype.is_integer:
+                return generator.integers(0, 2, feature.shape).astype(feature.dtype.numpy)
+            return generator.random(feature.shape, np.float32)
+        case ImageFeature():
+            width, height = feature.size
+            colored = feature.layout in ("RGB", "BGR")
+            pixels = generator.integers(0, 256, (height, width, 3) if colored else (height, width)).astype(np.uint8)
+            return images.pil().fromarray(pixels)
+    raise InputError(f"no random value for '{feature.name}'", expected=feature.describe(), hint="give it with --input")
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, results: Mapping[str, Any]) -> None:
+    """Writes outputs to a ``.npz`` file: images as pixels, probabilities as two arrays, keys and values."""
+    arrays: dict[str, Array] = {}
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            arrays[f"{name}.keys"] = np.asarray(list(value))
+            arrays[f"{name}.values"] = np.asarray(list(value.values()))
+        else:
+            arrays[name] = np.asarray(value)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # names are the model's; none of them is a flag here
+
+
+def document(value: Any) -> Any:
+    """An output as plain Python values, with its type and shape."""
+    if isinstance(value, Mapping):
+        return {"type": "dictionary", "value": dict(value)}
+    if isinstance(value, np.ndarray):
+        return {"type": str(value.dtype), "shape": list(value.shape), "value": value.tolist()}
+    if _is_image(value):
+        pixels = np.asarray(value)
+        return {"type": f"{value.mode} image", "shape": list(pixels.shape), "value": pixels.tolist()}
+    return {"type": type(value).__name__, "value": value}
+
+
+def _is_image(value: Any) -> bool:
+    return hasattr(value, "getbands")  # Pillow may not be installed, and then nothing is an image
+
+
+def table_of(results: Mapping[str, Any]) -> Table:
+    """Outputs at a glance."""
+    made = table("", ["output", "type", "range", "value"])
+    made.title = None
+    for name, value in results.items():
+        made.add_row(text(name), *map(text, _glance(value)))
+    return made
+
+
+def _glance(value: Any) -> tuple[str, str, str]:
+    """Type, range and the first elements."""
+    if isinstance(value, Mapping):
+        best = sorted(value.items(), key=lambda item: -item[1])[:_SHOWN]
+        return f"{len(value)} classes", "", ", ".join(f"{key} {number:.4g}" for key, number in best)
+    if _is_image(value):
+        return f"{value.mode} image", "", f"{value.width} wide, {value.height} high"
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__, "", str(value)
+    kind = f"{value.dtype} {list(value.shape)}"
+    if value.size == 0 or value.dtype.kind not in "fiu":
+        return kind, "", str(value.reshape(-1)[:_SHOWN].tolist())
+    first = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:_SHOWN].tolist())
+    return kind, f"{value.min():.4g} … {value.max():.4g}", first + (", …" if value.size > _SHOWN else "")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gristmill.errors import DimError
 from gristmill.ir import dims
 from gristmill.ir.constants import Array
-from gristmill.ir.dims import Dim, Shape
+from gristmill.ir.dims import Dim, DimExpr, Shape, Symbol
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset, iOS13, iOS16, iOS17
 from gristmill.ir.signature import ByOpset, Const, Operand, TypeVar, Variadic
@@ -56,13 +56,27 @@ def _filled_in(source: Sequence[Dim], target: Sequence[Dim], opset: Opset) -> Sh
     if open_places:
         if len(open_places) > 1 or shape[open_places[0]] != -1:
             raise DimError("a shape has at most one -1 and no other negative element", actual=list(target))
-        rest = dims.product(d for k, d in enumerate(shape) if k != open_places[0])
-        if rest == 0:
-            raise DimError("-1 beside an empty dimension may be anything", actual=list(target))
-        shape[open_places[0]] = total // rest
+        shape[open_places[0]] = _shared_out(total, [d for k, d in enumerate(shape) if k != open_places[0]])
     if dims.never_equal(dims.product(shape), total):
         raise DimError("the number of elements changes", expected=f"{total} as in {list(source)}", actual=list(target))
     return sized(shape)
+
+
+def _shared_out(total: Dim, others: Sequence[Dim]) -> Dim:
+    """What remains of ``total`` elements for one dimension beside ``others``.
+
+    None of those may be 0, whatever their bounds say, so symbols among them are cancelled as if they were positive.
+    """
+    if 0 in others:
+        raise DimError("-1 beside an empty dimension may be anything", actual=[*others, -1])
+    symbols = {d.name: d for d in others if isinstance(d, Symbol) and d.lower < 1 and d.upper != 0}
+    positive = {name: dims.symbol(name, 1, d.upper) for name, d in symbols.items()}
+    quotient = _substituted(total, positive) // _substituted(dims.product(others), positive)
+    return _substituted(quotient, symbols)
+
+
+def _substituted(dim: Dim, values: Mapping[str, Dim]) -> Dim:
+    return dim.substitute(values) if isinstance(dim, DimExpr) else dim
 
 
 class reshape(_Moves):

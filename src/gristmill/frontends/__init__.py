@@ -1,0 +1,1 @@
+"""Converters from source frameworks to programs. Each imports its framework when it is used, never before."""

@@ -1,0 +1,447 @@
+"""From an exported program's graph to a function: inputs, weights, a walk over the nodes, outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputKind,
+    TensorArgument,
+)
+
+from gristmill.errors import ConversionError, GristmillError, InputError, UnsupportedError
+from gristmill.frontends.common import InputSpec, UnsupportedOperator, UnsupportedOperatorsError
+from gristmill.frontends.torch import registry
+from gristmill.frontends.torch.context import Complex, Context
+from gristmill.frontends.torch.dtypes import ir_dtype, tensor_data
+from gristmill.frontends.torch.sizes import lower_size, symbolic_shape
+from gristmill.ir import types
+from gristmill.ir.builder import mb
+from gristmill.ir.dims import Shape, never_equal
+from gristmill.ir.op import Op
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Block, Function, Location, Program, Value
+from gristmill.ir.types import TensorType
+
+Node = torch.fx.Node
+
+TORCH_FOLDER = str(Path(torch.__file__).parent)
+"""Code in it is not the user's."""
+
+IGNORED_KEYWORDS = frozenset(
+    {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "generator", "implicit"}
+)
+"""Keyword arguments without meaning here: a result's element type is in its metadata, the rest is about storage."""
+
+CHECKS = re.compile(r"aten\.(_assert_\w+|sym_constrain_range\w*|_functional_assert\w*)\.")
+"""Operators that only check; Core ML has no place for them."""
+
+
+def lower_exported(
+    exported: ExportedProgram,
+    *,
+    opset: Opset,
+    inputs: Sequence[InputSpec] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> Program:
+    """Converts an exported program; see ``gristmill.frontends.torch.lower``."""
+    graph = _Graph(exported)
+    graph.check()
+    return _Lowering(graph, opset, inputs, output_names).program()
+
+
+class _Graph:
+    """The nodes of an exported program that its outputs need, without in-place operators and aliases."""
+
+    def __init__(self, exported: ExportedProgram) -> None:
+        with quiet():
+            self.exported = exported.run_decompositions(_decompositions())
+        self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)
+        self.output = next(node for node in self.nodes if node.op == "output")
+        self.needed = _needed(self.output)
+
+    def check(self) -> None:
+        """Raises UnsupportedOperatorsError for every operator without a lowering."""
+        missing: dict[str, list[Location]] = {}
+        for node in self.nodes:
+            if node not in self.needed or node.op != "call_function" or _is_python(node.target):
+                continue
+            if registry.find(str(node.target)) is None:
+                missing.setdefault(str(node.target), []).append(location_of(node))
+        if missing:
+            raise UnsupportedOperatorsError(
+                [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
+                hint="write a lowering for them with register_torch_op, or leave them out of the model",
+            )
+
+
+class _Lowering:
+    """One conversion."""
+
+    def __init__(
+        self, graph: _Graph, opset: Opset, specs: Sequence[InputSpec] | None, output_names: Sequence[str] | None
+    ) -> None:
+        self.graph, self.opset = graph, opset
+        self.values: dict[Node, Any] = {}
+        self._shared: dict[tuple[object, ...], Value] = {}
+        signature = graph.exported.graph_signature
+        self._kinds = {spec.arg.name: spec for spec in signature.input_specs}
+        self.inputs = self._name_inputs(specs)
+        self.outputs = self._name_outputs(output_names)
+
+    # -- interface ---------------------------------------------------------------------------------------------------
+
+    def _user_inputs(self) -> list[Node]:
+        return [
+            node
+            for node in self.graph.nodes
+            if node.op == "placeholder"
+            and self._kinds[node.name].kind is InputKind.USER_INPUT
+            and isinstance(self._kinds[node.name].arg, TensorArgument)
+        ]
+
+    def _name_inputs(self, specs: Sequence[InputSpec] | None) -> dict[Node, tuple[str, TensorType]]:
+        nodes = self._user_inputs()
+        if specs is not None and len(specs) != len(nodes):
+            names = ", ".join(node.name for node in nodes)
+            raise InputError("number of inputs", expected=f"{len(nodes)}: {names}", actual=len(specs))
+        named: dict[Node, tuple[str, TensorType]] = {}
+        symbols = symbolic_shape(self.graph.exported)
+        for node, spec in zip(nodes, specs or [InputSpec()] * len(nodes), strict=True):
+            meta = node.meta["val"]
+            dtype = spec.dtype or ir_dtype(meta.dtype)
+            shape = tuple(symbols(dim) for dim in meta.shape)
+            if spec.shape is not None:
+                shape = _given_shape(spec.name or node.name, shape, spec.shape)
+            # Core ML's interface has neither truth values nor scalars: coremltools' users pass floats and shape (1,).
+            dtype = types.fp32 if dtype == types.bool_ else dtype
+            named[node] = spec.name or node.name, TensorType(dtype, shape or (1,))
+        return named
+
+    def _name_outputs(self, given: Sequence[str] | None) -> list[tuple[object, str]]:
+        """Each output of the source's caller, as a node or a plain number, with its name."""
+        signature = self.graph.exported.graph_signature
+        results = [
+            (argument, spec)
+            for argument, spec in zip(self.graph.output.args[0], signature.output_specs, strict=True)  # type: ignore[arg-type]  # a tuple of nodes
+            if spec.kind is OutputKind.USER_OUTPUT and argument is not None
+        ]
+        for _, spec in results:
+            if isinstance(spec.arg, ConstantArgument) and isinstance(spec.arg.value, str):
+                raise UnsupportedError("the model returns a string", actual=repr(spec.arg.value))
+        if given is not None and len(given) != len(results):
+            raise InputError(
+                "number of output names", expected=len(results), actual=f"{len(given)}: {', '.join(given)}"
+            )
+        taken = {name for name, _ in self.inputs.values()}
+        outputs: list[tuple[object, str]] = []
+        for place, (argument, _) in enumerate(results):
+            base = given[place] if given is not None else getattr(argument, "name", f"output_{place}")
+            name = base
+            if given is None:
+                suffix = 0
+                while name in taken:
+                    name, suffix = f"{base}_{suffix}", suffix + 1
+            elif name in taken:
+                raise InputError("two inputs or outputs have one name", actual=name)
+            taken.add(name)
+            outputs.append((argument, name))
+        return outputs
+
+    # -- the function ------------------------------------------------------------------------------------------------
+
+    def program(self) -> Program:
+        self._refuse_mutations()
+        program = Program()
+        with mb.function(program, "main", dict(self.inputs.values()), opset=self.opset) as arguments:
+            self.function = program.main
+            for _, name in self.outputs:
+                self.function.unique_name(name)
+            self.context = Context(self.function)
+            for node, value in zip(self.inputs, arguments, strict=True):
+                self._enter(node)
+                with mb.located(self.context.location):
+                    self.values[node] = self._received(node, value)
+            for node in self.graph.nodes:
+                if node in self.graph.needed:
+                    self._lower(node)
+            mb.output(*self._results())
+        return program
+
+    def _refuse_mutations(self) -> None:
+        mutated = [
+            spec.target
+            for spec in self.graph.exported.graph_signature.output_specs
+            if spec.kind is OutputKind.BUFFER_MUTATION
+        ]
+        if mutated:
+            raise UnsupportedError(
+                "the model writes to its buffers",
+                actual=", ".join(str(name) for name in mutated),
+                hint="return the new contents as outputs, and pass them in again as inputs",
+            )
+
+    def _received(self, node: Node, value: Value) -> Value:
+        """An input as the graph sees it: a Boolean or a scalar again."""
+        meta = node.meta["val"]
+        if node not in self.graph.needed:
+            return value
+        if not meta.shape:
+            value = self.context.mb.squeeze(x=value, axes=[0])
+        return self.context.cast(value, ir_dtype(meta.dtype))
+
+    def _results(self) -> list[Value]:
+        results: list[Value] = []
+        for argument, name in self.outputs:
+            value = self.values[argument] if isinstance(argument, Node) else argument
+            if isinstance(value, Complex):
+                raise UnsupportedError(
+                    f"output '{name}' is complex", hint="return its real and imaginary parts, or torch.view_as_real"
+                )
+            self.context.name = name
+            if not isinstance(value, Value):
+                value = self.context.mb.const(value)
+            if value.dtype == types.bool_:
+                value = self.context.cast(value, types.fp32)
+            if value.producer is None or value.constant is not None or value in results:
+                value = self.context.mb.identity(x=value)
+            _rename(value, name)
+            results.append(value)
+        return results
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def _enter(self, node: Node) -> None:
+        self.context.name = node.name
+        self.context.operator = str(node.target)
+        self.context.location = location_of(node)
+        self.context.meta = node.meta.get("val")
+
+    def _lower(self, node: Node) -> None:
+        match node.op:
+            case "placeholder":
+                if node not in self.values:
+                    self.values[node] = self._weight(node)
+            case "get_attr":
+                self.values[node] = self._attribute(node)
+            case "call_function":
+                self._call(node)
+
+    def _weight(self, node: Node) -> Any:
+        spec = self._kinds[node.name]
+        if isinstance(spec.arg, ConstantArgument):
+            return spec.arg.value
+        exported = self.graph.exported
+        if spec.target is None:
+            raise UnsupportedError(f"input '{node.name}' is not a tensor", actual=spec.arg)
+        tensor = exported.state_dict.get(spec.target)
+        if tensor is None:
+            tensor = exported.constants.get(spec.target)
+        if not isinstance(tensor, torch.Tensor):
+            raise UnsupportedError(f"input '{node.name}' is not a tensor", actual=type(tensor).__name__)
+        return self._constant(tensor, spec.target)
+
+    def _attribute(self, node: Node) -> Any:
+        found: Any = self.graph.exported.graph_module
+        for part in str(node.target).split("."):
+            found = getattr(found, part)
+        return self._constant(found, str(node.target)) if isinstance(found, torch.Tensor) else found
+
+    def _constant(self, tensor: torch.Tensor, path: str) -> Any:
+        """A weight; tensors that share their storage share the constant."""
+        name = re.sub(r"\W", "_", path)
+        if tensor.is_complex():
+            parts = torch.view_as_real(tensor.detach().resolve_conj())
+            return Complex(self._constant(parts[..., 0], f"{path}.real"), self._constant(parts[..., 1], f"{path}.imag"))
+        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()))
+        if tensor.numel() == 0 or key not in self._shared:
+            value = mb.const(tensor_data(tensor, path), name=name if name[0].isalpha() else f"p_{name}")
+            self._shared[key] = value
+        return self._shared[key]
+
+    def _call(self, node: Node) -> None:
+        self._enter(node)
+        block = self.function.body
+        last = block.last
+        with mb.located(self.context.location):
+            try:
+                result = self._dispatch(node)
+            except GristmillError as error:
+                if error.location is None:
+                    error.location = self.context.location
+                raise
+        _name_after(node.name, result, last, block, self.function)
+        _check_result(node, result, self.context)
+        self.values[node] = result
+
+    def _dispatch(self, node: Node) -> Any:
+        arguments = [self._resolve(argument) for argument in node.args]
+        if _is_python(node.target):
+            return lower_size(self.context, node.target, arguments)
+        self.context.argument_meta = tuple(_metas(node.args))
+        lowering = registry.find(str(node.target))
+        assert lowering is not None  # the pre-flight has seen it
+        keywords = {name: self._resolve(value) for name, value in node.kwargs.items()}
+        arguments, keywords = _by_schema(node.target, arguments, keywords)
+        for name, value in list(keywords.items()):
+            if name not in lowering.keywords:
+                if name not in IGNORED_KEYWORDS and value != _schema_default(node.target, name):
+                    raise self.context.unsupported(f"argument '{name}' is not supported", actual=value)
+                del keywords[name]
+        return lowering.function(self.context, *arguments, **keywords)
+
+    def _resolve(self, argument: Any) -> Any:
+        if isinstance(argument, Node):
+            return self.values[argument]
+        if isinstance(argument, list | tuple):
+            return [self._resolve(item) for item in argument]
+        return argument
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps to itself what torch warns of its own internals; it is nothing that a user can change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield
+
+
+def location_of(node: Node) -> Location:
+    """A node's place in the user's source."""
+    stack = node.meta.get("nn_module_stack") or {}
+    module = next((path for path, _ in reversed(stack.values())), "") or None
+    if module is not None:
+        module = module.removeprefix("L['self'].").removeprefix("L__self___") or None
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    frames = [frame for frame in frames if not frame[0].startswith(TORCH_FOLDER)] or frames
+    file, line = (frames[-1][0], int(frames[-1][1])) if frames else (None, None)
+    source = str(node.target) if node.op == "call_function" else None
+    return Location(module=module, file=file, line=line, source=source)
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """How PyTorch takes operators apart, for those that have no lowering of their own."""
+    table: dict[Any, Callable[..., Any]] = {**torch.export.default_decompositions()}
+    for operator, function in torch._decomp.decomposition_table.items():
+        table.setdefault(operator, function)
+    return {operator: function for operator, function in table.items() if registry.find(str(operator)) is None}
+
+
+def _needed(output: Node) -> set[Node]:
+    """Nodes that the outputs depend on; mere checks do not count."""
+    needed = {output}
+    pending = [output]
+    while pending:
+        for node in pending.pop().all_input_nodes:
+            if node not in needed:
+                needed.add(node)
+                pending.append(node)
+    return needed
+
+
+def _is_python(target: Any) -> bool:
+    """Whether a node's target is arithmetic on sizes or on tuples rather than an operator."""
+    return not isinstance(target, torch._ops.OperatorBase)
+
+
+def _metas(arguments: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, list | tuple):
+            found += _metas(argument)
+        else:
+            found.append(argument.meta.get("val") if isinstance(argument, Node) else argument)
+    return found
+
+
+def _by_schema(target: Any, arguments: list[Any], keywords: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional arguments with defaults filled in, however the graph passed them; keyword-only ones apart."""
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return arguments, keywords
+    rest = dict(keywords)
+    positional = [argument for argument in schema.arguments if not argument.kwarg_only]
+    filled = [
+        rest.pop(argument.name) if argument.name in rest else argument.default_value
+        for argument in positional[len(arguments) :]
+    ]
+    return [*arguments, *filled], rest
+
+
+def _schema_default(target: Any, name: str) -> Any:
+    schema = getattr(target, "_schema", None)
+    found = [a.default_value for a in schema.arguments if a.name == name] if schema is not None else []
+    return found[0] if found else None
+
+
+def _name_after(name: str, result: Any, last: Op | None, block: Block, function: Function) -> None:
+    """Names the op that makes the result after the node, and its own constants after it."""
+    first = next(iter(result), None) if isinstance(result, list | tuple) else result
+    if not isinstance(first, Value) or first.producer is None or first.constant is not None:
+        return
+    op = first.producer
+    made: list[Op] = []
+    position = block.last
+    while position is not None and position is not last:
+        made.append(position)
+        position = position.previous
+    if op not in made:
+        return
+    own = op.name
+    _rename(first, function.unique_name(name) if name != own else name)
+    for slot, _, operand in op.uses():
+        if operand.producer in made and operand.name.startswith(f"{own}_{slot}"):
+            _rename(operand, function.unique_name(f"{op.name}_{slot}"))
+
+
+def _rename(value: Value, name: str) -> None:
+    value.name = name
+    if value.producer is not None:
+        value.producer.name = name
+
+
+def _check_result(node: Node, result: Any, context: Context) -> None:
+    """Holds a lowering's result against what PyTorch says of it, so that a mistake here is never silent."""
+    meta = node.meta.get("val")
+    if isinstance(result, Complex):
+        result = result.real
+    if not isinstance(meta, torch.Tensor) or not isinstance(result, Value):
+        return
+    static = all(isinstance(dim, int) for dim in meta.shape)
+    wrong_size = static and any(
+        never_equal(mine, theirs) for mine, theirs in zip(result.shape, meta.shape, strict=False)
+    )
+    if result.dtype != ir_dtype(meta.dtype) or result.rank != len(meta.shape) or wrong_size:
+        raise ConversionError(
+            "the lowering of an operator is wrong",
+            op=f"{context.operator} '{context.name}'",
+            location=context.location,
+            expected=f"{meta.dtype}{list(meta.shape)}",
+            actual=result.type,
+            hint="this is a bug of Gristmill, please report it",
+        )
+
+
+def _given_shape(name: str, exported: Shape, given: Shape) -> Shape:
+    """The shape that the caller declares for an input, where the exported program allows it."""
+    if len(given) != len(exported) and not (given == (1,) and not exported):
+        raise InputError(f"input '{name}' has another rank", expected=list(exported), actual=list(given))
+    for mine, theirs in zip(given, exported, strict=False):
+        if never_equal(mine, theirs) or (isinstance(theirs, int) and not isinstance(mine, int)):
+            raise InputError(
+                f"input '{name}' cannot have this shape",
+                expected=f"{list(exported)}, as the model was exported",
+                actual=list(given),
+                hint="export the model with torch.export.Dim for flexible sizes",
+            )
+    return given

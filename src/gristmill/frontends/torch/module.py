@@ -1,0 +1,85 @@
+"""Exporting a plain module with inputs made up from their declared shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from gristmill.errors import ConversionError, InputError, UnsupportedError
+from gristmill.frontends.common import InputSpec
+from gristmill.frontends.torch.exported import quiet
+from gristmill.ir import types
+from gristmill.ir.dims import Dim, Symbol
+from gristmill.ir.types import DType
+
+_TORCH_TYPES = {types.bool_: torch.bool, types.fp32: torch.float32, types.fp16: torch.float16, types.int32: torch.int32}
+
+
+def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -> ExportedProgram:
+    """Exports a module in evaluation mode.
+
+    Args:
+        module: Left as it is.
+        inputs: One for each tensor argument, with shapes; symbols become dynamic sizes.
+
+    Raises:
+        InputError: Shapes are missing.
+        ConversionError: ``torch.export`` failed.
+    """
+    if inputs is None or any(spec.shape is None for spec in inputs):
+        raise InputError(
+            "a module is exported with example inputs, whose shapes must be given",
+            expected="a shape for each argument of forward",
+            actual="no inputs" if inputs is None else ", ".join(str(spec) for spec in inputs),
+            hint="describe the inputs, or pass the result of torch.export.export(module, example_inputs)",
+        )
+    sizes: dict[Symbol, Any] = {}
+    examples = tuple(_example(spec) for spec in inputs)
+    dynamic = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with quiet():
+            return torch.export.export(module, examples, dynamic_shapes=dynamic if sizes else None)
+    except Exception as error:  # torch.export documents no set of errors
+        raise ConversionError(
+            f"torch.export failed: {error}",
+            hint="export the model yourself to see where; torch.export.draft_export lists what stands in the way",
+        ) from error
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _example(spec: InputSpec) -> torch.Tensor:
+    shape = [_example_size(dim) for dim in spec.shape or ()]
+    dtype = _torch_dtype(spec.dtype or types.fp32)
+    if dtype.is_floating_point:
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.zeros(shape, dtype=dtype)  # valid wherever indices are expected
+
+
+def _example_size(dim: Dim) -> int:
+    if isinstance(dim, int):
+        return dim
+    if not isinstance(dim, Symbol):
+        raise UnsupportedError("an input's size is an expression", actual=dim, hint="use one symbol a dimension")
+    size = max(dim.lower, 2) + 1  # 0 and 1 are special to torch.export
+    return size if dim.upper is None else min(size, dim.upper)
+
+
+def _dynamic_sizes(spec: InputSpec, sizes: dict[Symbol, Any]) -> dict[int, Any]:
+    dynamic = {}
+    for axis, dim in enumerate(spec.shape or ()):
+        if isinstance(dim, Symbol):
+            lower = None if dim.lower <= 1 else dim.lower
+            sizes.setdefault(dim, torch.export.Dim(dim.name, min=lower, max=dim.upper))
+            dynamic[axis] = sizes[dim]
+    return dynamic
+
+
+def _torch_dtype(dtype: DType) -> torch.dtype:
+    return _TORCH_TYPES.get(dtype, torch.int32 if dtype.is_integer else torch.float32)

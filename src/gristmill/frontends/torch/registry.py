@@ -1,0 +1,63 @@
+"""Which function lowers which ATen operator.
+
+A lowering is written for an overload (``aten.max.dim``) or for all overloads of an operator (``aten.add``); the former
+wins. An operator with a lowering is kept whole when a model is decomposed, any other is taken apart as PyTorch says.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+LoweringFunction: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=LoweringFunction)
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A function that maps an operator to ops.
+
+    It is called with the context, then the operator's positional arguments in the order of its schema, then those
+    keyword arguments that its signature names.
+
+    Attributes:
+        function: The function.
+        keywords: Names of the keyword arguments that it takes.
+    """
+
+    function: LoweringFunction
+    keywords: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parameters = inspect.signature(self.function).parameters
+        object.__setattr__(self, "keywords", frozenset(list(parameters)[1:]))
+
+
+_lowerings: dict[str, Lowering] = {}
+
+
+def lowers(*operators: str) -> Callable[[F], F]:
+    """Registers the decorated function for operators, named as PyTorch prints them, with or without the overload."""
+
+    def register(function: F) -> F:
+        lowering = Lowering(function)
+        for operator in operators:
+            if operator in _lowerings:
+                raise ValueError(f"two lowerings of {operator}: {_lowerings[operator].function} and {function}")
+            _lowerings[operator] = lowering
+        return function
+
+    return register
+
+
+def find(operator: str) -> Lowering | None:
+    """The lowering of an operator, given with its overload, or ``None``."""
+    found = _lowerings.get(operator)
+    return found if found is not None else _lowerings.get(operator.rpartition(".")[0])
+
+
+def operators() -> Iterator[str]:
+    """Every operator that has a lowering."""
+    yield from sorted(_lowerings)

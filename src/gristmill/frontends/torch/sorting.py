@@ -1,0 +1,141 @@
+"""Order: sorting, selection by rank, search in sorted sequences, distinct elements."""
+
+from __future__ import annotations
+
+from gristmill.frontends.torch.context import Context, Number, Size
+from gristmill.frontends.torch.registry import lowers
+from gristmill.ir import types
+from gristmill.ir.opset import iOS16
+from gristmill.ir.program import Value
+
+
+@lowers("aten.topk.default")
+def topk(ctx: Context, x: Value, k: Size, dim: int = -1, largest: bool = True, in_order: bool = True) -> list[Value]:
+    if x.rank == 0:
+        return [x, ctx.number(0, types.int32)]
+    options = {"sort": in_order} if ctx.opset >= iOS16 else {}
+    return ctx.mb.results("topk", x=x, k=k, axis=dim % x.rank, ascending=not largest, **options)
+
+
+@lowers("aten.sort.default", "aten.msort.default")
+def sort(ctx: Context, x: Value, dim: int = -1, descending: bool = False) -> list[Value]:
+    carried = ctx.cast(x, types.int32) if x.dtype == types.bool_ else x
+    order = argsort(ctx, carried, dim, descending)
+    if x.rank == 0:
+        return [x, order]
+    return [ctx.cast(ctx.mb.gather_along_axis(x=carried, indices=order, axis=dim % x.rank), x.dtype), order]
+
+
+@lowers("aten.sort.stable")
+def sort_stable(
+    ctx: Context, x: Value, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> list[Value]:
+    return sort(ctx, x, dim, descending)
+
+
+@lowers("aten.argsort.default")
+def argsort(ctx: Context, x: Value, dim: int = -1, descending: bool = False) -> Value:
+    if x.rank == 0:
+        return ctx.number(0, types.int32)
+    carried = ctx.cast(x, types.int32) if x.dtype == types.bool_ else x
+    return ctx.mb.argsort(x=carried, axis=dim % x.rank, ascending=not descending)
+
+
+@lowers("aten.argsort.stable")
+def argsort_stable(ctx: Context, x: Value, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Value:
+    return argsort(ctx, x, dim, descending)
+
+
+def _of_rank(ctx: Context, x: Value, place: int, dim: int, keepdim: bool) -> list[Value]:
+    if x.rank == 0:
+        return [x, ctx.number(0, types.int32)]
+    dim %= x.rank
+    parts = [ctx.slice(part, dim, place, place + 1) for part in sort(ctx, x, dim)]
+    return parts if keepdim else [ctx.mb.squeeze(x=part, axes=[dim]) for part in parts]
+
+
+@lowers("aten.kthvalue.default")
+def kthvalue(ctx: Context, x: Value, k: int, dim: int = -1, keepdim: bool = False) -> list[Value]:
+    return _of_rank(ctx, x, k - 1, dim, keepdim)
+
+
+@lowers("aten.median.dim")
+def median(ctx: Context, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
+    """The lower of the two in the middle."""
+    size = x.shape[dim] if x.rank else 1
+    if not isinstance(size, int):
+        raise ctx.unsupported("the median of an axis whose size is only known at run time")
+    return _of_rank(ctx, x, (size - 1) // 2, dim, keepdim)
+
+
+@lowers("aten.median.default")
+def median_all(ctx: Context, x: Value) -> Value:
+    return median(ctx, ctx.reshape(x, [-1]), 0)[0]
+
+
+@lowers("aten.searchsorted.Tensor")
+def searchsorted(
+    ctx: Context,
+    ordered: Value,
+    x: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:
+    """The number of elements before the place: those less than x, or not greater if the place is to the right."""
+    if sorter is not None:
+        ordered = ctx.mb.gather_along_axis(x=ordered, indices=sorter, axis=ordered.rank - 1)
+    dtype = ctx.common_dtype
+    values = ctx.mb.expand_dims(x=ctx.cast(x, dtype), axes=[x.rank])
+    limits = ctx.cast(ordered, dtype)
+    if limits.rank > 1:
+        limits = ctx.mb.expand_dims(x=limits, axes=[limits.rank - 1])
+    compare = ctx.mb.less_equal if right or side == "right" else ctx.mb.less
+    return ctx.mb.reduce_sum(x=ctx.cast(compare(x=limits, y=values), types.int32), axes=[-1], keep_dims=False)
+
+
+@lowers("aten.searchsorted.Scalar")
+def searchsorted_number(
+    ctx: Context,
+    ordered: Value,
+    x: Number,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:
+    number = ctx.number(x, ordered.dtype)
+    return searchsorted(ctx, ordered, number, right=right, side=side, sorter=sorter)
+
+
+@lowers("aten.bucketize.Tensor")
+def bucketize(ctx: Context, x: Value, boundaries: Value, *, out_int32: bool = False, right: bool = False) -> Value:
+    return searchsorted(ctx, boundaries, x, right=right)
+
+
+@lowers("aten._unique2.default", "aten.unique_consecutive.default", "aten._unique.default")
+def unique(ctx: Context, x: Value, *flags: object) -> list[Value]:
+    """Distinct elements in order; where each element of x is among them; how often each occurs."""
+    consecutive = "consecutive" in ctx.operator
+    if consecutive and flags[2:] and flags[2] is not None:
+        raise ctx.unsupported("distinct runs along an axis")
+    carried = ctx.cast(x, types.int32) if x.dtype == types.bool_ else x
+    flat = ctx.reshape(carried, [-1])
+    ordered = flat if consecutive else sort(ctx, flat, 0)[0]
+    differs = ctx.mb.not_equal(x=ctx.slice(ordered, 0, 1), y=ctx.slice(ordered, 0, 0, -1))
+    starts = ctx.mb.concat(values=[ctx.full([1], 1, types.int32), ctx.cast(differs, types.int32)], axis=0)
+    places = ctx.mb.squeeze(x=ctx.mb.non_zero(x=starts), axes=[1])
+    distinct = ctx.mb.gather(x=ordered, indices=places, axis=0)
+    if consecutive:
+        inverse = ctx.mb.sub(x=ctx.mb.cumsum(x=starts, axis=0), y=1)
+        run = ctx.mb.expand_dims(x=ctx.mb.range_1d(start=0, end=ctx.size(distinct, 0), step=1), axes=[1])
+        same = ctx.mb.equal(x=run, y=inverse)
+    else:
+        same = ctx.mb.equal(x=ctx.mb.expand_dims(x=distinct, axes=[1]), y=flat)
+        smaller = ctx.mb.less(x=distinct, y=ctx.mb.expand_dims(x=flat, axes=[1]))
+        inverse = ctx.mb.reduce_sum(x=ctx.cast(smaller, types.int32), axes=[1], keep_dims=False)
+    counts = ctx.mb.reduce_sum(x=ctx.cast(same, types.int32), axes=[1], keep_dims=False)
+    return [ctx.cast(distinct, x.dtype), ctx.reshape(inverse, ctx.sizes(x)), counts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 
@@ -54,7 +53,6 @@ def convert(
     from gristmill.package import load
     from gristmill.precision import Precision
 
-    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it prints tracebacks of what it raises anyway
     output = output or source.with_suffix(".mlpackage")
     start = time.perf_counter()
     with working(f"Converting {source}"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import gristmill.ops  # noqa: F401  # registers the ops
 from gristmill._version import __version__
-from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.errors import InputError, InputTypeError, MissingFileError, UnsupportedError
 from gristmill.frontends.common import InputSpec
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
@@ -111,6 +111,8 @@ def _check_arguments(model: Any, source: str, convert_to: str | None, target: De
     if isinstance(model, str | os.PathLike):
         if Path(model).suffix != ".pt2":
             raise UnsupportedError("this file is not converted yet", expected="a .pt2 file", actual=os.fspath(model))
+        if not Path(model).exists():
+            raise MissingFileError("no model is there", location=model)
     elif not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
         raise UnsupportedError(
             "this model is not converted yet",

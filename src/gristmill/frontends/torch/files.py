@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -16,6 +17,9 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
     Raises:
         FormatError: The file is no exported program, or one that the installed PyTorch cannot read.
     """
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it prints the traceback of what it raises anyway
     try:
         return torch.export.load(os.fspath(path))
     except Exception as error:  # whatever the deserialiser meets in a stranger's file
@@ -25,3 +29,5 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
             expected="what torch.export.save wrote",
             actual=f"{type(error).__name__}: {str(error)[:300]}",
         ) from error
+    finally:
+        log.setLevel(level)

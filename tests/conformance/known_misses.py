@@ -3,4 +3,38 @@
 A case that is listed here and passes is an error, so the list cannot rot.
 """
 
-MISSES: dict[str, str] = {}
+_FLOAT16_ORACLE = (
+    "The program widens float16 table entries to float32 and adds a float32 input there; the expected sums were added "
+    "and rounded in float16 (expected.npz holds float16), an error of up to 2^-11 of the sum, which the tolerance does "
+    "not allow."
+)
+_SINGLE_ELEMENT_WINDOW = (
+    "The expected values are x / (1 + 1e-4/2 x^2)^0.75: they square the element itself alone, whatever the window. "
+    "The documented formula and torch.nn.functional.local_response_norm(x, 2), which sum over neighbouring channels, "
+    "give ours."
+)
+_THREE_DECIMALS = (
+    "The expected value was typed by hand as 7.899; bilinear interpolation of x, whose rows step by 4 and columns "
+    "by 1, is linear there and gives 7.9."
+)
+
+MISSES: dict[str, str] = {
+    "33812ff4101d": _FLOAT16_ORACLE,
+    "3be096bc6a56": _FLOAT16_ORACLE,
+    "c2ba013a692a": _FLOAT16_ORACLE,
+    "3abbd7d626ff": _FLOAT16_ORACLE,
+    "79baec8d39e2": _FLOAT16_ORACLE,
+    "9c156b38d6d8": _FLOAT16_ORACLE,
+    "0233f47731a2": "The model holds its look-up table in float16; the expected values are those of the table before "
+    "that rounding, which the tolerance of 1e-4 does not allow for.",
+    "1ea8d4e20e75": _SINGLE_ELEMENT_WINDOW,
+    "3d343ef97f86": _SINGLE_ELEMENT_WINDOW,
+    "864bb757ebaa": _SINGLE_ELEMENT_WINDOW,
+    "062040964bf5": _THREE_DECIMALS,
+    "6036b406411a": _THREE_DECIMALS,
+    "92c5434a7e47": _THREE_DECIMALS,
+    "b29ef936f3a3": _THREE_DECIMALS,
+    "e76f9af27a52": _THREE_DECIMALS,
+    "1de3690434c0": "The file is ill-typed: an iOS 15 batch_norm takes x in float32 and mean in float16, which the op "
+    "requires to have one type, and declares a float16 result.",
+}

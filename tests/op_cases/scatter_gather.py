@@ -119,8 +119,8 @@ CASES = [
     ),
     Case(
         "scatter",
-        {"data": _i(7, -7, 2**31 - 1), "indices": _i(0, 1), "updates": _i(2, 2), "mode": "div"},
-        [3, -4, 2**31 - 1],
+        {"data": _i(7, -7, 2**31 - 1, 9), "indices": _i(0, 1, 3, 1), "updates": _i(2, -2, 0, -2), "mode": "div"},
+        [3, -1, 2**31 - 1, 0],
         id="int-division",
     ),
     Case(

@@ -155,13 +155,14 @@ _MODES: dict[str, Callable[[Array, tuple[Array, ...], Array], None]] = {
 
 
 def _divide_at(out: Array, key: tuple[Array, ...], updates: Array) -> None:
-    """Divides in place; integers round towards minus infinity, and refuse a 0."""
-    if out.dtype.kind != "f":
-        if not updates.all():
-            raise ZeroDivisionError("integer division by zero")
-        np.floor_divide.at(out, key, updates)
-    else:
+    """Divides in place; integers as ``real_div`` does, truncating towards zero, and giving 0 for a division by 0."""
+    if out.dtype.kind == "f":
         np.divide.at(out, key, updates)
+        return
+    sign, size = np.sign(out.astype(np.int64)), np.abs(out.astype(np.int64))
+    np.multiply.at(sign, key, np.sign(updates.astype(np.int64)))
+    np.floor_divide.at(size, key, np.abs(updates.astype(np.int64)))
+    out[...] = sign * size
 
 
 class _Scatters(_Indexed):
@@ -183,7 +184,8 @@ class scatter(_Scatters):
     """``data`` with slices along ``axis`` combined with those of ``updates``, the reverse of ``gather``.
 
     ``mode`` says how: ``update`` replaces (the last one wins), the others add, subtract, multiply, divide by, or take
-    the larger or smaller. The default is ``add``. Integer division rounds towards minus infinity.
+    the larger or smaller, where a NaN wins. The default is ``add``. Integers wrap; their division truncates towards
+    zero, and gives 0 for a division by 0.
     """
 
     axis = Const(int, default=0)

@@ -445,7 +445,10 @@ class topk(Op):
 
 
 class cumsum(Op):
-    """Sums of the elements along ``axis`` up to each, without itself if ``exclusive``, from the end if ``reverse``."""
+    """Sums of the elements along ``axis`` up to each, without itself if ``exclusive``, from the end if ``reverse``.
+
+    Integers wrap. Each sum of floats is rounded once, not at every step.
+    """
 
     T = TypeVar(fp16, fp32, int32)
 

@@ -97,5 +97,11 @@ CASES = [
         lambda x: neighbours(x, 3, 0.5, 0.5, 2.0),
     ),
     Case("local_response_norm", {"x": X, "size": 2}, lambda x: F.local_response_norm(t(x), 2).numpy(), id="even-size"),
+    Case(
+        "local_response_norm",
+        {"x": X[0], "size": 3, "alpha": 0.5},
+        lambda x: neighbours(x[None], 3, 0.5, 0.75, 1)[0],
+        id="rank-3-has-no-batch",
+    ),
     Case("local_response_norm", {"x": X, "size": 9}, lambda x: neighbours(x, 9, 1e-4, 0.75, 1), id="wider-than-tensor"),
 ]

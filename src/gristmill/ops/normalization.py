@@ -141,9 +141,11 @@ class layer_norm(_Normalization):
 
 
 class local_response_norm(_Normalization):
-    """``x / (k + alpha/size·Σ x²)^beta``, the sum over ``size`` neighbouring channels (axis 1).
+    """``x / (k + alpha/size·Σ x²)^beta``, the sum over ``size`` neighbouring channels.
 
-    The window of channel c begins at channel ``c - size // 2``; what it holds beyond the tensor counts as 0.
+    The window of channel c begins at channel ``c - size // 2``; what it holds beyond the tensor counts as 0. Channels
+    are axis 1; a tensor of rank 3 is [C, H, W], without a batch, as Core ML's results show (its documentation says axis
+    1 there, too).
     """
 
     size = Const(int)
@@ -152,20 +154,19 @@ class local_response_norm(_Normalization):
     k = Const(float, ByOpset({iOS13: _Normalization.T, iOS17: _Normalization.U}), default=1.0)
 
     def infer(self) -> Type:
-        self._require_rank(2)
+        self._require_rank(3)
         if self.size < 1:
             raise self.misfit("'size' of the window", expected="1 or more", actual=self.size)
         return self.x.type
 
     def reference(self, x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-        channels = x.shape[1]
-        before, after = min(size // 2, channels), min((size - 1) // 2, channels)
-        square = np.square(x)
+        square = np.square(x[np.newaxis] if x.ndim == 3 else x)
+        channels = square.shape[1]
         total = np.zeros_like(square)
-        for shift in range(-before, after + 1):
+        for shift in range(-min(size // 2, channels), min((size - 1) // 2, channels) + 1):
             start, stop = max(0, -shift), max(0, channels - max(0, shift))
             total[:, start:stop] += square[:, start + shift : stop + shift]
-        return x / (k + alpha / size * total) ** beta
+        return x / (k + alpha / size * total.reshape(x.shape)) ** beta
 
 
 OPS = (batch_norm, instance_norm, l2_norm, layer_norm, local_response_norm)

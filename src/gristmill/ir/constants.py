@@ -107,20 +107,36 @@ class BlobData(Data):
 
 
 class CastData(Data):
-    """Another constant's contents in another type: one rounding, to nearest even; integers wrap modulo 2ⁿ."""
+    """Another constant's contents in another type.
+
+    Floats are rounded once, to nearest even; integers wrap modulo 2ⁿ; floats become integers by truncation.
+    """
 
     def __init__(self, source: Data, dtype: DType) -> None:
         self.source, self.dtype, self.shape = source, dtype, source.shape
 
     def read(self) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.source.read().astype(self.dtype.numpy)
+            return wrapped(self.source.read().astype(self.dtype.numpy), self.dtype)
+
+
+def wrapped(array: Array, dtype: DType) -> Array:
+    """Integers brought into the range of a type under a byte, modulo 2ⁿ; all others as they are."""
+    if not dtype.is_integer or dtype.bits >= 8:
+        return array
+    low = array & ((1 << dtype.bits) - 1)
+    if dtype.kind == "int":
+        sign = 1 << (dtype.bits - 1)
+        low = (low ^ sign) - sign
+    return low.astype(dtype.numpy)
 
 
 class TransposeData(Data):
     """Another constant's contents with its axes permuted."""
 
     def __init__(self, source: Data, perm: tuple[int, ...]) -> None:
+        if sorted(perm) != list(range(len(source.shape))):
+            raise IRError("not a permutation of the axes", expected=f"of {len(source.shape)} axes", actual=perm)
         self.source, self.perm, self.dtype = source, perm, source.dtype
         self.shape = tuple(source.shape[axis] for axis in perm)
 
@@ -133,6 +149,8 @@ class ReshapeData(Data):
 
     def __init__(self, source: Data, shape: tuple[int, ...]) -> None:
         self.source, self.shape, self.dtype = source, shape, source.dtype
+        if self.size != source.size:
+            raise IRError("a reshape keeps the number of elements", expected=list(source.shape), actual=list(shape))
 
     def read(self) -> Array:
         return self.source.read().reshape(self.shape)
@@ -200,6 +218,13 @@ def constant(value: object, dtype: DType | None = None) -> Constant:
     if isinstance(value, dict):
         pairs = tuple((constant(k), constant(v)) for k, v in value.items())
         key, element = (pairs[0][0].type, pairs[0][1].type) if pairs else (types.scalar(types.string),) * 2
+        for pair in pairs:
+            if (pair[0].type, pair[1].type) != (key, element):
+                raise IRError(
+                    "entries of a dictionary have one type",
+                    expected=f"{key}: {element}",
+                    actual=f"{pair[0].type}: {pair[1].type}",
+                )
         return Constant(DictType(key, element), pairs)
     array = _to_array(value, dtype)
     data = ArrayData(array, dtype or types.dtype_of(array.dtype))
@@ -207,9 +232,14 @@ def constant(value: object, dtype: DType | None = None) -> Constant:
 
 
 def _to_array(value: object, dtype: DType | None) -> Array:
-    array = np.asarray(value)
-    if array.dtype.kind in "US":
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows that differ in length
+        raise IRError("not a constant", actual=str(error)) from None
+    if array.dtype.kind == "U":
         array = array.astype(object)
+    if array.dtype == object and not all(isinstance(item, str) for item in array.flat):
+        raise IRError("not a constant", expected="numbers, truth values or strings", actual=repr(value)[:80])
     if dtype is None:
         if not isinstance(value, np.ndarray | np.generic):  # Python numbers carry no width of their own
             if array.dtype.kind == "f" or (array.size == 0 and array.dtype.kind != "O"):
@@ -222,8 +252,10 @@ def _to_array(value: object, dtype: DType | None) -> Array:
             raise IRError("not an integer constant", expected=dtype, actual=array.dtype)
         if array.size and (int(array.min()) < dtype.min or int(array.max()) > dtype.max):
             raise IRError("integer constant out of range", expected=dtype, actual=f"{array.min()}…{array.max()}")
-    elif dtype == types.string and array.dtype != object:
-        raise IRError("not a string constant", expected=dtype, actual=array.dtype)
+    elif (dtype == types.string) != (array.dtype == object) and array.size:
+        raise IRError("strings and numbers do not mix", expected=dtype, actual=array.dtype)
+    elif dtype == types.bool_ and array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
+        raise IRError("not a truth value", expected=dtype, actual=array.dtype)
     with np.errstate(over="ignore"):
         return array.astype(dtype.numpy)
 

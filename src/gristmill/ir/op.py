@@ -14,7 +14,7 @@ import numpy as np
 
 from gristmill.errors import DimError, ExecutionError, GristmillError, IRError, TypeInferenceError
 from gristmill.ir import types
-from gristmill.ir.constants import Array, BlobData, Constant
+from gristmill.ir.constants import Array, BlobData, Constant, wrapped
 from gristmill.ir.dims import product
 from gristmill.ir.opset import Opset, iOS13
 from gristmill.ir.program import Block, Location, Use, Value
@@ -410,11 +410,7 @@ def round_to(array: Array, dtype: DType, op: Op | None = None) -> Array:
             expected=dtype,
             actual=array.dtype,
         )
-    if dtype.is_integer and dtype.bits < 8:
-        mask = (1 << dtype.bits) - 1
-        array = array & mask
-        if dtype.kind == "int":
-            array = np.where(array > dtype.max, array.astype(np.int64) - (1 << dtype.bits), array)
+    array = wrapped(array, dtype)
     with np.errstate(all="ignore"):
         return np.ascontiguousarray(array.astype(dtype.numpy, copy=False)).reshape(array.shape)
 

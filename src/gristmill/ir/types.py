@@ -113,6 +113,7 @@ class TensorType:
     shape: Shape = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))  # a list would do, but for hashing
         for dim in self.shape:
             if not isinstance(dim, DimExpr) and (isinstance(dim, bool) or not isinstance(dim, int)):
                 raise IRError("a dimension is an int or an expression", actual=f"{dim!r} of {type(dim).__name__}")
@@ -198,7 +199,8 @@ def compatible(a: Type, b: Type) -> bool:
                 and not any(never_equal(x, y) for x, y in zip(a.shape, b.shape, strict=True))
             )
         case ListType(), ListType():
-            return compatible(a.element, b.element)
+            fixed = not a.dynamic and not b.dynamic
+            return compatible(a.element, b.element) and not (fixed and never_equal(a.length, b.length))
         case TupleType(), TupleType():
             return len(a.elements) == len(b.elements) and all(map(compatible, a.elements, b.elements))
         case DictType(), DictType():

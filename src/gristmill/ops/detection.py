@@ -92,8 +92,9 @@ class non_maximum_suppression(Op):
 
     def _select(self, boxes: Array, scores: Array) -> list[int]:
         """Indices of the selected ones among [B, 4] boxes with [B, K] scores, best first."""
-        best = np.where(np.isnan(scores), -np.inf, scores).max(1, initial=-np.inf)
-        classes = scores.argmax(1) if self.per_class_suppression else np.zeros(len(boxes), int)
+        ranked = np.where(np.isnan(scores), -np.inf, scores)
+        best = ranked.max(1, initial=-np.inf)
+        classes = ranked.argmax(1) if self.per_class_suppression else np.zeros(len(boxes), int)
         order = np.argsort(-best, kind="stable")
         alive = np.ones(len(boxes), bool) if self._boxes_last else best >= self.score_threshold
         chosen: list[int] = []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
+from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
+
+__all__ = ["MultiFunctionDescriptor", "load_spec", "save_multifunction", "save_spec"]
 
 
 def load_spec(model_path: str | os.PathLike[str]) -> Message:

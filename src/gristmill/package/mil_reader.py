@@ -21,6 +21,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.types import TensorType, Type
+from gristmill.ir.verify import verify
 from gristmill.package.description import Range
 from gristmill.package.mil_values import Weights, read_type, read_value
 from gristmill.package.proto import Message
@@ -52,6 +53,7 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
     Raises:
         FormatError: The program is malformed.
         UnsupportedError: It has an op, a type or a field that is unknown here.
+        IRError: It breaks a rule that every program keeps.
     """
     refuse_unknown_fields(spec, "program")
     if spec.version != 1:
@@ -65,6 +67,7 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
             program.add_function(_FunctionReader(name, spec.functions[name], weights, hints or Hints()).read())
     except RecursionError as error:
         raise FormatError("the program is nested too deeply") from error
+    verify(program)
     return program
 
 

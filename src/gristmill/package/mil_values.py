@@ -245,8 +245,9 @@ def _read_tensor(spec: Message, type: TensorType) -> Data:
         held = np.fromiter(values, _HELD_AS[field], len(values))
     if held.size != count:
         raise FormatError("a constant's contents do not fill its shape", expected=f"{count} elements", actual=held.size)
+    typed = _as_dtype(held, dtype)
     try:
-        return ArrayData(_as_dtype(held, dtype).reshape(shape), dtype)
+        return ArrayData(typed.reshape(shape), dtype)
     except ValueError as error:  # more dimensions, or larger ones beside a zero, than NumPy can have
         raise FormatError("a constant's shape is out of bounds", actual=type) from error
 

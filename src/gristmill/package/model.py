@@ -14,6 +14,7 @@ import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
 from gristmill.ir import parser
 from gristmill.ir.program import Program
+from gristmill.ir.verify import verify
 from gristmill.package import description, files, mil_reader, mil_writer, mlpackage, notes, proto
 from gristmill.package.files import OpenFile, Tree
 from gristmill.package.mil_values import Weights, static_shape
@@ -268,11 +269,13 @@ def _load_compiled(path: Path, tree: Tree) -> Package:
 
 def _parse(tree: Tree) -> Program:
     file, weights = tree.find("", "model.mil"), Weights(tree)
-    return parser.parse_program(
+    program = parser.parse_program(
         _text(file),
         blob=lambda stated, offset, type: weights.data(stated, offset, type.dtype, static_shape(type)),
         file=str(file.path),
     )
+    verify(program)
+    return program
 
 
 def _json(file: OpenFile) -> Any:

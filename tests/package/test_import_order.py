@@ -1,0 +1,63 @@
+"""Both packages in one process: the schema lives in a descriptor pool of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+OURS = """
+from gristmill.package import Package, proto
+from gristmill.ir.builder import mb
+from gristmill.ir.program import Program
+from gristmill.ir.types import TensorType, fp32
+program = Program()
+with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+    mb.output(mb.relu(x=x, name="y"))
+data = proto.serialize(Package.from_program(program).spec)
+assert proto.parse("Model", data).description.output[0].name == "y"
+"""
+THEIRS = """
+from coremltools import proto as theirs
+"""
+MEETING = """
+model = theirs.Model_pb2.Model.FromString(data)
+assert model.description.output[0].name == "y"
+assert model.SerializeToString(deterministic=True) == data
+"""
+
+
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_alone() -> None:
+    """Without coremltools in the process."""
+    run(OURS)
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(importlib.util.find_spec("coremltools") is None, reason="coremltools, the oracle, is not installed")
+@pytest.mark.parametrize("order", [OURS + THEIRS, THEIRS + OURS], ids=["gristmill first", "coremltools first"])
+def test_both(order: str) -> None:
+    """In either order, each decodes what the other encodes."""
+    run(order + MEETING)
+
+
+def test_nothing_is_registered_in_the_default_pool() -> None:
+    """Other users of protobuf see none of our messages."""
+    run(
+        OURS
+        + """
+from google.protobuf import descriptor_pool
+try:
+    descriptor_pool.Default().FindMessageTypeByName("CoreML.Specification.Model")
+except KeyError:
+    pass
+else:
+    raise AssertionError("the default pool has our messages")
+"""
+    )

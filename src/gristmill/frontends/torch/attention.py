@@ -38,7 +38,8 @@ def attention(
     if is_causal:
         mask = _causal_mask(ctx, query, key)
     factor = 1 / math.sqrt(width) if scale is None else float(scale)
-    if ctx.opset >= iOS18 and query.rank == key.rank == value.rank and query.rank >= 3:
+    alike = query.rank >= 3 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+    if ctx.opset >= iOS18 and alike:  # the op does not broadcast
         if scale is not None and not math.isclose(factor * math.sqrt(width), 1):
             query = ctx.mb.mul(x=query, y=ctx.number(factor * math.sqrt(width), query.dtype))
         return ctx.mb.scaled_dot_product_attention(query=query, key=key, value=value, attn_mask=mask)

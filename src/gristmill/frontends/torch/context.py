@@ -76,6 +76,7 @@ class Context:
         location: Its place in the source.
         meta: What the operator returns, as PyTorch's fake tensors: element types and shapes.
         argument_meta: Its arguments in the same form.
+        inline: Lowers a nested graph, given its arguments, at the insertion point, and gives what it returns.
     """
 
     function: Function
@@ -84,6 +85,7 @@ class Context:
     location: Location | None = None
     meta: Any = None
     argument_meta: tuple[Any, ...] = ()
+    inline: Callable[[torch.fx.GraphModule, Sequence[Any]], list[Any]] = lambda module, arguments: []
     mb: NodeBuilder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +94,14 @@ class Context:
     @property
     def opset(self) -> Opset:
         return self.function.opset
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Which node is at hand, for ``restore``."""
+        return self.name, self.operator, self.location, self.meta, self.argument_meta
+
+    def restore(self, entered: tuple[Any, ...]) -> None:
+        """Comes back to a node after others were lowered in between."""
+        self.name, self.operator, self.location, self.meta, self.argument_meta = entered
 
     def unsupported(self, message: str, **facts: Any) -> UnsupportedError:
         """An error about this node."""
@@ -266,9 +276,7 @@ class Context:
         if not isinstance(target, Value):
             assert scalar.constant is not None
             data = scalar.constant.data
-            return self.mb.const(
-                LazyData(dtype, target, lambda: np.ascontiguousarray(np.broadcast_to(data.read(), target)), "fill")
-            )
+            return self.mb.const(LazyData(dtype, target, lambda: np.broadcast_to(data.read(), target).copy(), "fill"))
         if dtype == types.bool_:
             ones = self.mb.fill(shape=target, value=np.int32(bool(value)))
             return self.cast(ones, dtype)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,35 +13,29 @@ from torch.export.graph_signature import (
     ConstantArgument,
     InputKind,
     OutputKind,
+    OutputSpec,
     TensorArgument,
 )
 
 from gristmill.errors import ConversionError, GristmillError, InputError, UnsupportedError
-from gristmill.frontends.common import InputSpec, UnsupportedOperator, UnsupportedOperatorsError
+from gristmill.frontends.common import InputSpec
 from gristmill.frontends.torch import registry
 from gristmill.frontends.torch.context import Complex, Context
 from gristmill.frontends.torch.dtypes import ir_dtype, tensor_data
+from gristmill.frontends.torch.graph import Graph, Node, is_python, location_of, needed_nodes
 from gristmill.frontends.torch.sizes import lower_size, symbolic_shape
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import Shape, never_equal
 from gristmill.ir.op import Op
-from gristmill.ir.opset import Opset
-from gristmill.ir.program import Block, Function, Location, Program, Value
-from gristmill.ir.types import TensorType
-
-Node = torch.fx.Node
-
-TORCH_FOLDER = str(Path(torch.__file__).parent)
-"""Code in it is not the user's."""
+from gristmill.ir.opset import Opset, iOS18
+from gristmill.ir.program import Block, Function, Program, Value
+from gristmill.ir.types import StateType, TensorType
 
 IGNORED_KEYWORDS = frozenset(
     {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "generator", "implicit"}
 )
 """Keyword arguments without meaning here: a result's element type is in its metadata, the rest is about storage."""
-
-CHECKS = re.compile(r"aten\.(_assert_\w+|sym_constrain_range\w*|_functional_assert\w*)\.")
-"""Operators that only check; Core ML has no place for them."""
 
 
 def lower_exported(
@@ -54,47 +46,26 @@ def lower_exported(
     output_names: Sequence[str] | None = None,
 ) -> Program:
     """Converts an exported program; see ``gristmill.frontends.torch.lower``."""
-    graph = _Graph(exported)
+    graph = Graph(exported)
     graph.check()
     return _Lowering(graph, opset, inputs, output_names).program()
-
-
-class _Graph:
-    """The nodes of an exported program that its outputs need, without in-place operators and aliases."""
-
-    def __init__(self, exported: ExportedProgram) -> None:
-        with quiet():
-            self.exported = exported.run_decompositions(_decompositions())
-        self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)
-        self.output = next(node for node in self.nodes if node.op == "output")
-        self.needed = _needed(self.output)
-
-    def check(self) -> None:
-        """Raises UnsupportedOperatorsError for every operator without a lowering."""
-        missing: dict[str, list[Location]] = {}
-        for node in self.nodes:
-            if node not in self.needed or node.op != "call_function" or _is_python(node.target):
-                continue
-            if registry.find(str(node.target)) is None:
-                missing.setdefault(str(node.target), []).append(location_of(node))
-        if missing:
-            raise UnsupportedOperatorsError(
-                [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
-                hint="write a lowering for them with register_torch_op, or leave them out of the model",
-            )
 
 
 class _Lowering:
     """One conversion."""
 
     def __init__(
-        self, graph: _Graph, opset: Opset, specs: Sequence[InputSpec] | None, output_names: Sequence[str] | None
+        self, graph: Graph, opset: Opset, specs: Sequence[InputSpec] | None, output_names: Sequence[str] | None
     ) -> None:
         self.graph, self.opset = graph, opset
         self.values: dict[Node, Any] = {}
+        self._module = graph.exported.graph_module
         self._shared: dict[tuple[object, ...], Value] = {}
         signature = graph.exported.graph_signature
         self._kinds = {spec.arg.name: spec for spec in signature.input_specs}
+        self._written = {
+            str(spec.target): argument for argument, spec in self._returned() if spec.kind is OutputKind.BUFFER_MUTATION
+        }
         self.inputs = self._name_inputs(specs)
         self.outputs = self._name_outputs(output_names)
 
@@ -127,12 +98,16 @@ class _Lowering:
             named[node] = spec.name or node.name, TensorType(dtype, shape or (1,))
         return named
 
+    def _returned(self) -> list[tuple[Any, OutputSpec]]:
+        """What the graph returns, each with its meaning: outputs proper, and new contents of what was written to."""
+        returned: Any = self.graph.output.args[0]
+        return list(zip(returned, self.graph.exported.graph_signature.output_specs, strict=True))
+
     def _name_outputs(self, given: Sequence[str] | None) -> list[tuple[object, str]]:
         """Each output of the source's caller, as a node or a plain number, with its name."""
-        signature = self.graph.exported.graph_signature
         results = [
             (argument, spec)
-            for argument, spec in zip(self.graph.output.args[0], signature.output_specs, strict=True)  # type: ignore[arg-type]  # a tuple of nodes
+            for argument, spec in self._returned()
             if spec.kind is OutputKind.USER_OUTPUT and argument is not None
         ]
         for _, spec in results:
@@ -160,34 +135,58 @@ class _Lowering:
     # -- the function ------------------------------------------------------------------------------------------------
 
     def program(self) -> Program:
-        self._refuse_mutations()
         program = Program()
-        with mb.function(program, "main", dict(self.inputs.values()), opset=self.opset) as arguments:
+        states = self._states()
+        interface: dict[Node, tuple[str, TensorType | StateType]] = {**states, **self.inputs}
+        with mb.function(program, "main", dict(interface.values()), opset=self.opset) as arguments:
             self.function = program.main
             for _, name in self.outputs:
                 self.function.unique_name(name)
-            self.context = Context(self.function)
-            for node, value in zip(self.inputs, arguments, strict=True):
+            self.context = Context(self.function, inline=self._inline)
+            for node, value in zip(interface, arguments, strict=True):
                 self._enter(node)
                 with mb.located(self.context.location):
                     self.values[node] = self._received(node, value)
-            for node in self.graph.nodes:
-                if node in self.graph.needed:
-                    self._lower(node)
+            self._walk(self.graph.nodes, self.graph.needed)
+            self._update_states(states, arguments)
             mb.output(*self._results())
         return program
 
-    def _refuse_mutations(self) -> None:
-        mutated = [
-            spec.target
-            for spec in self.graph.exported.graph_signature.output_specs
-            if spec.kind is OutputKind.BUFFER_MUTATION
-        ]
-        if mutated:
+    def _states(self) -> dict[Node, tuple[str, StateType]]:
+        """Buffers that the model writes to, by the placeholders that stand for them."""
+        if not self._written:
+            return {}
+        if self.opset < iOS18:
             raise UnsupportedError(
-                "the model writes to its buffers",
-                actual=", ".join(str(name) for name in mutated),
-                hint="return the new contents as outputs, and pass them in again as inputs",
+                "the model writes to its buffers, which needs states",
+                expected=f"opset {iOS18} or later",
+                actual=f"{self.opset}; written buffers: {', '.join(self._written)}",
+                hint="set minimum_deployment_target to iOS18, or pass the buffers in and return them",
+            )
+        states: dict[Node, tuple[str, StateType]] = {}
+        for node in self.graph.nodes:
+            if node.op == "placeholder" and self._kinds[node.name].target in self._written:
+                path = str(self._kinds[node.name].target)
+                meta = node.meta["val"]
+                states[node] = _identifier(path), StateType(TensorType(ir_dtype(meta.dtype), tuple(meta.shape)))
+                self._warn_of_contents(path)
+        return states
+
+    def _update_states(self, states: Mapping[Node, tuple[str, StateType]], arguments: Sequence[Value]) -> None:
+        for (node, (name, kind)), state in zip(states.items(), arguments, strict=False):
+            self.context.name = name
+            new = self.values[self._written[str(self._kinds[node.name].target)]]
+            self.context.mb.results(
+                "coreml_update_state", state=state, value=self.context.cast(new, kind.wrapped.dtype)
+            )
+
+    def _warn_of_contents(self, path: str) -> None:
+        tensor = self._stored(path)
+        if tensor.any():
+            warnings.warn(
+                f"buffer '{path}' starts with other values than zero, but a Core ML state starts with zeros; "
+                "write the values to the state before the first prediction",
+                stacklevel=2,
             )
 
     def _received(self, node: Node, value: Value) -> Value:
@@ -195,6 +194,8 @@ class _Lowering:
         meta = node.meta["val"]
         if node not in self.graph.needed:
             return value
+        if isinstance(value.type, StateType):
+            return self.context.mb.read_state(input=value)
         if not meta.shape:
             value = self.context.mb.squeeze(x=value, axes=[0])
         return self.context.cast(value, ir_dtype(meta.dtype))
@@ -236,41 +237,60 @@ class _Lowering:
             case "call_function":
                 self._call(node)
 
+    def _walk(self, nodes: Sequence[Node], needed: Collection[Node]) -> None:
+        for node in nodes:
+            if node in needed:
+                self._lower(node)
+
+    def _inline(self, module: torch.fx.GraphModule, arguments: Sequence[Any]) -> list[Any]:
+        """Lowers a nested graph at the insertion point, and gives what it returns."""
+        nodes = list(module.graph.nodes)
+        self.values.update(zip((node for node in nodes if node.op == "placeholder"), arguments, strict=True))
+        outer, self._module = self._module, module
+        entered = self.context.snapshot()
+        self._walk(nodes, needed_nodes(module))
+        self._module = outer
+        self.context.restore(entered)
+        returned = self._resolve(nodes[-1].args[0])
+        return returned if isinstance(returned, list) else [returned]
+
     def _weight(self, node: Node) -> Any:
         spec = self._kinds[node.name]
         if isinstance(spec.arg, ConstantArgument):
             return spec.arg.value
-        exported = self.graph.exported
         if spec.target is None:
             raise UnsupportedError(f"input '{node.name}' is not a tensor", actual=spec.arg)
-        tensor = exported.state_dict.get(spec.target)
-        if tensor is None:
-            tensor = exported.constants.get(spec.target)
+        return self._constant(self._stored(spec.target), spec.target)
+
+    def _stored(self, path: str) -> torch.Tensor:
+        """A parameter, buffer or constant of the model."""
+        exported = self.graph.exported
+        tensor = exported.state_dict.get(path)
+        tensor = exported.constants.get(path) if tensor is None else tensor
         if not isinstance(tensor, torch.Tensor):
-            raise UnsupportedError(f"input '{node.name}' is not a tensor", actual=type(tensor).__name__)
-        return self._constant(tensor, spec.target)
+            raise UnsupportedError(f"'{path}' is not a tensor", actual=type(tensor).__name__)
+        return tensor
 
     def _attribute(self, node: Node) -> Any:
-        found: Any = self.graph.exported.graph_module
+        found: Any = self._module
         for part in str(node.target).split("."):
             found = getattr(found, part)
         return self._constant(found, str(node.target)) if isinstance(found, torch.Tensor) else found
 
     def _constant(self, tensor: torch.Tensor, path: str) -> Any:
         """A weight; tensors that share their storage share the constant."""
-        name = re.sub(r"\W", "_", path)
         if tensor.is_complex():
             parts = torch.view_as_real(tensor.detach().resolve_conj())
             return Complex(self._constant(parts[..., 0], f"{path}.real"), self._constant(parts[..., 1], f"{path}.imag"))
         key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()))
         if tensor.numel() == 0 or key not in self._shared:
-            value = mb.const(tensor_data(tensor, path), name=name if name[0].isalpha() else f"p_{name}")
-            self._shared[key] = value
+            with mb.at(self.function.body):  # nested blocks see it there, and so does what follows them
+                self._shared[key] = mb.const(tensor_data(tensor, path), name=_identifier(path))
         return self._shared[key]
 
     def _call(self, node: Node) -> None:
         self._enter(node)
-        block = self.function.body
+        block = mb.point.block
         last = block.last
         with mb.located(self.context.location):
             try:
@@ -285,7 +305,7 @@ class _Lowering:
 
     def _dispatch(self, node: Node) -> Any:
         arguments = [self._resolve(argument) for argument in node.args]
-        if _is_python(node.target):
+        if is_python(node.target):
             return lower_size(self.context, node.target, arguments)
         self.context.argument_meta = tuple(_metas(node.args))
         lowering = registry.find(str(node.target))
@@ -307,51 +327,10 @@ class _Lowering:
         return argument
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps to itself what torch warns of its own internals; it is nothing that a user can change."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
-
-
-def location_of(node: Node) -> Location:
-    """A node's place in the user's source."""
-    stack = node.meta.get("nn_module_stack") or {}
-    module = next((path for path, _ in reversed(stack.values())), "") or None
-    if module is not None:
-        module = module.removeprefix("L['self'].").removeprefix("L__self___") or None
-    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    frames = [frame for frame in frames if not frame[0].startswith(TORCH_FOLDER)] or frames
-    file, line = (frames[-1][0], int(frames[-1][1])) if frames else (None, None)
-    source = str(node.target) if node.op == "call_function" else None
-    return Location(module=module, file=file, line=line, source=source)
-
-
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """How PyTorch takes operators apart, for those that have no lowering of their own."""
-    table: dict[Any, Callable[..., Any]] = {**torch.export.default_decompositions()}
-    for operator, function in torch._decomp.decomposition_table.items():
-        table.setdefault(operator, function)
-    return {operator: function for operator, function in table.items() if registry.find(str(operator)) is None}
-
-
-def _needed(output: Node) -> set[Node]:
-    """Nodes that the outputs depend on; mere checks do not count."""
-    needed = {output}
-    pending = [output]
-    while pending:
-        for node in pending.pop().all_input_nodes:
-            if node not in needed:
-                needed.add(node)
-                pending.append(node)
-    return needed
-
-
-def _is_python(target: Any) -> bool:
-    """Whether a node's target is arithmetic on sizes or on tuples rather than an operator."""
-    return not isinstance(target, torch._ops.OperatorBase)
+def _identifier(path: str) -> str:
+    """A module's path as a name that Core ML takes."""
+    name = re.sub(r"\W", "_", path)
+    return name if name[:1].isalpha() else f"p_{name}"
 
 
 def _metas(arguments: Sequence[Any]) -> list[Any]:

@@ -76,11 +76,11 @@ def add_product(ctx: Context, x: Value, a: Value, b: Value, *, beta: Number = 1,
     """``β·x + α·(a @ b)``; a ``β`` of 0 drops x, even a NaN in it."""
     dtype = ctx.dtype
     a, b = ctx.cast(a, dtype), ctx.cast(b, dtype)
-    if "addr" in ctx.operator:
+    if ".addr" in ctx.operator:
         y = ctx.mb.mul(x=ctx.mb.expand_dims(x=a, axes=[1]), y=ctx.mb.expand_dims(x=b, axes=[0]))
     else:
         y = product(ctx, a, b)
-    if "addbmm" in ctx.operator:
+    if ".addbmm" in ctx.operator:
         y = ctx.mb.reduce_sum(x=y, axes=[0], keep_dims=False)
     if alpha != 1:
         y = ctx.mb.mul(x=y, y=ctx.number(alpha, dtype))

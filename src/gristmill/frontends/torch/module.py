@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from gristmill.errors import ConversionError, InputError, UnsupportedError
 from gristmill.frontends.common import InputSpec
-from gristmill.frontends.torch.exported import quiet
+from gristmill.frontends.torch.graph import quiet
 from gristmill.ir import types
 from gristmill.ir.dims import Dim, Symbol
 from gristmill.ir.types import DType

@@ -46,8 +46,8 @@ def max_pool(
     pads, dilations = _each(padding, spatial), _each(dilation, spatial)
 
     def pool(y: Value) -> Value:
-        if any(d != 1 for d in dilations):
-            return _dilated_max(ctx, y, sizes, strides, pads, dilations)
+        if any(d != 1 for d in dilations) or (ceil_mode and spatial == 3):
+            return _sliced_max(ctx, y, sizes, strides, pads, dilations)
         return ctx.mb.max_pool(
             x=y,
             kernel_sizes=sizes,
@@ -60,17 +60,17 @@ def max_pool(
     return _with_batch(ctx, x, spatial, pool)
 
 
-def _dilated_max(
+def _sliced_max(
     ctx: Context, x: Value, sizes: list[int], strides: list[int], pads: list[int], dilations: list[int]
 ) -> Value:
-    """The greatest of the window's elements, each taken from everywhere at once by a strided slice."""
+    """What the op lacks: the greatest of a window's elements, each taken for all windows at once by a strided slice."""
     first = x.rank - len(sizes)
     counts = ctx.meta[0].shape[-len(sizes) :] if isinstance(ctx.meta, tuple | list) else ctx.meta.shape[-len(sizes) :]
     amounts: dict[int, tuple[Any, Any]] = {}
     for k, pad in enumerate(pads):
         size = x.shape[first + k]
         if not isinstance(size, int):
-            raise ctx.unsupported("dilated pooling of an axis whose size is only known at run time")
+            raise ctx.unsupported("such pooling of an axis whose size is only known at run time")
         reach = (int(counts[k]) - 1) * strides[k] + (sizes[k] - 1) * dilations[k] + 1
         if pad or reach > size:
             amounts[first + k] = pad, max(reach - size - pad, 0)
@@ -117,6 +117,8 @@ def avg_pool(
     pads = _each(padding, spatial)
 
     def pool(y: Value) -> Value:
+        if ceil_mode and spatial == 3:  # the op knows it for one and two axes
+            return _weighed_average(ctx, y, sizes, strides, pads, count_include_pad, divisor_override)
         averaged = ctx.mb.avg_pool(
             x=y,
             kernel_sizes=sizes,
@@ -131,6 +133,25 @@ def avg_pool(
         return ctx.mb.mul(x=averaged, y=ctx.number(math.prod(sizes) / divisor_override, y.dtype))
 
     return _with_batch(ctx, x, spatial, pool)
+
+
+def _weighed_average(
+    ctx: Context, x: Value, sizes: list[int], strides: list[int], pads: list[int], count_pads: bool, divisor: int | None
+) -> Value:
+    """Averages axis by axis, by matrices; a window counts what it covers of the axis, with its padding or without."""
+    first = x.rank - len(sizes)
+    for k, (kernel, stride, pad) in enumerate(zip(sizes, strides, pads, strict=True)):
+        size, wanted = x.shape[first + k], ctx.meta.shape[k - len(sizes)]
+        if not isinstance(size, int):
+            raise ctx.unsupported("such pooling of an axis whose size is only known at run time")
+        weights = np.zeros((int(wanted), size))
+        for row in range(int(wanted)):
+            begin, end = row * stride - pad, min(row * stride - pad + kernel, size + pad)
+            covered = range(max(begin, 0), min(end, size))
+            count = end - begin if count_pads else len(covered)
+            weights[row, covered.start : covered.stop] = 1 / count if divisor is None else 1
+        x = apply_along_axis(ctx, x, first + k, weights)
+    return x if divisor is None else ctx.mb.mul(x=x, y=ctx.number(1 / divisor, x.dtype))
 
 
 @lowers(

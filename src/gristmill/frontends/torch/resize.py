@@ -123,11 +123,11 @@ def _grid(n: int, m: int, step: float, align_corners: bool) -> Array:
     places = np.arange(m, dtype=np.float64)
     if align_corners:
         return np.asarray(places * ((n - 1) / (m - 1) if m > 1 else 0))
-    return (places + 0.5) * step - 0.5
+    return np.asarray((places + 0.5) * step - 0.5)
 
 
 def _tent(distance: Array) -> Array:
-    return np.maximum(1 - np.abs(distance), 0)
+    return np.asarray(np.maximum(1 - np.abs(distance), 0))
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:

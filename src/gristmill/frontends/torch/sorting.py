@@ -5,7 +5,7 @@ from __future__ import annotations
 from gristmill.frontends.torch.context import Context, Number, Size
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
-from gristmill.ir.opset import iOS16
+from gristmill.ir.opset import iOS16, iOS17
 from gristmill.ir.program import Value
 
 
@@ -13,6 +13,8 @@ from gristmill.ir.program import Value
 def topk(ctx: Context, x: Value, k: Size, dim: int = -1, largest: bool = True, in_order: bool = True) -> list[Value]:
     if x.rank == 0:
         return [x, ctx.number(0, types.int32)]
+    if ctx.known(k) is None and ctx.opset < iOS17:  # the op wants a constant then
+        return [ctx.slice(part, dim, 0, k) for part in sort(ctx, x, dim, largest)]
     options = {"sort": in_order} if ctx.opset >= iOS16 else {}
     return ctx.mb.results("topk", x=x, k=k, axis=dim % x.rank, ascending=not largest, **options)
 

@@ -1,0 +1,108 @@
+"""The graph of an exported program, taken apart as far as needed, and where its nodes come from."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from gristmill.frontends.common import UnsupportedOperator, UnsupportedOperatorsError
+from gristmill.frontends.torch import registry
+from gristmill.ir.program import Location
+
+Node = torch.fx.Node
+
+TORCH_FOLDER = str(Path(torch.__file__).parent)
+"""Code in it is not the user's."""
+
+
+class Graph:
+    """The nodes of an exported program that its outputs need, without in-place operators and aliases."""
+
+    def __init__(self, exported: ExportedProgram) -> None:
+        with quiet():
+            self.exported = exported.run_decompositions(decompositions())
+        self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)
+        self.output = next(node for node in self.nodes if node.op == "output")
+        self.needed = _needed(self.output)
+
+    def check(self) -> None:
+        """Raises UnsupportedOperatorsError for every operator without a lowering."""
+        missing: dict[str, list[Location]] = {}
+        for node in _with_subgraphs(self.exported.graph_module, self.needed):
+            if node.op == "call_function" and not is_python(node.target) and registry.find(str(node.target)) is None:
+                missing.setdefault(str(node.target), []).append(location_of(node))
+        if missing:
+            raise UnsupportedOperatorsError(
+                [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
+                hint="write a lowering for them with register_torch_op, or leave them out of the model",
+            )
+
+
+def _with_subgraphs(module: torch.fx.GraphModule, needed: Collection[Node]) -> Iterator[Node]:
+    """The needed nodes of a graph, and those of the graphs that they run."""
+    for node in module.graph.nodes:
+        if node not in needed:
+            continue
+        yield node
+        inner = getattr(module, str(node.target), None) if node.op == "get_attr" else None
+        if isinstance(inner, torch.fx.GraphModule):
+            yield from _with_subgraphs(inner, needed_nodes(inner))
+
+
+def needed_nodes(module: torch.fx.GraphModule) -> set[Node]:
+    """Nodes of a graph that its outputs depend on; mere checks do not count."""
+    return _needed(next(node for node in module.graph.nodes if node.op == "output"))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps to itself what torch warns of its own internals; it is nothing that a user can change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield
+
+
+def location_of(node: Node) -> Location:
+    """A node's place in the user's source."""
+    stack = node.meta.get("nn_module_stack") or {}
+    module = next((path for path, _ in reversed(stack.values())), "") or None
+    if module is not None:
+        module = module.removeprefix("L['self'].").removeprefix("L__self___") or None
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    frames = [frame for frame in frames if not frame[0].startswith(TORCH_FOLDER)] or frames
+    file, line = (frames[-1][0], int(frames[-1][1])) if frames else (None, None)
+    source = str(node.target) if node.op == "call_function" else None
+    return Location(module=module, file=file, line=line, source=source)
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """How PyTorch takes operators apart, for those that have no lowering of their own."""
+    table: dict[Any, Callable[..., Any]] = {**torch.export.default_decompositions()}
+    for operator, function in torch._decomp.decomposition_table.items():
+        table.setdefault(operator, function)
+    return {operator: function for operator, function in table.items() if registry.find(str(operator)) is None}
+
+
+def _needed(output: Node) -> set[Node]:
+    """Nodes that the outputs depend on."""
+    needed = {output}
+    pending = [output]
+    while pending:
+        for node in pending.pop().all_input_nodes:
+            if node not in needed:
+                needed.add(node)
+                pending.append(node)
+    return needed
+
+
+def is_python(target: Any) -> bool:
+    """Whether a node's target is arithmetic on sizes or on tuples rather than an operator."""
+    return not isinstance(target, torch._ops.OperatorBase)

@@ -131,6 +131,15 @@ def test_comparisons_of_dimensions_only_where_they_are_certain():
     assert contents("floor_div", x=..., y=0) is None
     assert contents("cast", x=..., dtype="bool").tolist() == [True, True, True]
     assert contents("cast", x=..., dtype="fp32") is None
+    with mb.function(Program(), "main", {"t": TensorType(fp32, (2, N))}, Opset.iOS17) as (tensor,):
+        positive = mb.greater(x=mb.shape(x=tensor), y=0)
+        assert mb.logical_and(x=positive, y=mb.logical_not(x=positive)).contents.tolist() == [False, False]
+
+
+def test_known_integers_wrap_in_narrower_types():
+    """What is followed through a cast is what the cast gives at run time."""
+    with mb.function(Program(), "main", {"t": TensorType(fp32, (N, 300))}, Opset.iOS17) as (tensor,):
+        assert mb.cast(x=mb.shape(x=tensor), dtype="int8").contents.tolist() == [N, 44]
 
 
 F32 = TensorType(fp32, (2, 3, 4))

@@ -14,7 +14,7 @@ from gristmill.ir.opset import iOS13, iOS17
 from gristmill.ir.signature import ByOpset, Const, Operand, TypeVar
 from gristmill.ir.traits import Elementwise, Normalization, Trait
 from gristmill.ir.types import Type, fp16, fp32
-from gristmill.ops.broadcast import normalized_axis
+from gristmill.ops.broadcast import along, normalized_axis
 from gristmill.ops.mathematics import erf, sigmoid_of, softmax_of, softplus_of
 
 
@@ -101,10 +101,6 @@ class _PerChannel(_Activation):
         return self.x.type
 
 
-def _along_channels(parameter: Array, x: Array) -> Array:
-    return parameter.reshape(-1, *(1,) * (x.ndim - 2))
-
-
 class prelu(_PerChannel):
     """``x`` where x > 0, ``alpha[c]·x`` elsewhere; ``c`` is the channel, axis 1.
 
@@ -112,7 +108,7 @@ class prelu(_PerChannel):
     """
 
     def reference(self, x: Array, alpha: Array) -> Array:
-        return np.where(x > 0, x, _along_channels(alpha, x) * x)
+        return np.where(x > 0, x, along(alpha, (1,), x.ndim) * x)
 
 
 class relu(_Activation):
@@ -184,7 +180,7 @@ class softplus_parametric(_PerChannel):
     beta = Operand(ByOpset({iOS13: _Activation.T, iOS17: _Activation.U}), const=True, rank=1)
 
     def reference(self, x: Array, alpha: Array, beta: Array) -> Array:
-        return _along_channels(alpha, x) * softplus_of(_along_channels(beta, x) * x)
+        return along(alpha, (1,), x.ndim) * softplus_of(along(beta, (1,), x.ndim) * x)
 
 
 class softsign(_Activation):

@@ -57,6 +57,14 @@ def normalized_axes(axes: Iterable[int], rank: int, op: Op) -> tuple[int, ...]:
     return found
 
 
+def along(parameter: Array, axes: tuple[int, ...], rank: int) -> Array:
+    """A parameter whose axes are some axes of a tensor of a given rank, in a shape that broadcasts against it."""
+    shape = [1] * rank
+    for axis, size in zip(axes, parameter.shape, strict=True):
+        shape[axis] = size
+    return parameter.reshape(shape)
+
+
 def decided_equal(x: Array, y: Array | int) -> Array:
     """Elementwise equality of dimensions.
 

@@ -106,7 +106,7 @@ class constexpr_affine_dequantize(_Constexpr):
 
     def reference(self, quantized_data: Array, zero_point: Array, scale: Array, axis: int) -> Array:
         rank = quantized_data.ndim
-        offset, factor = (np.asarray(along_axis(p, axis, rank)) for p in (zero_point, scale))
+        offset, factor = (along_axis(p, axis, rank) for p in (zero_point, scale))
 
         def decode(rows: slice) -> Array:
             own = [p[rows] if p.ndim and p.shape[0] > 1 else p for p in (offset, factor)]

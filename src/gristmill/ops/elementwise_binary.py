@@ -44,7 +44,7 @@ class _Logical(_Comparison):
 
     x = Operand(T)
     y = Operand(T)
-    traits = (Elementwise, Commutative, Exact)
+    traits = (Elementwise, Commutative, Exact, ShapeArithmetic)
 
 
 class add(_Binary):

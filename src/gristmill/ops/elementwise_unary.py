@@ -113,11 +113,13 @@ class cast(Op):
 
 
 def _cast_dimensions(x: Array, to: types.DType) -> Array:
+    """Known integers wrap; a dimension that is not known is taken to fit, or the program could not run."""
     if to == bool_:
         return np.logical_not(decided_equal(x, 0))
     if to.is_float:
         raise TypeError("dimensions are integers")
-    return x
+    wrapped = np.frompyfunc(lambda d: (d - to.min) % (1 << to.bits) + to.min if isinstance(d, int) else d, 1, 1)
+    return np.asarray(wrapped(x))
 
 
 class ceil(_Unary):
@@ -213,7 +215,7 @@ class logical_not(Op):
     """``not x``."""
 
     x = Operand(bool_)
-    traits = (Elementwise, Exact)
+    traits = (Elementwise, Exact, ShapeArithmetic)
 
     def infer(self) -> Type:
         return self.x.type

@@ -17,7 +17,7 @@ from gristmill.ir.opset import iOS13, iOS17
 from gristmill.ir.signature import ByOpset, Const, Operand, OptionalOperand, TypeVar
 from gristmill.ir.traits import Normalization, Trait
 from gristmill.ir.types import TensorType, Type, fp16, fp32
-from gristmill.ops.broadcast import normalized_axes
+from gristmill.ops.broadcast import along, normalized_axes
 
 
 class _Normalization(Op):
@@ -37,20 +37,12 @@ class _Normalization(Op):
             raise self.misfit(f"shape of '{name}'", expected=list(shape), actual=list(value.shape))
 
 
-def _along(parameter: Array, axes: tuple[int, ...], rank: int) -> Array:
-    """A parameter in a shape that broadcasts along some axes of a tensor."""
-    shape = [1] * rank
-    for axis, size in zip(axes, parameter.shape, strict=True):
-        shape[axis] = size
-    return parameter.reshape(shape)
-
-
 def _affine(y: Array, gamma: Array | None, beta: Array | None, axes: tuple[int, ...]) -> Array:
     """``gamma·y + beta`` in place."""
     if gamma is not None:
-        y *= _along(gamma, axes, y.ndim)
+        y *= along(gamma, axes, y.ndim)
     if beta is not None:
-        y += _along(beta, axes, y.ndim)
+        y += along(beta, axes, y.ndim)
     return y
 
 
@@ -79,8 +71,8 @@ class batch_norm(_Normalization):
     def reference(
         self, x: Array, mean: Array, variance: Array, gamma: Array | None, beta: Array | None, epsilon: float
     ) -> Array:
-        y = x - _along(mean, (1,), x.ndim)
-        y /= _along(np.sqrt(variance + epsilon), (1,), x.ndim)
+        y = x - along(mean, (1,), x.ndim)
+        y /= along(np.sqrt(variance + epsilon), (1,), x.ndim)
         return _affine(y, gamma, beta, (1,))
 
 

@@ -10,7 +10,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS17
 from gristmill.ir.signature import Const, Operand, OptionalOperand, TypeVar
 from gristmill.ir.types import DTYPES, Type, fp16, fp32, int8, uint8
-from gristmill.ops.broadcast import normalized_axis
+from gristmill.ops.broadcast import along, normalized_axis
 
 
 class _Quantization(Op):
@@ -41,15 +41,11 @@ class _Quantization(Op):
                 raise self.misfit(f"length of '{name}'", expected=f"{size}, as of 'input'", actual=value.shape[0])
 
 
-def along_axis(parameter: Array | None, axis: int | None, rank: int) -> Array | float:
-    """A scalar, or a vector in a shape that broadcasts along an axis; 0 where there is none."""
+def along_axis(parameter: Array | None, axis: int | None, rank: int) -> Array:
+    """A scalar, or a vector in a shape that broadcasts along an axis, in float64; 0 where there is none."""
     if parameter is None:
-        return 0.0
-    if parameter.ndim == 0 or axis is None:
-        return parameter.astype(np.float64)
-    shape = [1] * rank
-    shape[axis] = -1
-    return parameter.astype(np.float64).reshape(shape)
+        return np.zeros(())
+    return along(parameter.astype(np.float64), () if parameter.ndim == 0 or axis is None else (axis,), rank)
 
 
 class dequantize(_Quantization):

@@ -198,6 +198,8 @@ MALFORMED = {
     simple(f'{X}relu(x = x)[name = string(§"nul \x00")];'): "control character",
     simple(f'{X}relu(x = x)[name = string(§"\\q")];'): "unknown escape",
     simple(f"{X}relu(x = x)§[name = int32(1)];"): "a string",
+    simple(f"{X}relu(x = x)§[flush_denormals = bool(true)];"): "no attribute 'flush_denormals'",
+    simple(f"{X}relu(x = x)§[x = fp32(1)];"): "no attribute 'x', or has it twice",
     simple(f"{X}const()[val = fp32(§0x1p+999999999)];"): "a value of type fp32",
     simple(f"{X}const()[val = tensor<fp16, [2]>(§[1, 70000])];"): "out of its type's range",
     simple(f"{X}const()[val = uint8(§256)];"): "a value of type uint8",
@@ -263,7 +265,7 @@ HOSTILE = {
     ),
     "empty sizes": simple("", inputs="tensor<fp32, [9223372036854775807, 9223372036854775807]> x"),
     "blocks": simple("cond() () {} -> () " * 100_000),
-    "attributes": simple(f"{X}relu(x = x)[{', '.join(f'a{k} = int32({k})' for k in range(3000))}"),
+    "attributes": simple(f"{X}relu(x = x)[{', '.join(f'a{k} = int32({k})' for k in range(20000))}];"),
 }
 
 

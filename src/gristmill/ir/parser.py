@@ -155,10 +155,13 @@ class _Parser:
         for _ in lexer.list_of("(", ")"):
             name = self.new_key(operands, "operand")
             operands[name] = self.operand(f"{hint}_{name}", constants, location)
-        attributes_start, attributes = lexer.start, self.attributes()
-        own_name = self.own_name(attributes, attributes_start)
-        for name in [n for n in attributes if n in cls.params and cls.params[n].present(self.opset)]:
-            operands[name] = self.constant(attributes.pop(name), f"{hint}_{name}", constants, location)
+        start, attributes = lexer.start, self.attributes()
+        own_name = self.own_name(attributes, start)
+        for name in list(attributes):
+            if name in cls.params and name not in operands:
+                operands[name] = self.constant(attributes.pop(name), f"{hint}_{name}", constants, location)
+            elif cls is not const or name != "val":  # it might change what the op computes
+                raise lexer.error(f"'{op_name}' has no attribute '{name}', or has it twice", start=start)
         blocks: list[Block] = []
         while lexer.at("("):
             blocks.append(self.block(Block()))

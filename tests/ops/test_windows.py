@@ -119,3 +119,13 @@ def test_boundless_padding_is_an_error():
         op = mb.conv(x=x, weight=weight, strides=[most, most], pad_type="custom", pad=[most] * 4).producer
     with pytest.raises(ExecutionError, match="too large"):
         op.compute({"x": np.zeros((1, 1, 4, 4), np.float32), "weight": weight})
+
+
+def test_channels_that_only_the_run_knows_are_checked():
+    """An unknown number of channels that turns out not to fit the weight is an error, not a read beyond the data."""
+    channels, weight = dims.symbol("channels"), np.zeros((4, 2, 3), np.float32)
+    with mb.function(Program(), "main", {"x": TensorType(fp32, (1, channels, 8))}, iOS18) as (x,):
+        op = mb.conv(x=x, weight=weight, groups=2).producer
+    assert op.compute({"x": np.zeros((1, 4, 8), np.float32), "weight": weight})[0].shape == (1, 4, 6)
+    with pytest.raises(ExecutionError, match="channels"):
+        op.compute({"x": np.zeros((1, 2, 8), np.float32), "weight": weight})

@@ -198,24 +198,18 @@ def convolve(x: Array, weight: Array, axes: Sequence[Axis], counts: tuple[int, .
     widths = [(int(axis.before), int(axis.after)) for axis in axes]
     claim((*x.shape[:2], *(sum(width) + n for width, n in zip(widths, x.shape[2:], strict=True))), x.itemsize)
     padded = np.pad(x, [(0, 0), (0, 0), *widths]) if np.any(widths) else x
-    batch, made = len(x), len(weight)
-    taken, *kernel = weight.shape[1:]
+    batch, made, taken = len(x), len(weight), weight.shape[1]
+    if x.shape[1] != taken * groups:
+        raise ValueError(f"x has {x.shape[1]} channels, the weight takes {groups} times {taken}")
     if taken == 1 and made < 8 * groups:
         return _convolve_channelwise(padded, weight, axes, counts)
     rank = len(axes)
-    strides = padded.strides[2:]
-    unrolled = np.lib.stride_tricks.as_strided(
-        padded,
-        (batch, groups, taken, *kernel, *counts),
-        (
-            padded.strides[0],
-            padded.strides[1] * taken,
-            padded.strides[1],
-            *(s * axis.dilation for s, axis in zip(strides, axes, strict=True)),
-            *(s * axis.stride for s, axis in zip(strides, axes, strict=True)),
-        ),
-        writeable=False,
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, [int(axis.extent) for axis in axes], tuple(range(2, 2 + rank))
     )
+    steps = [slice(None, None, axis.stride) for axis in axes] + [slice(None, None, axis.dilation) for axis in axes]
+    kernel_first = np.moveaxis(windows[(slice(None), slice(None), *steps)], range(2, 2 + rank), range(-rank, 0))
+    unrolled = kernel_first.reshape(batch, groups, taken, *kernel_first.shape[2:])
     matrix = weight.reshape(groups, made // groups, -1)
     y = np.empty((batch, groups, made // groups, *counts))
     row = groups * matrix.shape[-1] * math.prod(counts[1:])

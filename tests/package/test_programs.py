@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,25 @@ def test_lazy_constants_are_evaluated_when_written(tmp_path: Path) -> None:
     assert not calls
     package.save(tmp_path / "m.mlpackage")
     assert len(calls) == 1
+
+
+def test_saving_takes_one_constant_at_a_time(tmp_path: Path) -> None:
+    """Twenty constants of a megabyte each are written, read and written again within a few megabytes."""
+    size = 1 << 18
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (size,))}) as (x,):
+        for k in range(20):
+            x = mb.add(x=x, y=mb.const(LazyData(fp32, (size,), lambda k=k: np.full(size, k, np.float32))))  # type: ignore[misc]
+        mb.output(x)
+    package = Package.from_program(program)
+    tracemalloc.start()
+    try:
+        loaded = load(package.save(tmp_path / "one.mlpackage"))
+        loaded.with_program(loaded.program).save(tmp_path / "two.mlpackage")
+        assert tracemalloc.get_traced_memory()[1] < 4 * 4 * size
+    finally:
+        tracemalloc.stop()
+    assert files_of(tmp_path / "one.mlpackage") == files_of(tmp_path / "two.mlpackage")
 
 
 @given(program=programs())

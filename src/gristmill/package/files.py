@@ -83,23 +83,21 @@ class OpenFile:
             )
         if self._map is not None:
             return memoryview(self._map)[start : start + size]
-        out = bytearray(size)
-        view, done = memoryview(out), 0
-        while done < size:
-            n = self._read_at(start + done, view[done:])
-            if n == 0:
+        pieces = []
+        while size:
+            piece = self._read_at(start, size)
+            if not piece:
                 raise FormatError("the file shrank while it was read", location=self.path)
-            done += n
-        return view.toreadonly()
+            pieces.append(piece)
+            start, size = start + len(piece), size - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one read gives up to two gigabytes
 
-    def _read_at(self, start: int, into: memoryview) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(self._fd, [into], start)
+    def _read_at(self, start: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._fd, size, start)
         with self._lock:  # where a read cannot be given a position, all reads share the file's own
             os.lseek(self._fd, start, os.SEEK_SET)
-            data = os.read(self._fd, len(into))
-            into[: len(data)] = data
-            return len(data)
+            return os.read(self._fd, size)
 
     def copy_to(self, target: Path) -> None:
         """Writes the contents to a new file."""

@@ -183,3 +183,10 @@ def test_ops_of_later_releases_are_refused_before():
     with pytest.raises(TypeInferenceError, match="not in this opset"):
         infer("quantize", Opset.iOS16, input=F32, scale=np.float32(1), output_dtype="int8")
     assert registry.lookup("quantize", Opset.iOS17).since == Opset.iOS17
+
+
+def test_numbers_take_the_type_of_the_arrays_beside_them():
+    """From iOS17 on the parameters have a type of their own; a Python number among them follows the arrays."""
+    with mb.function(Program(), "main", {"x": F32}, Opset.iOS17) as (x,):
+        result = mb.layer_norm(x=x, axes=(-1,), gamma=np.ones(4, np.float16), epsilon=0.5)
+    assert result.producer.operand("epsilon").dtype == fp16

@@ -185,12 +185,21 @@ class Builder(OpMethods):
             return None
         constraint = param.constraint_at(opset)
         if isinstance(constraint, TypeVar):
-            for name, other in given.items():
-                mate = cls.params.get(name)
-                if mate is not None and mate.constraint_at(opset) is constraint:
-                    for item in other if isinstance(other, list | tuple) else (other,):
-                        if isinstance(item, Value):
-                            return item.dtype
+            mates = [
+                item
+                for name, other in given.items()
+                if name in cls.params and cls.params[name].constraint_at(opset) is constraint
+                for item in (other if isinstance(other, list | tuple) else (other,))
+            ]
+            for item in mates:
+                if isinstance(item, Value):
+                    return item.dtype
+            if not isinstance(value, np.ndarray | np.generic):  # it has no type of its own
+                for item in mates:
+                    if isinstance(item, np.ndarray | np.generic | Data):
+                        for dtype in allowed:
+                            if item.dtype in (dtype, dtype.numpy):
+                                return dtype
         return _nearest(value, allowed)
 
 

@@ -67,6 +67,8 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Recurrent layers keep a list of their own weights, which is none of the user's doing.
+        warnings.filterwarnings("ignore", message=".*_flat_weights.*")
         yield
 
 

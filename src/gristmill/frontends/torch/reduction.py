@@ -199,6 +199,14 @@ def norm_all(ctx: Context, x: Value, order: Number | None = 2) -> Value:
     return vector_norm(ctx, x, 2 if order is None else order)
 
 
+@lowers("aten.cdist.default", "aten._cdist_forward.default", "aten._euclidean_dist.default")
+def cdist(ctx: Context, x: Value, y: Value, order: Number = 2, compute_mode: int | None = None) -> Value:
+    """The norm of the difference of each row of x and each row of y."""
+    rows = ctx.mb.expand_dims(x=x, axes=[x.rank - 1])
+    columns = ctx.mb.expand_dims(x=y, axes=[y.rank - 2])
+    return vector_norm(ctx, ctx.mb.sub(x=rows, y=columns), order, -1)
+
+
 @lowers("aten.cosine_similarity.default")
 def cosine_similarity(ctx: Context, x: Value, y: Value, dim: int, eps: float) -> Value:
     """Each vector's norm is at least ε."""

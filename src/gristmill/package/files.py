@@ -159,8 +159,11 @@ class Tree(Mapping[str, OpenFile]):
 def _regular_files(folder: Path, root: Path, levels: int) -> Iterator[Path]:
     if levels == 0:
         raise FormatError("folders of the model are nested too deeply", location=folder)
-    with os.scandir(folder) as listing:
-        entries = list(itertools.islice(listing, _MOST_FILES + 1))
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(itertools.islice(listing, _MOST_FILES + 1))
+    except OSError as error:
+        raise FormatError("a folder of the model cannot be read", location=folder, actual=error.strerror) from error
     if len(entries) > _MOST_FILES:
         raise FormatError("too many files in one model", location=folder, expected=f"at most {_MOST_FILES}")
     for entry in entries:

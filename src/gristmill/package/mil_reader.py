@@ -119,6 +119,7 @@ class _FunctionReader:
         self.opset = Opset.parse(spec.opset)
         self.scopes: list[dict[str, Value]] = []
         self.taken: set[str] = set()
+        self.suffixes: dict[str, int] = {}
 
     def read(self) -> Function:
         if self.spec.opset not in self.spec.block_specializations:
@@ -130,26 +131,25 @@ class _FunctionReader:
         body = self.spec.block_specializations[self.spec.opset]
         if body.inputs:
             raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
-        function = Function(self.name, dict(self._arguments(self.spec.inputs, keep_names=True)), self.opset)
+        function = Function(self.name, self._inputs(), self.opset)
         for name, value in sorted(self.spec.attributes.items()):
             function.attributes[name] = read_value(value, self.weights)
         # Values of the outermost block keep their names, which the model's outputs refer to.
+        self.taken.update(value.name for value in function.inputs)
         self.taken.update(output.name for op in body.operations for output in op.outputs)
-        self._fill(function.body, body, [i.name for i in self.spec.inputs])
+        self._fill(function.body, body, self.spec.inputs)
         return function
 
-    def _arguments(self, specs: Sequence[Message], *, keep_names: bool) -> list[tuple[str, Type]]:
-        found: list[tuple[str, Type]] = []
-        for spec in specs:
-            if keep_names and any(spec.name == name for name, _ in found):
+    def _inputs(self) -> dict[str, Type]:
+        found: dict[str, Type] = {}
+        for spec in self.spec.inputs:
+            if spec.name in found:
                 raise FormatError(f"function '{self.name}' has two inputs of the same name", actual=spec.name)
-            name = spec.name if keep_names else self._unique(spec.name)
-            self.taken.add(name)
-            found.append((name, self._argument_type(spec)))
+            found[spec.name] = self._argument_type(spec, self.hints.ranges.get((self.name, spec.name), ()))
         return found
 
-    def _argument_type(self, spec: Message) -> Type:
-        declared = self._type(spec)
+    def _argument_type(self, spec: Message, ranges: Sequence[Range] = ()) -> Type:
+        declared = read_type(spec.type, lambda axis: dims.unknown(*ranges[axis] if axis < len(ranges) else ()))
         hint = self.hints.shapes.get((self.name, spec.name))
         if hint is None or not isinstance(declared, TensorType) or len(hint) != declared.rank:
             return declared
@@ -158,14 +158,10 @@ class _FunctionReader:
         agree = agree and all(d == h for d, h in pairs if isinstance(h, int))
         return declared.with_shape(tuple(d if h is None else h for d, h in pairs)) if agree else declared
 
-    def _type(self, spec: Message) -> Type:
-        ranges = self.hints.ranges.get((self.name, spec.name), ())
-        return read_type(spec.type, lambda axis: dims.unknown(*ranges[axis] if axis < len(ranges) else ()))
-
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def _fill(self, block: Block, spec: Message, argument_names: Sequence[str]) -> None:
-        self.scopes.append(dict(zip(argument_names, block.arguments, strict=True)))
+    def _fill(self, block: Block, spec: Message, arguments: Sequence[Message]) -> None:
+        self.scopes.append({a.name: value for a, value in zip(arguments, block.arguments, strict=True)})
         for name, value in sorted(spec.attributes.items()):
             block.attributes[name] = read_value(value, self.weights)
         for op in spec.operations:
@@ -180,9 +176,10 @@ class _FunctionReader:
         block.outputs = [self._lookup(name, "a block's output") for name in spec.outputs]
         self.scopes.pop()
 
-    def _nested(self, spec: Message, function_body: Block) -> Block:
-        block = Block(self._arguments(spec.inputs, keep_names=False), owner=function_body.function)
-        self._fill(block, spec, [i.name for i in spec.inputs])
+    def _nested(self, spec: Message, function: Function | None) -> Block:
+        arguments = [(self._unique(a.name), self._argument_type(a)) for a in spec.inputs]
+        block = Block(arguments, owner=function)
+        self._fill(block, spec, spec.inputs)
         return block
 
     def _lookup(self, name: str, role: str) -> Value:
@@ -197,9 +194,10 @@ class _FunctionReader:
         )
 
     def _unique(self, hint: str) -> str:
-        name, number = hint, 0
+        name = hint
         while name in self.taken:
-            name, number = f"{hint}_{number}", number + 1
+            number = self.suffixes[hint] = self.suffixes.get(hint, -1) + 1
+            name = f"{hint}_{number}"
         self.taken.add(name)
         return name
 
@@ -208,40 +206,51 @@ class _FunctionReader:
     def _operation(self, spec: Message, block: Block) -> None:
         cls = registry.lookup(spec.type, self.opset)
         name = _op_name(spec)
-        attributes = {key: value for key, value in spec.attributes.items() if key != "name"}
-        kept: dict[str, Constant] = {}
         operands = self._operands(spec, block, name)
-        for key in sorted(attributes):
+        attributes = self._attributes(cls, spec, block, operands)
+        blocks = [self._nested(b, block.function) for b in spec.blocks]
+        scope = self.scopes[-1]
+        for output in spec.outputs:
+            if output.name in scope:
+                raise FormatError("a value is made twice", actual=repr(output.name[:200]))
+        outermost = len(self.scopes) == 1
+        try:
+            op = cls(
+                self.opset,
+                operands,
+                name=name,
+                result_names=[o.name if outermost else self._unique(o.name) for o in spec.outputs],
+                result_types=[read_type(o.type, lambda axis: dims.unknown()) for o in spec.outputs],
+                blocks=blocks,
+                attributes=attributes,
+                location=self.hints.locations.get((self.name, name)),
+            )
+        except GristmillError:
+            raise
+        except Exception as error:  # inference met something that no well-formed program has
+            raise FormatError(f"the op's types cannot be inferred: {error!r}") from error
+        block.insert(op)
+        scope.update((o.name, value) for o, value in zip(spec.outputs, op.results, strict=True))
+
+    def _attributes(
+        self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]]
+    ) -> dict[str, Constant]:
+        """Attributes that stay such; those that are operands, as in constexpr ops up to iOS17, join ``operands``."""
+        kept: dict[str, Constant] = {}
+        for key in sorted(spec.attributes):
+            if key == "name":
+                continue
             if cls is const and key == "val":
-                kept[key] = read_value(attributes[key], self.weights)
-            elif key in cls.params and key not in operands:  # up to iOS17, constexpr ops have their operands here
-                operands[key] = [self._literal(attributes[key], block, f"{name}_{key}")]
+                kept[key] = read_value(spec.attributes[key], self.weights)
+            elif key in cls.params and key not in operands:
+                operands[key] = [self._literal(spec.attributes[key], block, f"{_op_name(spec)}_{key}")]
             else:
                 raise FormatError(
                     f"the op has no attribute '{key[:200]}' in {self.opset}",
                     expected=", ".join(["name", *(["val"] if cls is const else cls.params)]),
                     actual=key[:200],
                 )
-        scope = self.scopes[-1]
-        outermost = len(self.scopes) == 1
-        blocks = [self._nested(b, block) for b in spec.blocks]
-        for output in spec.outputs:
-            if output.name in scope:
-                raise FormatError("a value is made twice", actual=repr(output.name[:200]))
-        self._insert(
-            cls,
-            block,
-            operands,
-            name=name,
-            result_names=[o.name if outermost else self._unique(o.name) for o in spec.outputs],
-            result_types=[self._type(o) for o in spec.outputs],
-            blocks=blocks,
-            attributes=kept,
-            location=self.hints.locations.get((self.name, name)),
-        )
-        op = block.last
-        assert op is not None
-        scope.update((o.name, value) for o, value in zip(spec.outputs, op.results, strict=True))
+        return kept
 
     def _operands(self, spec: Message, block: Block, name: str) -> dict[str, list[Value]]:
         operands: dict[str, list[Value]] = {}
@@ -264,15 +273,6 @@ class _FunctionReader:
         op.inline = True
         block.insert(op)
         return op.result
-
-    def _insert(self, cls: type[Op], block: Block, operands: Mapping[str, list[Value]], **rest: object) -> None:
-        try:
-            op = cls(self.opset, operands, **rest)  # type: ignore[arg-type]  # as _operation gives them
-        except GristmillError:
-            raise
-        except Exception as error:  # inference met something that no well-formed program has
-            raise FormatError(f"the op's types cannot be inferred: {error!r}", op=f"{cls.op_name}") from error
-        block.insert(op)
 
 
 def _op_name(spec: Message) -> str:

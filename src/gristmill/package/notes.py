@@ -24,7 +24,8 @@ DIMS = "com.gristmill.dims"
 LOCATIONS = "com.gristmill.locations"
 UNNAMED = "?"
 
-_MOST_TEXT = 1 << 26  # characters
+# Characters. Reading a dimension is slow beside reading JSON, and real models have a few short ones.
+_MOST_TEXT = {DIMS: 1 << 15, LOCATIONS: 1 << 26}
 
 
 def write_notes(program: Program, metadata: Message) -> None:
@@ -126,7 +127,7 @@ def _location(fields: Any) -> Location | None:
 def _get(metadata: Message, key: str) -> Any:
     text = metadata.userDefined.get(key, "")
     try:
-        return json.loads(text) if text and len(text) <= _MOST_TEXT else None
+        return json.loads(text) if text and len(text) <= _MOST_TEXT[key] else None
     except (ValueError, RecursionError):
         return None
 

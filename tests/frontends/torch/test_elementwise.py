@@ -1,3 +1,5 @@
+# ruff: noqa: E501, E741
+# One case a line: the tables are read across, and I holds the integers.
 """Arithmetic, comparison, logic and activations agree with PyTorch, its type promotion and rounding included."""
 
 import math

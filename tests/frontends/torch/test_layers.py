@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# One case a line: the tables are read across.
 """Layers agree with PyTorch: products, convolution, pooling, resizing, normalisation, attention, recurrence."""
 
 import pytest

@@ -1,3 +1,5 @@
+# ruff: noqa: E501, E741
+# One case a line: the tables are read across, and I holds the integers.
 """Rearranging, indexing, creating, reducing and sorting agree with PyTorch."""
 
 import pytest

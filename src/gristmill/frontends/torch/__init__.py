@@ -34,6 +34,7 @@ from gristmill.frontends.torch import (  # each registers its lowerings
     shape,
     sizes,
     sorting,
+    torchvision,
 )
 from gristmill.frontends.torch.exported import lower_exported
 from gristmill.frontends.torch.module import export_module
@@ -64,6 +65,7 @@ FAMILIES = (
     shape,
     sizes,
     sorting,
+    torchvision,
 )
 
 

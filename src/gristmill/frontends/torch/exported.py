@@ -26,7 +26,7 @@ from gristmill.frontends.torch.graph import Graph, Node, is_python, location_of,
 from gristmill.frontends.torch.sizes import lower_size, symbolic_shape
 from gristmill.ir import types
 from gristmill.ir.builder import mb
-from gristmill.ir.dims import Shape, never_equal
+from gristmill.ir.dims import Dim, Shape, bounds, never_equal
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset, iOS18
 from gristmill.ir.program import Block, Function, Program, Value
@@ -416,7 +416,7 @@ def _given_shape(name: str, exported: Shape, given: Shape) -> Shape:
     if len(given) != len(exported) and not (given == (1,) and not exported):
         raise InputError(f"input '{name}' has another rank", expected=list(exported), actual=list(given))
     for mine, theirs in zip(given, exported, strict=False):
-        if never_equal(mine, theirs) or (isinstance(theirs, int) and not isinstance(mine, int)):
+        if not _within(mine, theirs):
             raise InputError(
                 f"input '{name}' cannot have this shape",
                 expected=f"{list(exported)}, as the model was exported",
@@ -424,3 +424,13 @@ def _given_shape(name: str, exported: Shape, given: Shape) -> Shape:
                 hint="export the model with torch.export.Dim for flexible sizes",
             )
     return given
+
+
+def _within(given: Dim, exported: Dim) -> bool:
+    """Whether every size that the caller allows is one that the program was exported for."""
+    if isinstance(exported, int):
+        return given == exported
+    (low, high), (least, most) = bounds(given), bounds(exported)
+    return (least is None or (low is not None and low >= least)) and (
+        most is None or (high is not None and high <= most)
+    )

@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from gristmill.errors import FormatError
+from gristmill.frontends.torch.torchvision import declare_operators
 
 
 def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
@@ -17,6 +18,7 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
     Raises:
         FormatError: The file is no exported program, or one that the installed PyTorch cannot read.
     """
+    declare_operators()
     log = logging.getLogger("torch.export")
     level = log.level
     log.setLevel(logging.ERROR)  # it prints the traceback of what it raises anyway

@@ -37,7 +37,9 @@ class Graph:
         missing: dict[str, list[Location]] = {}
         for node in _with_subgraphs(self.exported.graph_module, self.needed):
             if node.op == "call_function" and not is_python(node.target) and registry.find(str(node.target)) is None:
-                missing.setdefault(str(node.target), []).append(location_of(node))
+                # What the user wrote, rather than a part that PyTorch took it apart into.
+                written = str(node.meta.get("original_aten") or node.target)
+                missing.setdefault(written, []).append(location_of(node))
         if missing:
             raise UnsupportedOperatorsError(
                 [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
@@ -81,7 +83,7 @@ def location_of(node: Node) -> Location:
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
     frames = [frame for frame in frames if not frame[0].startswith(TORCH_FOLDER)] or frames
     file, line = (frames[-1][0], int(frames[-1][1])) if frames else (None, None)
-    source = str(node.target) if node.op == "call_function" else None
+    source = str(node.meta.get("original_aten") or node.target) if node.op == "call_function" else None
     return Location(module=module, file=file, line=line, source=source)
 
 

@@ -104,6 +104,27 @@ def vecdot(ctx: Context, x: Value, y: Value, *, dim: int = -1) -> Value:
     return ctx.mb.reduce_sum(x=z, axes=[dim % z.rank], keep_dims=False)
 
 
+@lowers("aten._trilinear.default")
+def trilinear(
+    ctx: Context,
+    x: Value,
+    y: Value,
+    z: Value,
+    axes_x: Sequence[int],
+    axes_y: Sequence[int],
+    axes_z: Sequence[int],
+    summed: Sequence[int],
+    *ignored: object,
+) -> Value:
+    """The sum over some axes of the product of three tensors, each with the axes that it lacks put in."""
+    a, b, c = (
+        ctx.mb.expand_dims(x=value, axes=list(axes)) if axes else value
+        for value, axes in ((x, axes_x), (y, axes_y), (z, axes_z))
+    )
+    product = ctx.mb.mul(x=ctx.mb.mul(x=a, y=b), y=c)
+    return ctx.mb.reduce_sum(x=product, axes=list(summed), keep_dims=False) if summed else product
+
+
 @lowers("aten.einsum.default")
 def einsum(ctx: Context, equation: str, operands: Sequence[Value], path: object = None) -> Value:
     """Contracts two operands at a time by matrix products of batch × rows × columns."""

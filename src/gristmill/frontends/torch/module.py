@@ -75,8 +75,7 @@ def _dynamic_sizes(spec: InputSpec, sizes: dict[Symbol, Any]) -> dict[int, Any]:
     dynamic = {}
     for axis, dim in enumerate(spec.shape or ()):
         if isinstance(dim, Symbol):
-            lower = None if dim.lower <= 1 else dim.lower
-            sizes.setdefault(dim, torch.export.Dim(dim.name, min=lower, max=dim.upper))
+            sizes.setdefault(dim, torch.export.Dim(dim.name, min=dim.lower, max=dim.upper))
             dynamic[axis] = sizes[dim]
     return dynamic
 

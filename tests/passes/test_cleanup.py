@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from gristmill.ir.verify import verify
 
 from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType, fp32
+from gristmill.ir.verify import verify
 from gristmill.passes.common_subexpressions import CommonSubexpressions
 from gristmill.passes.constant_folding import ConstantFolding
 from gristmill.passes.dead_code import DeadCode

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final, TypeAlias
@@ -127,16 +127,16 @@ class Pattern(ABC):
         return op.sub(self, other) if isinstance(other, Pattern) else Sum(self, Number(-other))
 
     def __mul__(self, other: Pattern | float) -> Pattern:
-        return Product(self, as_pattern(other))
+        return _times(self, as_pattern(other))
 
     def __rmul__(self, other: float) -> Pattern:
-        return Product(as_pattern(other), self)
+        return _times(as_pattern(other), self)
 
     def __truediv__(self, other: Pattern | float) -> Pattern:
-        return op.real_div(self, other) if isinstance(other, Pattern) else Product(self, Number(1 / other))
+        return op.real_div(self, other) if isinstance(other, Pattern) else _times(self, Number(1 / other))
 
     def __or__(self, other: Pattern) -> Pattern:
-        return OneOf(self, other)
+        return OneOf.of([self, other])
 
 
 class Var(Pattern):
@@ -181,6 +181,12 @@ class OneOf(Pattern):
     def __init__(self, *patterns: Pattern) -> None:
         self.patterns = patterns
         self.roots = frozenset().union(*(p.roots for p in patterns))
+
+    @staticmethod
+    def of(patterns: Sequence[Pattern]) -> Pattern:
+        """Alternatives of alternatives are alternatives."""
+        flat = [p for q in patterns for p in (q.patterns if isinstance(q, OneOf) else (q,))]
+        return flat[0] if len(flat) == 1 else OneOf(*flat)
 
     def matches(self, value: Value, state: _State) -> Iterator[_State]:
         for pattern in self.patterns:
@@ -312,6 +318,17 @@ class Product(Pattern):
                 yield from _all({"y": Number(1 / right.value), "x": left}, op, state.entering(op))
 
 
+def _times(a: Pattern, b: Pattern) -> Pattern:
+    """A product; where a factor may be a product or something else, each product is associated anew."""
+    return OneOf.of([Product(x, y) for x in _alternatives(a) for y in _alternatives(b)])
+
+
+def _alternatives(factor: Pattern) -> tuple[Pattern, ...]:
+    if isinstance(factor, OneOf) and any(isinstance(p, Product) for p in factor.patterns):
+        return factor.patterns
+    return (factor,)
+
+
 def _product_of(factors: list[Pattern]) -> Pattern:
     return factors[0] if len(factors) == 1 else Product(*factors)
 
@@ -382,7 +399,8 @@ def _last_place(value: Value) -> float:
 def find(pattern: Pattern, root: Op) -> Match | Miss:
     """The first way in which a formula's value is made by an op, or why there is none."""
     trace = _Trace()
-    return next(find_all(pattern, root, trace), trace.miss)
+    found = next(find_all(pattern, root, trace), None)
+    return trace.miss if found is None else found
 
 
 def find_all(pattern: Pattern, root: Op, trace: _Trace | None = None) -> Iterator[Match]:

@@ -1,0 +1,233 @@
+"""Reshapes and transpositions: what merges, what moves, and that elements arrive where they did."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gristmill.ir import dims
+from gristmill.ir.builder import mb
+from gristmill.ir.types import TensorType, fp32
+from gristmill.passes.common_subexpressions import CommonSubexpressions
+from gristmill.passes.dead_code import DeadCode
+from gristmill.passes.reshapes import MergeReshapes, inserted_ones
+from gristmill.passes.transposes import MergeTransposes, MoveTransposes
+from tests.passes.programs import build, changed, expected, fill, ops, shown, transformed
+
+N = dims.symbol("n", 1, 64)
+M = dims.symbol("m", 1, 64)
+S = {"n": 3, "m": 5}
+
+
+# --- reshapes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "left"),
+    [
+        (lambda x: mb.reshape(x=mb.reshape(x=x, shape=[-1, 2, 6]), shape=[-1, 3, 4]), "reshape"),
+        (lambda x: mb.squeeze(x=mb.expand_dims(x=x, axes=[1]), axes=[1]), None),
+        (lambda x: mb.expand_dims(x=mb.expand_dims(x=x, axes=[0]), axes=[3]), "expand_dims"),
+        (lambda x: mb.reshape(x=mb.reshape(x=x, shape=[-1]), shape=[-1, 12]), None),
+        (lambda x: mb.expand_dims(x=mb.reshape(x=x, shape=[-1, 3, 4]), axes=[0]), "reshape"),
+        (lambda x: mb.reshape(x=mb.expand_dims(x=x, axes=[0]), shape=[1, -1, 1, 12]), "expand_dims"),
+    ],
+)
+def test_reshapes_merge(make, left):
+    """Two ops become one or none; the batch is not known before the run."""
+    program = build(lambda x: mb.relu(x=make(mb.exp(x=x))), (N, 12))
+    after = transformed(program, MergeReshapes(), DeadCode(), sizes=S, ulp=0)
+    assert ops(after) == ["exp", *([left] if left else []), "relu"]
+
+
+def test_a_chain_of_reshapes_becomes_one():
+    def make(x):
+        for shape in ([-1, 6], [2, -1, 3], [-1, 12], [3, -1, 4], [-1]):
+            x = mb.reshape(x=x, shape=shape)
+        return mb.squeeze(x=mb.expand_dims(x=x, axes=[0]), axes=[0])
+
+    after = transformed(build(make, (N, 12)), MergeReshapes(), DeadCode(), sizes=S, ulp=0)
+    assert ops(after) == ["reshape"]
+
+
+def test_two_unknown_sizes_need_a_shape_that_says_them():
+    """A shape computed of an input serves as well after merging; an ``expand_dims`` of such a reshape cannot merge."""
+    types = {"x": TensorType(fp32, (N * M * 4,)), "z": TensorType(fp32, (N, M))}
+
+    def shape_of(z):
+        return mb.concat(values=[mb.shape(x=z), [4]], axis=0)
+
+    def merges(x, z):
+        return mb.reshape(x=mb.reshape(x=x, shape=[-1, 2]), shape=shape_of(z), name="y")
+
+    after = transformed(build(merges, types=types), MergeReshapes(), DeadCode(), sizes=S, ulp=0)
+    assert ops(after) == ["shape", "concat", "reshape"]
+
+    def stays(x, z):
+        return mb.expand_dims(x=mb.reshape(x=x, shape=shape_of(z)), axes=[1])
+
+    assert changed(build(stays, types=types), MergeReshapes()) == []
+
+
+def test_a_zero_in_a_shape_copies_from_another_operand_after_merging():
+    """``0`` takes a size of the operand: where that is the middle one, the sizes are spelled out."""
+
+    def make(x):
+        return mb.reshape(x=mb.reshape(x=x, shape=[4, 6]), shape=[2, 0, 3])
+
+    after = transformed(build(make, (2, 12)), MergeReshapes(), DeadCode(), ulp=0)
+    assert ops(after) == ["reshape"]
+
+
+def test_the_first_reshape_stays_for_its_other_users():
+    def make(x):
+        flat = mb.reshape(x=x, shape=[-1], name="flat")
+        return flat, mb.reshape(x=flat, shape=[-1, 6], name="six")
+
+    program = build(make, (N, 12))
+    after = transformed(program, MergeReshapes(), sizes=S, ulp=0)
+    assert ops(after) == ["reshape", "reshape"]
+    assert after.main.outputs[1].producer.operand("x").name == "x"
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "places"),
+    [((2, 3), (1, 2, 3, 1), [0, 3]), ((1, 2), (1, 1, 2), [1]), ((2, 3), (2, 3), None), ((2, 3), (3, 2, 1), None)],
+)
+def test_where_ones_are_inserted(short, long, places):
+    assert inserted_ones(short, long) == places
+
+
+# --- transpositions that follow one another --------------------------------------------------------------------------
+
+
+def test_transpositions_merge():
+    """perm₁ = (1, 2, 0), perm₂ = (0, 2, 1): axis k of the result is axis perm₁[perm₂[k]] = (1, 0, 2) of x."""
+
+    def make(x):
+        return mb.transpose(x=mb.transpose(x=x, perm=[1, 2, 0]), perm=[0, -1, 1], name="y")
+
+    after = transformed(build(make, (N, 3, 4)), MergeTransposes(), DeadCode(), sizes=S, ulp=0)
+    assert shown(after) == expected("""
+        func main<ios17>(tensor<fp32, [n{1..64}, 3, 4]> x) {
+                tensor<int32, [3]> y_0_perm = const()[val = tensor<int32, [3]>([1, 0, 2])];
+                tensor<fp32, [3, n{1..64}, 4]> y = transpose(perm = y_0_perm, x = x);
+            } -> (y);
+    """)
+
+
+def test_inverse_transpositions_cancel():
+    def make(x):
+        there = mb.transpose(x=mb.exp(x=x), perm=[2, 0, 1])
+        return mb.relu(x=mb.transpose(x=there, perm=[1, 2, 0]))
+
+    assert ops(transformed(build(make, (N, 3, 4)), MergeTransposes(), sizes=S, ulp=0)) == ["exp", "relu"]
+
+
+@pytest.mark.parametrize("flags", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_swap_before_a_matrix_product_becomes_its_flag(flags):
+    """Whatever the flags were."""
+    first = (2, 5, 3) if flags[0] else (2, 3, 5)
+    second = (2, 7, 5) if flags[1] else (2, 5, 7)
+
+    def make(x, y):
+        a, b = (mb.transpose(x=v, perm=[0, 2, 1]) for v in (x, y))
+        return mb.matmul(x=a, y=b, transpose_x=flags[0], transpose_y=flags[1])
+
+    program = build(make, (2, *first[:0:-1]), (2, *second[:0:-1]))
+    after = transformed(program, MergeTransposes(), ulp=0)
+    assert ops(after) == ["matmul"]
+
+
+def test_other_permutations_before_a_matrix_product_stay():
+    def make(x, y):
+        return mb.matmul(x=mb.transpose(x=x, perm=[1, 0, 2]), y=y)
+
+    assert changed(build(make, (2, 3, 4), (3, 4, 2)), MergeTransposes()) == []
+
+
+# --- transpositions that move ----------------------------------------------------------------------------------------
+
+TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+LAYOUT = (MergeTransposes(), MoveTransposes(), MergeTransposes(), CommonSubexpressions(), DeadCode())
+
+
+def test_a_pair_around_element_wise_ops_cancels():
+    """Channels last for an activation alone is no reason to move data; the constant is transposed instead."""
+
+    def make(x):
+        y = mb.transpose(x=x, perm=TO_LAST)
+        y = mb.relu(x=mb.add(x=mb.mul(x=y, y=fill((3,))), y=0.5))
+        return mb.transpose(x=y, perm=TO_FIRST, name="y")
+
+    after = transformed(build(make, (N, 3, 4, 5)), *LAYOUT, sizes=S, ulp=0)
+    assert ops(after) == ["mul", "add", "relu"]
+    assert after.main.outputs[0].name == "y"
+    (constant,) = [v for v in after.main.values() if v.is_constant and v.rank == 4]
+    assert constant.shape == (1, 3, 1, 1)
+
+
+def test_a_residual_branch_moves_as_a_whole():
+    """Both branches arrive transposed, and each of the sums is used twice: as such, and transposed back."""
+
+    def make(x):
+        def layer(y):
+            y = mb.transpose(x=y, perm=TO_FIRST)
+            y = mb.conv(x=y, weight=fill((3, 3, 1, 1)))
+            return mb.transpose(x=y, perm=TO_LAST)
+
+        y = mb.transpose(x=x, perm=TO_LAST)
+        for _ in range(3):
+            y = mb.relu(x=mb.add(x=y, y=layer(y)))
+        return mb.transpose(x=y, perm=TO_FIRST)
+
+    after = transformed(build(make, (N, 3, 4, 5)), *LAYOUT, sizes=S, ulp=0)
+    assert ops(after) == ["conv", "add", "relu"] * 3
+
+
+def test_nothing_moves_where_as_many_would_remain():
+    def make(x):
+        y = mb.transpose(x=x, perm=TO_LAST)
+        return mb.relu(x=y), mb.exp(x=y)
+
+    assert changed(build(make, (2, 3, 4, 5)), MoveTransposes()) == []
+
+
+def test_two_transpositions_become_one_behind_a_sum():
+    def make(x, y):
+        return mb.add(x=mb.transpose(x=x, perm=TO_LAST), y=mb.transpose(x=y, perm=TO_LAST), name="z")
+
+    after = transformed(build(make, (2, 3, 4, 5), (2, 3, 4, 5)), *LAYOUT, ulp=0)
+    assert ops(after) == ["add", "transpose"]
+    assert after.main.outputs[0].name == "z"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: mb.add(x=mb.transpose(x=x, perm=[1, 0, 2]), y=mb.transpose(x=y, perm=[2, 1, 0])),
+        lambda x, y: mb.transpose(x=mb.add(x=mb.transpose(x=x, perm=[1, 0, 2]), y=y), perm=[1, 0, 2]),
+        lambda x, y: mb.transpose(x=mb.softmax(x=mb.transpose(x=x, perm=[1, 0, 2]), axis=0), perm=[1, 0, 2]),
+    ],
+)
+def test_what_arrives_otherwise_holds_a_group_back(make):
+    """Another permutation, no permutation, or an op that is not element-wise."""
+    program = build(make, (3, 3, 3), (3, 3, 3))
+    assert changed(program, MoveTransposes()) == []
+
+
+def test_a_broadcast_operand_of_lower_rank_is_not_permuted():
+    def make(x, y):
+        return mb.transpose(x=mb.add(x=mb.transpose(x=x, perm=[0, 2, 1]), y=y), perm=[0, 2, 1])
+
+    assert changed(build(make, (2, 3, 4), (3,)), MoveTransposes()) == []
+
+
+def test_parameters_stay_as_they_are():
+    def make(x):
+        y = mb.clip(x=mb.transpose(x=x, perm=[1, 0]), alpha=-1.0, beta=0.5)
+        y = mb.select(cond=mb.greater(x=y, y=fill((2,))), a=y, b=np.float32(3))
+        return mb.transpose(x=y, perm=[1, 0])
+
+    after = transformed(build(make, (2, 3)), *LAYOUT, ulp=0)
+    assert ops(after) == ["clip", "greater", "select"]

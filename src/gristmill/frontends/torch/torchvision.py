@@ -9,6 +9,7 @@ import torch
 
 from gristmill.frontends.torch.context import Context
 from gristmill.frontends.torch.registry import lowers
+from gristmill.ir import types
 from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
 
@@ -24,9 +25,10 @@ def declare_operators() -> None:
         return
     torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-    @torch.library.register_fake("torchvision::nms")
     def kept(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
         return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.long)
+
+    torch.library.register_fake("torchvision::nms", kept)
 
 
 @lowers("torchvision.nms.default")
@@ -53,4 +55,5 @@ def nms(ctx: Context, boxes: Value, scores: Value, iou_threshold: float) -> Valu
         **options,
     )
     places = ctx.mb.squeeze(x=found[2], axes=[0])
-    return ctx.slice(places, 0, 0, ctx.reshape(found[3], []))
+    kept = ctx.cast(ctx.mb.greater_equal(x=places, y=0), types.int32)
+    return ctx.slice(places, 0, 0, ctx.mb.reduce_sum(x=kept, axes=[0], keep_dims=False))

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
         TensorType,
     )
     from gristmill.models.target import DeploymentTarget as target  # noqa: N813  # a namespace of releases
+    from gristmill.passes.pipeline import PassPipeline
 
 _HOME = {
     "ClassifierConfig": "gristmill.models.io_types",
     "ComputeUnit": "gristmill.models.compute_units",
     "EnumeratedShapes": "gristmill.models.io_types",
     "ImageType": "gristmill.models.io_types",
+    "PassPipeline": "gristmill.passes.pipeline",
     "RangeDim": "gristmill.models.io_types",
     "Shape": "gristmill.models.io_types",
     "StateType": "gristmill.models.io_types",
@@ -51,6 +53,7 @@ __all__ = [
     "ComputeUnit",
     "EnumeratedShapes",
     "ImageType",
+    "PassPipeline",
     "RangeDim",
     "Shape",
     "StateType",

@@ -24,7 +24,7 @@ from gristmill.models.target import DeploymentTarget
 from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
 from gristmill.passes.infra import Pass, run_passes
-from gristmill.passes.pipeline import cleanup, default_passes
+from gristmill.passes.pipeline import PassPipeline, cleanup
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
 from gristmill.precision.typing import Float16Typing
@@ -43,7 +43,7 @@ def convert(
     compute_units: ComputeUnit = ComputeUnit.ALL,
     package_dir: str | os.PathLike[str] | None = None,
     debug: bool = False,
-    pass_pipeline: Sequence[Pass] | None = None,
+    pass_pipeline: PassPipeline | Sequence[Pass] | None = None,
     states: Sequence[StateType] | None = None,
 ) -> MLModel:
     """Converts a trained model to Core ML.
@@ -62,7 +62,8 @@ def convert(
         compute_units: Which units may run the result.
         package_dir: Also saves the model there.
         debug: Accepted for coremltools' sake; errors carry their places anyway.
-        pass_pipeline: Passes to run on the program before it is typed, instead of the default ones.
+        pass_pipeline: What runs on the program before it is typed: a pipeline, or passes; ``PassPipeline.DEFAULT``
+            when left out.
         states: Descriptions of the model's states.
 
     Returns:
@@ -78,9 +79,10 @@ def convert(
     if states:
         raise UnsupportedError("states are not converted yet", hint="pass them as inputs and return them as outputs")
     precision = _precision(compute_precision)
+    passes = _passes(pass_pipeline)
     target = minimum_deployment_target or DeploymentTarget.iOS15
     program = _lower(model, target.opset, inputs, outputs)
-    run_passes(program, default_passes() if pass_pipeline is None else pass_pipeline, verify=verify)
+    run_passes(program, passes, verify=verify)
     float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
     _type_boundary(program, inputs, outputs, float16_boundary)
     interface.add_image_scaling(program, inputs)
@@ -134,6 +136,16 @@ def _precision(choice: Precision | FP16ComputePrecision | None) -> FP16ComputePr
         expected="precision.FLOAT16, precision.FLOAT32 or transform.FP16ComputePrecision(op_selector=…)",
         actual=repr(choice),
     )
+
+
+def _passes(choice: Any) -> Sequence[Pass]:
+    """The passes that a caller chose."""
+    pipeline = PassPipeline.DEFAULT if choice is None else choice
+    if isinstance(pipeline, PassPipeline):
+        return pipeline.build()
+    if isinstance(pipeline, Sequence) and all(isinstance(step, Pass) for step in pipeline):
+        return pipeline
+    raise InputTypeError("pass_pipeline is a PassPipeline or a sequence of passes", actual=repr(choice))
 
 
 def _lower(

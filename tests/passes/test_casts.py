@@ -41,6 +41,7 @@ def casts(program):
         ("int8", "int16", "int32", ["int32"]),
         ("fp16", "fp32", "int32", ["int32"]),
         ("int16", "int32", "fp16", ["fp16"]),
+        ("int32", "fp32", "fp16", ["fp16"]),
     ],
 )
 def test_a_cast_that_rounds_nothing_is_left_out(start, middle, end, left):
@@ -61,6 +62,16 @@ def test_a_cast_that_rounds_nothing_is_left_out(start, middle, end, left):
 )
 def test_a_rounding_that_the_source_wrote_stays(start, middle, end):
     assert casts(cast_twice(start, middle, end)) == [middle, end]
+
+
+@pytest.mark.parametrize("number", [2047, 2049, 2051, 65519, 65520, 2**24 - 1, 2**24 + 1, 2**31 - 1])
+def test_integers_become_float16_the_same_with_and_without_float32_between(number):
+    """What float32 rounds is infinite in float16; what it does not round is rounded once."""
+    program = cast_twice("int32", "fp32", "fp16")
+    x = np.array([number, -number, 0, 1, -1], np.int32)
+    (before,) = run(program, {"x": x})
+    assert casts(program) == ["fp16"]
+    np.testing.assert_array_equal(run(program, {"x": x})[0], before)
 
 
 def test_inserted_casts_cancel():

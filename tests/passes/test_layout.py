@@ -139,6 +139,17 @@ def test_a_swap_before_a_matrix_product_becomes_its_flag(flags):
     assert ops(after) == ["matmul"]
 
 
+def test_a_swap_becomes_a_flag_rather_than_part_of_the_transposition_before_it():
+    """The first one has to stay anyway: it is an output, as a key that a decoder keeps is."""
+
+    def make(x, y):
+        key = mb.transpose(x=x, perm=[0, 2, 1, 3], name="key")
+        return key, mb.matmul(x=y, y=mb.transpose(x=key, perm=[0, 1, 3, 2]))
+
+    after = transformed(build(make, (N, 6, 2, 4), (N, 2, 5, 4)), MergeTransposes(), sizes=S, ulp=0)
+    assert ops(after) == ["transpose", "matmul"]
+
+
 def test_other_permutations_before_a_matrix_product_stay():
     def make(x, y):
         return mb.matmul(x=mb.transpose(x=x, perm=[1, 0, 2]), y=y)

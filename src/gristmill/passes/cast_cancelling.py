@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function
-from gristmill.ir.types import DType
+from gristmill.ir.types import DType, fp16, fp32
 from gristmill.passes.infra import FunctionPass, blocks_of
 from gristmill.passes.rewriting import bypass, make_before, replace
 
@@ -12,9 +12,9 @@ from gristmill.passes.rewriting import bypass, make_before, replace
 class CastCancelling(FunctionPass):
     """Lets a cast start from what the cast before it started from, and drops it where the types are then equal.
 
-    The first cast of two must be one that typing inserted: its rounding, which nobody asked for, disappears. Or every
-    value of its operand's type must exist in its own: then it rounds nothing. What the source model wrote as a rounding
-    point stays one. The first cast stays as long as it has other users.
+    The first cast of two must be one that typing inserted: its rounding, which nobody asked for, disappears. Or it must
+    round nothing that the second one leaves to see, as when every value of its operand's type exists in its own. What
+    the source model wrote as a rounding point stays one. The first cast stays as long as it has other users.
     """
 
     name = "cast_cancelling"
@@ -33,7 +33,9 @@ def _merge(second: Op) -> bool:
         return False
     source = first.operand("x")
     start, middle, end = source.dtype, second.operand("x").dtype, second.result.dtype
-    if not (first.inserted or _holds(middle, start)) or not _alike(start, middle, end):
+    if not (first.inserted or _holds(middle, start) or _too_large_anyway(start, middle, end)):
+        return False
+    if not _alike(start, middle, end):
         return False
     if start == end:
         return bypass(second, source)
@@ -50,6 +52,11 @@ def _alike(start: DType, middle: DType, end: DType) -> bool:
     Integers become narrower modulo 2ⁿ, floats stop at the ends of the range.
     """
     return start == end or not (start.is_integer and middle.is_float and end.is_integer)
+
+
+def _too_large_anyway(start: DType, middle: DType, end: DType) -> bool:
+    """Whether the integers that the middle type rounds are infinite in the last one: those over 2²⁴ are in float16."""
+    return start.is_integer and middle == fp32 and end == fp16
 
 
 _SIGNIFICANT_BITS = {"fp16": 11, "fp32": 24, "fp64": 53}

@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Hashable
 
 from gristmill.ir.builtin import const
-from gristmill.ir.constants import ArrayData, Constant, Data
+from gristmill.ir.constants import ArrayData, BlobData, Constant, Data
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Random, ReadsState, WritesState
 from gristmill.ir.types import ListType, TensorType
 from gristmill.passes.infra import FunctionPass
+
+_PARAMETER = 100
+"""Constants of at most this many elements stay with the op that uses them: they cost nothing, and their names tell what
+they are for. Ops are equal whichever of equal constants they use."""
 
 _SMALL = 1 << 12
 """Constants of at most this many elements are compared by contents, larger ones by identity of their data."""
@@ -50,18 +54,30 @@ def _key(op: Op) -> Hashable | None:
     if any(isinstance(value.type, ListType) for value in op.results) or _is_output_name(op):
         return None
     if isinstance(op, const):
-        return _constant_key(op.value)
+        return None if _is_parameter(op.value) else _constant_key(op.value)
     operands = tuple(
-        (name, tuple(map(id, bound)) if isinstance(bound, tuple) else id(bound))
+        (name, tuple(map(_operand_key, bound)) if isinstance(bound, tuple) else _operand_key(bound))
         for name, bound in sorted(op.operands.items())
     )
     return (op.op_name, op.inserted, operands)
+
+
+def _operand_key(value: Value) -> Hashable:
+    if value.constant is not None and _is_parameter(value.constant):
+        return _constant_key(value.constant)
+    return value
+
+
+def _is_parameter(constant: Constant) -> bool:
+    return isinstance(constant.payload, Data) and constant.payload.size <= _PARAMETER
 
 
 def _constant_key(constant: Constant) -> Hashable | None:
     if not isinstance(constant.type, TensorType) or not isinstance(constant.payload, Data):
         return None
     data = constant.payload
+    if isinstance(data, BlobData):
+        return ("blob", constant.type, data.path, data.offset)
     if data.size > _SMALL:
         source = data.array if isinstance(data, ArrayData) else data
         return ("const", constant.type, id(source))

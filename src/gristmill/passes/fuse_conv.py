@@ -13,8 +13,8 @@ from gristmill.ir.program import Value
 from gristmill.ir.types import fp32
 from gristmill.passes.fuse_linear import as_vector
 from gristmill.passes.fusion import Fusion, FusionPass
-from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, constant, is_readable, op
-from gristmill.passes.rewriting import FoldedData, data_of, exact, rebuilt
+from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, constant, op
+from gristmill.passes.rewriting import FoldedData, data_of, exact, is_readable, rebuilt
 
 _conv = Apply(("conv", "conv_transpose"), {}, rest=True, name="conv")
 

@@ -11,8 +11,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
 from gristmill.ir.traits import Reshapes
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.passes.patterns import is_readable
-from gristmill.passes.rewriting import bypass, data_of, same_type
+from gristmill.passes.rewriting import bypass, data_of, is_readable, same_type
 
 _READ_LIMIT = 1 << 12
 """Constants of more elements are not looked through for neutral elements: reading them costs more than the op."""

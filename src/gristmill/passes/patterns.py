@@ -24,12 +24,13 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final, TypeAlias
 
-from gristmill.ir.constants import Array, BlobData
+from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.ir.signature import Const
 from gristmill.ir.traits import Commutative
-from gristmill.ir.types import TensorType, fp16, fp32, fp64
+from gristmill.ir.types import fp16, fp32, fp64
+from gristmill.passes.rewriting import is_readable
 
 
 @dataclass(frozen=True)
@@ -368,14 +369,6 @@ def constant(name: str) -> Var:
 def scalar(name: str) -> Var:
     """A constant with one element."""
     return Var(name, lambda value: None if number_of(value) is not None else f"%{value.name} is not a number")
-
-
-def is_readable(value: Value) -> bool:
-    """Whether a value is a constant tensor whose elements are at hand."""
-    if value.constant is None or not isinstance(value.type, TensorType):
-        return False
-    data = value.constant.data
-    return not isinstance(data, BlobData) or data.readable
 
 
 def number_of(value: Value) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.builtin import const
-from gristmill.ir.constants import Array, Data, LazyData
+from gristmill.ir.constants import Array, BlobData, Data, LazyData
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Random, WritesState
@@ -136,6 +136,14 @@ def exact(data: Data) -> Array:
     """A floating constant's contents in float64, as they are before any rounding that a fold left for later."""
     array = data.exact() if isinstance(data, FoldedData) else data.read()
     return np.asarray(array).astype(np.float64)
+
+
+def is_readable(value: Value) -> bool:
+    """Whether a value is a constant tensor whose elements are at hand."""
+    if value.constant is None or not isinstance(value.type, types.TensorType):
+        return False
+    data = value.constant.data
+    return not isinstance(data, BlobData) or data.readable
 
 
 def data_of(value: Value) -> Data:

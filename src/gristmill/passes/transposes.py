@@ -11,11 +11,11 @@ from gristmill.ir.program import Block, Function, Use, Value
 from gristmill.ir.signature import Const
 from gristmill.ir.traits import Elementwise
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.passes.patterns import is_readable
 from gristmill.passes.rewriting import (
     bypass,
     data_of,
     erase_unused,
+    is_readable,
     make_before,
     make_constant,
     rebuilt,
@@ -66,7 +66,7 @@ class MergeTransposes(FunctionPass):
 
 def _merge(op: Op) -> bool:
     second = perm_of(op)
-    if second is None:
+    if second is None or _awaits_matmul(op, second):
         return False
     maker = op.operand("x").producer
     first = perm_of(maker) if maker is not None else None
@@ -77,6 +77,13 @@ def _merge(op: Op) -> bool:
         return bypass(op, source)
     replace(op, make_before(op, "transpose", x=source, perm=perm))
     return True
+
+
+def _awaits_matmul(op: Op, perm: Perm) -> bool:
+    """Whether matrix products will take the permutation as a flag: then it need not merge with the one before."""
+    return perm == _swapping_last_two(len(perm)) and all(
+        isinstance(use.user, Op) and use.user.op_name == "matmul" for use in op.result.uses
+    )
 
 
 def _into_matmul(op: Op) -> bool:

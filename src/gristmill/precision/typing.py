@@ -107,11 +107,12 @@ class Float16Typing(FunctionPass):
             else self._operand(op, name, bound, function, casts)
             for name, bound in op.operands.items()
         }
+        names = [function.unique_name(f"{r.name}_{fp16}") if _is_fp32(r) else r.name for r in op.results]
         typed = type(op)(
             op.opset,
             operands,
-            name=function.unique_name(f"{op.name}_{fp16}"),
-            result_names=[function.unique_name(f"{r.name}_{fp16}") if _is_fp32(r) else r.name for r in op.results],
+            name=names[0] if len(names) == 1 else function.unique_name(f"{op.name}_{fp16}"),
+            result_names=names,
             attributes=op.attributes,
             location=op.location,
         )

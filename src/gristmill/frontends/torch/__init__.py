@@ -39,6 +39,7 @@ from gristmill.frontends.torch import (  # each registers its lowerings
 from gristmill.frontends.torch.exported import lower_exported
 from gristmill.frontends.torch.module import export_module
 from gristmill.frontends.torch.registry import lowers
+from gristmill.frontends.torch.script import ScriptInterpreter
 from gristmill.ir.opset import Opset, iOS15
 from gristmill.ir.program import Program
 
@@ -84,8 +85,8 @@ def lower(
     returned.
 
     Args:
-        source: A ``torch.export.ExportedProgram``, or an ``nn.Module``, which is exported in evaluation mode with
-            inputs made up from ``inputs``, whose shapes are then required.
+        source: A ``torch.export.ExportedProgram``, or an ``nn.Module`` or TorchScript module, which is exported in
+            evaluation mode with inputs made up from ``inputs``, whose shapes are then required.
         opset: The generation of the operation set to write for.
         inputs: Descriptions of the inputs, in the order of the model's tensor arguments, structures flattened. What
             they leave out follows from the model: an input is named after its argument.
@@ -97,12 +98,13 @@ def lower(
         ConversionError: ``torch.export`` failed, or a constant does not fit its type.
         InputError: ``inputs`` or ``output_names`` do not fit the model.
     """
-    if isinstance(source, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+    if isinstance(source, torch.jit.ScriptFunction):
         raise UnsupportedError(
-            "TorchScript is not converted yet",
-            actual=type(source).__name__,
-            hint="pass the module itself, or the result of torch.export.export",
+            "a TorchScript function is not converted", actual=type(source).__name__, hint="script or trace a module"
         )
+    if isinstance(source, torch.jit.ScriptModule):
+        source = ScriptInterpreter(source)
+        inputs = None if inputs is None else source.named(inputs)
     if isinstance(source, torch.nn.Module):
         source = export_module(source, inputs)
     if not isinstance(source, ExportedProgram):

@@ -37,9 +37,7 @@ class Graph:
         missing: dict[str, list[Location]] = {}
         for node in _with_subgraphs(self.exported.graph_module, self.needed):
             if node.op == "call_function" and not is_python(node.target) and registry.find(str(node.target)) is None:
-                # What the user wrote, rather than a part that PyTorch took it apart into.
-                written = str(node.meta.get("original_aten") or node.target)
-                missing.setdefault(written, []).append(location_of(node))
+                missing.setdefault(str(_written(node)), []).append(location_of(node))
         if missing:
             raise UnsupportedOperatorsError(
                 [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
@@ -80,11 +78,19 @@ def location_of(node: Node) -> Location:
     module = next((path for path, _ in reversed(stack.values())), "") or None
     if module is not None:
         module = module.removeprefix("L['self'].").removeprefix("L__self___") or None
+    scripted = (node.meta.get("custom") or {}).get("gristmill")
+    if scripted is not None:
+        file, line = scripted
+        return Location(module=module, file=file, line=line, source=_written(node))
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
     frames = [frame for frame in frames if not frame[0].startswith(TORCH_FOLDER)] or frames
     file, line = (frames[-1][0], int(frames[-1][1])) if frames else (None, None)
-    source = str(node.meta.get("original_aten") or node.target) if node.op == "call_function" else None
-    return Location(module=module, file=file, line=line, source=source)
+    return Location(module=module, file=file, line=line, source=_written(node))
+
+
+def _written(node: Node) -> str | None:
+    """The operator that the user wrote, rather than a part that PyTorch took it apart into."""
+    return str(node.meta.get("original_aten") or node.target) if node.op == "call_function" else None
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:

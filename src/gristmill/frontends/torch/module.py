@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
-from gristmill.errors import ConversionError, InputError, UnsupportedError
+from gristmill.errors import ConversionError, GristmillError, InputError, UnsupportedError
 from gristmill.frontends.common import InputSpec
 from gristmill.frontends.torch.graph import quiet
 from gristmill.ir import types
 from gristmill.ir.dims import Dim, Symbol
 from gristmill.ir.types import DType
 
-_TORCH_TYPES = {types.bool_: torch.bool, types.fp32: torch.float32, types.fp16: torch.float16, types.int32: torch.int32}
+_TORCH_TYPES = {types.bool_: torch.bool, types.fp32: torch.float32, types.fp16: torch.float16}
 
 
 def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -> ExportedProgram:
@@ -38,12 +39,16 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
         )
     sizes: dict[Symbol, Any] = {}
     examples = tuple(_example(spec) for spec in inputs)
-    dynamic = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
+    dynamic: tuple[Any, ...] = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
+        dynamic = (dynamic,)
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with quiet():
             return torch.export.export(module, examples, dynamic_shapes=dynamic if sizes else None)
+    except GristmillError:
+        raise
     except Exception as error:  # torch.export documents no set of errors
         raise ConversionError(
             f"torch.export failed: {error}",
@@ -81,4 +86,5 @@ def _dynamic_sizes(spec: InputSpec, sizes: dict[Symbol, Any]) -> dict[int, Any]:
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:
-    return _TORCH_TYPES.get(dtype, torch.int32 if dtype.is_integer else torch.float32)
+    # 64 bits are what PyTorch's own indices and counters have; the program has 32 either way.
+    return _TORCH_TYPES.get(dtype, torch.int64 if dtype.is_integer else torch.float32)

@@ -82,8 +82,8 @@ def test_the_fused_op_has_the_name_and_the_place_of_the_root():
     assert changed(program, FuseGelu()) == ["fuse_gelu"]
     assert shown(program) == expected("""
         func main<ios15>(tensor<fp32, [n, 3]> x) {
-                string y_0_mode = const()[val = string("EXACT")];
-                tensor<fp32, [n, 3]> y = gelu(mode = y_0_mode, x = x);
+                string y_mode = const()[val = string("EXACT")];
+                tensor<fp32, [n, 3]> y = gelu(mode = y_mode, x = x);
             } -> (y);
     """)
     gelu = only(program, "gelu")

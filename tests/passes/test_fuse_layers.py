@@ -45,8 +45,8 @@ def test_the_text_of_a_linear_layer():
     assert shown(after) == expected("""
         func main<ios17>(tensor<fp32, [n{1..64}, 2]> x) {
                 tensor<fp32, [3, 2]> product_y_transposed = const()[val = tensor<fp32, [3, 2]>([[0x1p+0, 0x1p+2], [0x1p+1, 0x1.4p+2], [0x1.8p+1, 0x1.8p+2]])];
-                tensor<fp32, [3]> y_0_bias = const()[val = tensor<fp32, [3]>([-0x1p+0, 0x0p+0, -0x1p+1])];
-                tensor<fp32, [n{1..64}, 3]> y = linear(bias = y_0_bias, weight = product_y_transposed, x = x);
+                tensor<fp32, [3]> y_bias = const()[val = tensor<fp32, [3]>([-0x1p+0, 0x0p+0, -0x1p+1])];
+                tensor<fp32, [n{1..64}, 3]> y = linear(bias = y_bias, weight = product_y_transposed, x = x);
             } -> (y);
     """)  # noqa: E501  # a program's text is not wrapped
 

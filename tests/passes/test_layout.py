@@ -110,8 +110,8 @@ def test_transpositions_merge():
     after = transformed(build(make, (N, 3, 4)), MergeTransposes(), DeadCode(), sizes=S, ulp=0)
     assert shown(after) == expected("""
         func main<ios17>(tensor<fp32, [n{1..64}, 3, 4]> x) {
-                tensor<int32, [3]> y_0_perm = const()[val = tensor<int32, [3]>([1, 0, 2])];
-                tensor<fp32, [3, n{1..64}, 4]> y = transpose(perm = y_0_perm, x = x);
+                tensor<int32, [3]> y_perm_0 = const()[val = tensor<int32, [3]>([1, 0, 2])];
+                tensor<fp32, [3, n{1..64}, 4]> y = transpose(perm = y_perm_0, x = x);
             } -> (y);
     """)
 

@@ -14,7 +14,7 @@ from gristmill.ir.types import fp32
 from gristmill.passes.fuse_linear import as_vector
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, constant, op
-from gristmill.passes.rewriting import FoldedData, data_of, exact, is_readable, rebuilt
+from gristmill.passes.rewriting import FoldedData, data_of, exact, folded_name, is_readable, make_constant, rebuilt
 
 _conv = Apply(("conv", "conv_transpose"), {}, rest=True, name="conv")
 
@@ -45,10 +45,12 @@ def _folded(match: Match, affine: _Affine) -> Value | Miss:
         if not _is_moderate(affine.scale()):
             return Miss(root, "a factor is so large or small that weights might leave float32's normal range")
         groups = getattr(conv, "groups", 1) if conv.op_name == "conv_transpose" else None
-        changed["weight"] = _scaled(data_of(weight), affine.scale, groups)
+        scaled = _scaled(data_of(weight), affine.scale, groups)
+        changed["weight"] = make_constant(root, scaled, folded_name(weight))
     if affine.shift is not None or (old is not None and affine.scale is not None):
         dtype = conv.result.dtype
-        changed["bias"] = FoldedData(dtype, (channels,), lambda: _shifted(old, affine), f"bias of {root.name}")
+        shifted = FoldedData(dtype, (channels,), lambda: _shifted(old, affine), f"bias of {root.name}")
+        changed["bias"] = shifted if bias is None else make_constant(root, shifted, folded_name(bias))
     return rebuilt(conv, root, changed, name=root.name)
 
 

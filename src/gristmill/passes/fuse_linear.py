@@ -8,7 +8,16 @@ from gristmill.ir.constants import Array, Data, ReshapeData, TransposeData
 from gristmill.ir.program import Value
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import ANYTHING, Match, Miss, constant, op, var
-from gristmill.passes.rewriting import FoldedData, data_of, exact, make_before, make_constant, rebuilt, static_shape
+from gristmill.passes.rewriting import (
+    FoldedData,
+    data_of,
+    exact,
+    folded_name,
+    make_before,
+    make_constant,
+    rebuilt,
+    static_shape,
+)
 
 _product = op.matmul(var("x"), constant("weight"), transpose_x=ANYTHING, transpose_y=ANYTHING).named("product")
 
@@ -60,7 +69,9 @@ def _with_bias(match: Match) -> Value | Miss:
         start = 0 if before is None else exact(before)
         return np.asarray(start + sign * exact(vector))
 
-    bias = FoldedData(layer.result.dtype, (outputs,), total, f"bias of {root.name}")
+    bias: Data | Value = FoldedData(layer.result.dtype, (outputs,), total, f"bias of {root.name}")
+    if old is not None:
+        bias = make_constant(root, bias, folded_name(old))
     return rebuilt(layer, root, {"bias": bias}, name=root.name)
 
 

@@ -21,10 +21,21 @@ from gristmill.ir.types import DType
 
 def make_before(place: Op, op_name: str, *, name: str | None = None, **operands: Any) -> Value:
     """A new op before another one, with its location, and its name unless another is given; returns its result."""
-    with mb.before(place):
-        made = mb.op(op_name, name=name or place.name, **operands)
-    assert isinstance(made, Value)
+    name = name or place.name
+    with mb.before(place) as point:
+        made = mb.op(op_name, name=name, **operands)
+        assert isinstance(made, Value)
+        if made.name != name:  # it is to take the place's name: so do its parameters
+            _name_parameters(made, name, point.function)
     return made
+
+
+def _name_parameters(made: Value, name: str, function: Function) -> None:
+    """Names the constants that were made with an op as if the op had another name."""
+    assert made.producer is not None
+    for slot, _, value in made.producer.uses():
+        if isinstance(value.producer, const) and value.name.startswith(f"{made.name}_{slot}"):
+            value.name = value.producer.name = function.unique_name(f"{name}_{slot}")
 
 
 def make_constant(place: Op, value: object, name: str) -> Value:
@@ -155,3 +166,8 @@ def data_of(value: Value) -> Data:
 def static_shape(value: Value) -> tuple[int, ...]:
     """The shape of a constant."""
     return tuple(int(dim) for dim in value.shape if isinstance(dim, int))
+
+
+def folded_name(original: Value) -> str:
+    """What a constant is called that was computed of another one."""
+    return f"{original.name.removesuffix('_folded')}_folded"

@@ -189,12 +189,6 @@ def test_what_is_no_model_is_refused(source):
         lower(source)
 
 
-def test_torchscript_is_refused_with_what_to_do():
-    scripted = torch.jit.ScriptModule.__new__(torch.jit.ScriptModule)
-    with pytest.raises(UnsupportedError, match="TorchScript"):
-        lower(scripted)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,15 +38,16 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
             hint="describe the inputs, or pass the result of torch.export.export(module, example_inputs)",
         )
     sizes: dict[Symbol, Any] = {}
-    examples = tuple(_example(spec) for spec in inputs)
+    example_sizes = _example_sizes(inputs)
+    examples = tuple(_example(spec, example_sizes) for spec in inputs)
     dynamic: tuple[Any, ...] = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
         dynamic = (dynamic,)
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with quiet():
-            return torch.export.export(module, examples, dynamic_shapes=dynamic if sizes else None)
+        with quiet(), torch.fx.traceback.preserve_node_meta():  # places of TorchScript's nodes travel in it
+            return _exported(module, examples, dynamic if sizes else None)
     except GristmillError:
         raise
     except Exception as error:  # torch.export documents no set of errors
@@ -59,21 +60,38 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
             part.training = training
 
 
-def _example(spec: InputSpec) -> torch.Tensor:
-    shape = [_example_size(dim) for dim in spec.shape or ()]
+def _exported(module: torch.nn.Module, examples: tuple[Any, ...], dynamic: Any) -> ExportedProgram:
+    """Exports with the sizes as the caller named them, or else as PyTorch finds them to be related."""
+    try:
+        return torch.export.export(module, examples, dynamic_shapes=dynamic)
+    except Exception:
+        if dynamic is None:
+            raise
+    automatic = torch.utils._pytree.tree_map(
+        lambda size: torch.export.Dim.AUTO, dynamic, is_leaf=lambda item: not isinstance(item, tuple | dict)
+    )
+    return torch.export.export(module, examples, dynamic_shapes=automatic)
+
+
+def _example(spec: InputSpec, sizes: Mapping[Dim, int]) -> torch.Tensor:
+    shape = [dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape or ()]
     dtype = _torch_dtype(spec.dtype or types.fp32)
     if dtype.is_floating_point:
         return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     return torch.zeros(shape, dtype=dtype)  # valid wherever indices are expected
 
 
-def _example_size(dim: Dim) -> int:
-    if isinstance(dim, int):
-        return dim
-    if not isinstance(dim, Symbol):
-        raise UnsupportedError("an input's size is an expression", actual=dim, hint="use one symbol a dimension")
-    size = max(dim.lower, 2) + 1  # 0 and 1 are special to torch.export
-    return size if dim.upper is None else min(size, dim.upper)
+def _example_sizes(specs: Sequence[InputSpec]) -> dict[Dim, int]:
+    """A size for each symbol: different ones, or torch.export takes them for the same; 0 and 1 are special to it."""
+    sizes: dict[Dim, int] = {}
+    for dim in (dim for spec in specs for dim in spec.shape or ()):
+        if isinstance(dim, int) or dim in sizes:
+            continue
+        if not isinstance(dim, Symbol):
+            raise UnsupportedError("an input's size is an expression", actual=dim, hint="use one symbol a dimension")
+        size = max(dim.lower, 2) + 1 + len(sizes)
+        sizes[dim] = size if dim.upper is None else min(size, dim.upper)
+    return sizes
 
 
 def _dynamic_sizes(spec: InputSpec, sizes: dict[Symbol, Any]) -> dict[int, Any]:

@@ -178,13 +178,15 @@ class _Attribute:
 # --- operators -------------------------------------------------------------------------------------------------------
 
 
-def _call(node: Any, arguments: Sequence[Any]) -> Sequence[Any]:
+def _call(node: Any, arguments: list[Any]) -> Sequence[Any]:
     schema = torch._C.parse_schema(node.schema())
     namespace, _, name = schema.name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), name, None)
     function = getattr(packet, schema.overload_name or "default", None) if packet is not None else None
     if function is None:
         raise UnsupportedError("an operator of TorchScript has no counterpart", actual=schema, location=_place(node))
+    if schema.name in _MASKS and isinstance(mask := arguments[_MASKS[schema.name]], torch.Tensor):
+        arguments[_MASKS[schema.name]] = mask.bool()
     positional, keywords = [], {}
     for declared, value in zip(schema.arguments, arguments, strict=False):
         if str(declared.type) == "Tensor" and isinstance(value, int | float | bool | torch.SymInt | torch.SymFloat):
@@ -196,6 +198,16 @@ def _call(node: Any, arguments: Sequence[Any]) -> Sequence[Any]:
     result = function(*positional, **keywords)
     count = node.outputsSize()
     return list(result) if count > 1 else [result]
+
+
+# What can only be a mask; a file does not tell the types of inputs, and who describes them may say integers.
+_MASKS = {
+    "aten::where": 0,
+    "aten::masked_fill": 1,
+    "aten::masked_fill_": 1,
+    "aten::masked_scatter": 1,
+    "aten::masked_select": 1,
+}
 
 
 def _dtype_of(value: Any) -> torch.dtype:
@@ -269,8 +281,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "prim::shape": lambda x: list(x.shape),
     "prim::min": min,
     "prim::max": max,
-    "aten::Int": int,
-    "aten::Float": lambda x: x if isinstance(x, torch.SymFloat) else float(x),
+    "aten::Int": torch.sym_int,
+    "aten::Float": torch.sym_float,
     "aten::Bool": bool,
     "aten::ScalarImplicit": _kept,
     "aten::IntImplicit": _kept,
@@ -337,8 +349,12 @@ _TENSOR_RULES: dict[str, Callable[..., Any]] = {
 
 
 def _constant(node: Any) -> Any:
+    """A number for a tensor of one number, as traces have them; other tensors as copies, which may be written to."""
     (output,) = node.outputs()
-    return output.toIValue()
+    value = output.toIValue()
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.item() if value.dim() == 0 and not value.is_complex() else value.clone()
 
 
 def _name(debug_name: str) -> str:

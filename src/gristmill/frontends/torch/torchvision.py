@@ -10,6 +10,7 @@ import torch
 from gristmill.frontends.torch.context import Context
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
+from gristmill.ir.dims import bounds
 from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
 
@@ -37,9 +38,9 @@ def nms(ctx: Context, boxes: Value, scores: Value, iou_threshold: float) -> Valu
 
     Boxes are (x1, y1, x2, y2) in PyTorch, centre and size in Core ML, whose results are padded to a fixed number.
     """
-    count = boxes.shape[0]
-    if not isinstance(count, int):
-        raise ctx.unsupported("suppression of a number of boxes that is only known at run time", actual=count)
+    count = bounds(boxes.shape[0])[1]
+    if count is None:
+        raise ctx.unsupported("suppression of boxes whose number has no limit", hint="give the size an upper bound")
     low, high = ctx.mb.results("split", x=boxes, num_splits=2, axis=1)
     center = ctx.mb.mul(x=ctx.mb.add(x=low, y=high), y=0.5)
     corners = ctx.mb.concat(values=[center, ctx.mb.sub(x=high, y=low)], axis=1)

@@ -45,6 +45,7 @@ _LAYOUT: Final[tuple[type[Pass], ...]] = (
     MoveTransposes,
     MergeTransposes,  # what moved meets others, or a matrix product
     NoOps,  # reshapes and transpositions that came out as none
+    MergeReshapes,  # those that only a transposition kept apart
     CommonSubexpressions,  # transpositions that now start from the same value
 )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from gristmill.frontends.torch.context import Context, Size, static_shape
 from gristmill.frontends.torch.pooling import apply_along_axis
@@ -31,13 +32,34 @@ def _geometry(ctx: Context, x: Value, scales: Sequence[float | None]) -> list[tu
 
 
 def _dynamic(ctx: Context, x: Value, scales: Sequence[float | None], op_name: str, **options: Any) -> Value:
-    """An image of unknown size by a known factor."""
+    """An image of unknown size by a known factor; a signal is an image of one row."""
+    if x.rank == 3:
+        row = _dynamic(ctx, ctx.mb.expand_dims(x=x, axes=[2]), [1.0, *scales], op_name, **options)
+        return ctx.mb.squeeze(x=row, axes=[2])
+    scales = [given or factor for given, factor in zip(scales, _factors(ctx, len(scales)), strict=True)]
     if x.rank != 4 or any(scale is None for scale in scales):
         raise ctx.unsupported(
             "resizing an image of unknown size", expected="an image with two spatial axes and a constant scale factor"
         )
     up: Callable[..., Value] = getattr(ctx.mb, op_name)
     return up(x=x, scale_factor_height=scales[0], scale_factor_width=scales[1], **options)
+
+
+def _factors(ctx: Context, count: int) -> list[float | None]:
+    """By what each spatial axis grows, where the output's size is always the same multiple of the input's."""
+    sizes = zip(ctx.argument_meta[0].shape[-count:], ctx.meta.shape[-count:], strict=True)
+    return [_factor(into, out) for into, out in sizes]
+
+
+def _factor(into: int | torch.SymInt, out: int | torch.SymInt) -> float | None:
+    if isinstance(into, int) and isinstance(out, int):
+        return out / into
+    if isinstance(into, int) or isinstance(out, int):
+        return None
+    (symbol,) = into.node.expr.free_symbols
+    samples = [(into.node.expr.subs(symbol, n), out.node.expr.subs(symbol, n)) for n in (7, 8, 29)]
+    ratios = {float(wide / narrow) for narrow, wide in samples}
+    return ratios.pop() if len(ratios) == 1 else None
 
 
 def _scales(x: Value, given: Sequence[float | None] | None) -> list[float | None]:

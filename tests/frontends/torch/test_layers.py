@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gristmill.frontends.torch import lower
+from gristmill.frontends.torch.torchvision import declare_operators
 from gristmill.ir.opset import iOS15, iOS17, iOS18
-from tests.frontends.torch.harness import Case, agree, bools, case, floats, ints
+from tests.frontends.torch.harness import Case, agree, bools, case, exported, floats, ints, run
 
 X, A, B = floats(2, 3, 4), floats(3, 4), floats(4, 5)
 B3, W3 = floats(3), floats(2, 4, 4)
@@ -174,6 +176,19 @@ def test_recurrent_layers_take_initial_states():
     torch.manual_seed(1)
     agree(Case(nn.LSTM(3, 4, bidirectional=True), (floats(5, 2, 3), (floats(2, 2, 4), floats(2, 2, 4) + 1)), SUMS))
     agree(Case(nn.GRU(3, 4), (floats(5, 2, 3), floats(1, 2, 4)), SUMS))
+
+
+@pytest.mark.parametrize("opset", [iOS15, iOS17])
+def test_suppression_of_overlapping_boxes(opset):
+    """Boxes 0 and 1 overlap by 81/119, boxes 2 and 3 by 1/7; the better of a pair stays, the best comes first."""
+    declare_operators()
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 22, 22], [21, 21, 23, 23], [40, 0, 41, 1]])
+    scores = torch.tensor([0.5, 0.9, 0.3, 0.7, 0.1])
+    for threshold, expected in ((0.5, [1, 3, 2, 4]), (0.1, [1, 3, 4]), (0.7, [1, 3, 0, 2, 4])):
+        program = lower(
+            exported(lambda b, s, t=threshold: torch.ops.torchvision.nms(b, s, t), boxes, scores), opset=opset
+        )
+        assert run(program, boxes, scores)[0].tolist() == expected
 
 
 COMPLEX = [

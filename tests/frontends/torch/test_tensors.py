@@ -168,6 +168,8 @@ ORDER = [
 
 DISTANCE = [
     case("cdist", lambda x: torch.cdist(x, x[:2]), M, tolerance=1e-5),
+    case("histogram", lambda x: torch.histc(x, 6, -1, 2), M),
+    case("bincount", lambda x: torch.bincount(x), ints(12, low=0, high=5)),
     case("histogram by one_hot", lambda x: F.one_hot(x, 5).sum(0), ints(12, low=0, high=5)),
 ]
 

@@ -118,6 +118,30 @@ def bucketize(ctx: Context, x: Value, boundaries: Value, *, out_int32: bool = Fa
     return searchsorted(ctx, boundaries, x, right=right)
 
 
+@lowers("aten.histc.default")
+def histc(ctx: Context, x: Value, bins: int = 100, low: Number = 0, high: Number = 0) -> Value:
+    """How many elements fall into each of equal bins; the last one holds its upper end too."""
+    if low == high:
+        raise ctx.unsupported("a histogram between limits that the data decides", hint="pass min and max")
+    flat = ctx.cast(ctx.reshape(x, [-1]), types.fp32)
+    place = ctx.mb.floor(x=ctx.mb.mul(x=ctx.mb.sub(x=flat, y=float(low)), y=bins / (high - low)))
+    place = ctx.mb.select(cond=ctx.mb.equal(x=flat, y=float(high)), a=ctx.number(bins - 1, types.fp32), b=place)
+    bin_numbers = ctx.mb.expand_dims(x=ctx.mb.range_1d(start=0.0, end=float(bins), step=1.0), axes=[1])
+    member = ctx.cast(ctx.mb.equal(x=bin_numbers, y=place), ctx.dtype)
+    return ctx.mb.reduce_sum(x=member, axes=[1], keep_dims=False)
+
+
+@lowers("aten.bincount.default")
+def bincount(ctx: Context, x: Value, weights: Value | None = None, minlength: int = 0) -> Value:
+    """How often each number occurs, up to the greatest."""
+    top = ctx.mb.maximum(x=ctx.mb.add(x=ctx.mb.reduce_max(x=x, axes=[0], keep_dims=False), y=1), y=minlength)
+    numbers = ctx.mb.expand_dims(x=ctx.mb.range_1d(start=0, end=top, step=1), axes=[1])
+    member = ctx.cast(ctx.mb.equal(x=numbers, y=x), ctx.dtype)
+    if weights is not None:
+        member = ctx.mb.mul(x=member, y=ctx.cast(weights, ctx.dtype))
+    return ctx.mb.reduce_sum(x=member, axes=[1], keep_dims=False)
+
+
 @lowers("aten._unique2.default", "aten.unique_consecutive.default", "aten._unique.default")
 def unique(ctx: Context, x: Value, *flags: object) -> list[Value]:
     """Distinct elements in order; where each element of x is among them; how often each occurs."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib.util
+import importlib
 
 import torch
 
@@ -17,12 +18,13 @@ from gristmill.ir.program import Value
 
 @functools.cache
 def declare_operators() -> None:
-    """Makes the operators known to torch where torchvision, which does that, is not installed.
+    """Makes the operators known to torch where torchvision, which does that, is not installed or does not fit torch.
 
     A file of an exported program that uses them can be read then.
     """
-    if importlib.util.find_spec("torchvision") is not None:
+    with contextlib.suppress(Exception):  # whatever a build for another torch raises
         importlib.import_module("torchvision")
+    if hasattr(torch.ops.torchvision, "nms"):
         return
     torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 

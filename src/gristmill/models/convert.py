@@ -49,10 +49,11 @@ def convert(
     """Converts a trained model to Core ML.
 
     Args:
-        model: A ``torch.export.ExportedProgram``, the path of one (``.pt2``), or an ``nn.Module``.
+        model: A ``torch.export.ExportedProgram`` or the path of one (``.pt2``), an ``nn.Module``, or a TorchScript
+            module or the path of one (``.pt``).
         source: The framework; ``auto`` finds out.
-        inputs: Descriptions in the order of the model's tensor arguments; needed for an ``nn.Module``, whose shapes
-            nothing else says. What they leave open follows from the model.
+        inputs: Descriptions in the order of the model's tensor arguments; needed for a module, whose shapes nothing
+            else says. What they leave open follows from the model.
         outputs: Descriptions in the order of the model's results: names, types, images.
         classifier_config: Makes a classifier of the model.
         minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
@@ -111,14 +112,16 @@ def _check_arguments(model: Any, source: str, convert_to: str | None, target: De
             "ML Programs begin with iOS 15", expected="gristmill.target.iOS15 or later", actual=target.name
         )
     if isinstance(model, str | os.PathLike):
-        if Path(model).suffix != ".pt2":
-            raise UnsupportedError("this file is not converted yet", expected="a .pt2 file", actual=os.fspath(model))
+        if Path(model).suffix not in (".pt2", ".pt"):
+            raise UnsupportedError(
+                "this file is not converted yet", expected="a .pt2 or .pt file", actual=os.fspath(model)
+            )
         if not Path(model).exists():
             raise MissingFileError("no model is there", location=model)
     elif not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
         raise UnsupportedError(
             "this model is not converted yet",
-            expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 file",
+            expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 or .pt file",
             actual=f"{type(model).__module__}.{type(model).__qualname__}",
         )
 
@@ -153,9 +156,10 @@ def _lower(
 ) -> Program:
     from gristmill.frontends import torch as frontend  # the extra `torch` is needed from here on
     from gristmill.frontends.torch.files import load_exported
+    from gristmill.frontends.torch.script import load_script
 
     if isinstance(model, str | os.PathLike):
-        model = load_exported(model)
+        model = load_script(model) if Path(model).suffix == ".pt" else load_exported(model)
     specs = None if inputs is None else [_spec(described) for described in inputs]
     names = [described.name for described in outputs or ()]
     if any(names) and not all(names):

@@ -125,15 +125,38 @@ def test_integers_index():
     compare(run(program, *inputs), Table()(*inputs))
 
 
-def test_a_branch_on_data_is_refused_with_its_place():
+def test_a_branch_on_data_becomes_one_of_the_program():
+    """Weights and values from outside are used in both branches, one of which gives a number."""
+
     class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(3, 3)
+
         def forward(self, x):
+            y = x + 1
             if x.sum() > 0:
-                return x * 2
+                z, factor = self.dense(y), 2
+            else:
+                z, factor = y - x.mean(), 5
+            return z * factor
+
+    module = Branching()
+    program = lower(_saved(torch.jit.script(module)), inputs=[InputSpec("x", (3,))])
+    assert any(op.op_name == "cond" for op in program.main.body)
+    for x in (torch.ones(3), -torch.ones(3)):
+        compare(run(program, x), module(x))
+
+
+def test_a_loop_on_data_is_refused_with_its_place():
+    class Looping(nn.Module):
+        def forward(self, x):
+            while x.sum() < 10:
+                x = x * 2
             return x
 
     with pytest.raises(UnsupportedError, match="contents of a tensor") as caught:
-        lower(_saved(torch.jit.script(Branching())), inputs=[InputSpec("x", (3,))])
+        lower(_saved(torch.jit.script(Looping())), inputs=[InputSpec("x", (3,))])
     assert Path(__file__).name in str(caught.value)
 
 

@@ -110,11 +110,12 @@ class ScriptInterpreter(torch.nn.Module):
             case "prim::Constant":
                 return [_constant(node)]
             case "prim::GetAttr":
-                return [arguments[0].get(node.s("name"))]
+                (name,) = (value.debugName() for value in node.outputs())
+                return [env[name] if name in env else arguments[0].get(node.s("name"))]
             case "prim::ListUnpack" | "prim::TupleUnpack":
                 return list(arguments[0])
             case "prim::If":
-                return self._run(list(node.blocks())[0 if _truth(arguments[0], node) else 1], env)
+                return self._branch(node, arguments[0], env)
             case "prim::Loop":
                 return self._loop(node, arguments, env)
         rules = _RULES if kind.startswith("prim::") or not _holds_tensor(arguments) else _TENSOR_RULES
@@ -125,6 +126,39 @@ class ScriptInterpreter(torch.nn.Module):
         if kind.startswith("prim::"):
             raise UnsupportedError("this part of TorchScript is not converted", actual=kind, location=_place(node))
         return _call(node, arguments)
+
+    def _branch(self, node: Any, condition: Any, env: dict[str, Any]) -> Sequence[Any]:
+        """One of two blocks; both are traced where the condition is data, with all tensors that they use passed in."""
+        blocks = list(node.blocks())
+        if not _is_data(condition):
+            return self._run(blocks[0 if condition else 1], env)
+        for block in blocks:
+            self._fetch_attributes(block, env)
+        names = sorted({n for block in blocks for n in _used(block) if isinstance(env.get(n), torch.Tensor)})
+
+        def runner(block: Any) -> Callable[..., tuple[Any, ...]]:
+            def run(*tensors: torch.Tensor) -> tuple[Any, ...]:
+                results = self._run(block, {**env, **dict(zip(names, tensors, strict=True))})
+                return tuple(_as_result(result, tensors, node) for result in results)
+
+            return run
+
+        predicate = (
+            condition if isinstance(condition, torch.Tensor) else torch.scalar_tensor(condition, dtype=torch.bool)
+        )
+        operands = tuple(env[name] for name in names)
+        found = torch.ops.higher_order.cond(predicate.bool(), runner(blocks[0]), runner(blocks[1]), operands)
+        numbers = [value.type().kind() in ("IntType", "FloatType", "BoolType") for value in node.outputs()]
+        return [result.item() if number else result for result, number in zip(found, numbers, strict=True)]
+
+    def _fetch_attributes(self, block: Any, env: dict[str, Any]) -> None:
+        """Takes the weights that a block uses before it, so that they are operands of the branch."""
+        for node in block.nodes():
+            if node.kind() == "prim::GetAttr" and next(node.inputs()).debugName() in env:
+                (name,) = (value.debugName() for value in node.outputs())
+                env[name] = env[next(node.inputs()).debugName()].get(node.s("name"))
+            for inner in node.blocks():
+                self._fetch_attributes(inner, env)
 
     def _loop(self, node: Any, arguments: Sequence[Any], env: dict[str, Any]) -> list[Any]:
         (body,) = node.blocks()
@@ -139,6 +173,35 @@ class ScriptInterpreter(torch.nn.Module):
             proceed, *carried = self._run(body, env)
             rounds += 1
         return carried
+
+
+def _used(block: Any) -> Iterator[str]:
+    """Names of the values that a block uses, its own included."""
+    for node in block.nodes():
+        yield from (value.debugName() for value in (*node.inputs(), *node.outputs()))
+        for inner in node.blocks():
+            yield from _used(inner)
+    yield from (value.debugName() for value in block.outputs())
+
+
+def _is_data(condition: Any) -> bool:
+    """Whether a condition is only known when the program runs."""
+    if isinstance(condition, torch.Tensor):
+        return True
+    try:
+        bool(condition)
+    except (RuntimeError, TypeError):  # torch raises these for a guard on data
+        return True
+    return False
+
+
+def _as_result(value: Any, operands: Sequence[torch.Tensor], node: Any) -> torch.Tensor:
+    """A branch returns tensors of its own."""
+    if isinstance(value, int | float | bool):
+        return torch.scalar_tensor(value, dtype=_dtype_of(value))
+    if not isinstance(value, torch.Tensor):
+        raise UnsupportedError("a branch on data returns something else than tensors", location=_place(node))
+    return value.clone() if any(value is operand for operand in operands) else value
 
 
 def _nested(kind: Any, leaves: list[Any]) -> Any:
@@ -343,7 +406,7 @@ _TENSOR_RULES: dict[str, Callable[..., Any]] = {
     "aten::IntImplicit": _item,
     "aten::FloatImplicit": _item,
     "aten::item": _item,
-    "aten::Bool": _kept,
+    "aten::Bool": lambda x: x.reshape(()).bool(),
     "aten::list": list,
 }
 

@@ -13,7 +13,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.types import TensorType, bool_, fp32
 from gristmill.passes.dead_code import DeadCode
 from gristmill.passes.fuse_attention import FuseAttention
-from gristmill.passes.fuse_normalization import FuseLayerNorm, FuseNormAffine
+from gristmill.passes.fuse_normalization import FuseLayerNorm, FuseNormAffine, FuseRsqrt
 from tests.passes.programs import build, changed, fill, only, ops, random_inputs, run, transformed
 
 N = dims.symbol("n", 1, 64)
@@ -127,6 +127,25 @@ def test_a_mean_that_is_used_elsewhere_stays():
     assert changed(build(make, (2, 4, 12)), FuseLayerNorm()) == []
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: mb.rsqrt(x=mb.add(x=x, y=1e-3), epsilon=0.0),
+        lambda x: mb.pow(x=mb.add(x=1e-3, y=x), y=-0.5),
+        lambda x: mb.real_div(x=1.0, y=mb.sqrt(x=mb.add(x=x, y=1e-3))),
+    ],
+)
+def test_the_reciprocal_of_a_root(make):
+    after = transformed(build(lambda x: make(mb.square(x=x)), (N, 4)), FuseRsqrt(), DeadCode(), sizes=S)
+    assert ops(after) == ["square", "rsqrt"]
+    assert only(after, "rsqrt").epsilon == pytest.approx(1e-3)
+
+
+def test_a_root_of_a_difference_stays():
+    """``epsilon`` is positive."""
+    assert changed(build(lambda x: mb.rsqrt(x=mb.sub(x=x, y=1.0), epsilon=0.0), (4,)), FuseRsqrt()) == []
+
+
 # --- attention -------------------------------------------------------------------------------------------------------
 
 E = 8
@@ -150,6 +169,9 @@ SPELLINGS = {
         product(mb.mul(x=q, y=math.sqrt(SCALE)), mb.mul(x=k, y=math.sqrt(SCALE))), v
     ),
     "mask added": lambda q, k, v: attention(mb.add(x=mb.mul(x=product(q, k), y=SCALE), y=fill((1, 1, 5, 6))), v),
+    "two masks added": lambda q, k, v: attention(
+        mb.add(x=mb.add(x=fill((1, 1, 5, 6)), y=mb.mul(x=product(q, k), y=SCALE)), y=fill((1, 2, 1, 6))), v
+    ),
     "mask selects": lambda q, k, v: attention(
         mb.select(cond=np.tri(5, 6, dtype=bool), a=mb.mul(x=product(q, k), y=SCALE), b=np.float32(-np.inf)), v
     ),
@@ -160,7 +182,8 @@ SPELLINGS = {
 def test_attention_in_its_spellings(spelling):
     program = build(SPELLINGS[spelling], *HEADS.values(), opset=Opset.iOS18)
     after = transformed(program, FuseAttention(), DeadCode(), sizes=S)
-    assert ops(after) == ["scaled_dot_product_attention"]
+    assert ops(after)[-1:] == ["scaled_dot_product_attention"]
+    assert ops(after)[:-1] == (["add"] if spelling == "two masks added" else [])  # of the masks
     assert after.main.outputs[0].name == "out"
 
 

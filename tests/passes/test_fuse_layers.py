@@ -12,7 +12,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.types import TensorType, fp16, fp32, int32
 from gristmill.passes.dead_code import DeadCode
 from gristmill.passes.fuse_conv import FuseConvArithmetic, FuseConvBatchNorm
-from gristmill.passes.fuse_linear import FuseLinear, FuseLinearBias
+from gristmill.passes.fuse_linear import FuseLinear, FuseLinearBias, FuseLinearReshapes, FuseLinearScale
 from gristmill.passes.fuse_padding import FusePadding
 from tests.passes.programs import build, changed, expected, fill, only, ops, random_inputs, run, shown, transformed
 
@@ -121,6 +121,94 @@ def test_integers_keep_their_bias_apart():
         return mb.add(x=y, y=np.ones(6, np.int32))
 
     assert changed(build(make, (3, 4), dtype=int32), FuseLinearBias()) == []
+
+
+def heads(x):
+    return mb.transpose(x=mb.reshape(x=x, shape=[-1, 5, 2, 3]), perm=[0, 2, 1, 3])
+
+
+@pytest.mark.parametrize(
+    ("make", "left"),
+    [
+        (lambda y: mb.mul(x=y, y=0.3), ["linear"]),
+        (lambda y: mb.real_div(x=y, y=7.0), ["linear"]),
+        (lambda y: heads(mb.mul(x=0.3, y=y)), ["linear", "reshape", "transpose"]),
+        (lambda y: mb.mul(x=heads(y), y=0.3), ["linear", "reshape", "transpose"]),
+        (lambda y: mb.mul(x=heads(mb.mul(x=y, y=0.3)), y=1.7), ["linear", "reshape", "transpose"]),
+    ],
+)
+@pytest.mark.parametrize("bias", [None, fill((6,), 3)])
+def test_a_number_joins_a_linear_layer_from_behind_movements(make, left, bias):
+    program = build(lambda x: make(mb.linear(x=x, weight=W, bias=bias)), (N, 5, 4))
+    after = transformed(program, FuseLinearScale(), DeadCode(), sizes=S)
+    assert ops(after) == left
+
+
+def test_factors_that_cancel_leave_the_weight_as_it_was():
+    """1/√8 and √8, as where a source scales queries itself: rounded once, the product is the weight bit by bit."""
+
+    def make(x):
+        return mb.mul(x=mb.mul(x=mb.linear(x=x, weight=W), y=np.float32(0.5**1.5)), y=np.float32(2**1.5))
+
+    after = transformed(build(make, (N, 4)), FuseLinearScale(), DeadCode(), sizes=S)
+    assert ops(after) == ["linear"]
+    factor = np.float64(np.float32(0.5**1.5)) * np.float64(np.float32(2**1.5))
+    np.testing.assert_array_equal(only(after, "linear").weight.constant.numpy(), (W * factor).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: mb.mul(x=y, y=fill((6,))),
+        lambda y: mb.real_div(x=1.0, y=y),
+        lambda y: mb.real_div(x=y, y=0.0),
+        lambda y: mb.mul(x=y, y=np.float32(1e-25)),
+        lambda y: mb.mul(x=mb.relu(x=y), y=0.5),
+        lambda y: (mb.mul(x=y, y=0.5), y),
+        lambda y: mb.mul(x=y, y=np.full((1, 1, 1), 0.5, np.float32)),  # the rank grows
+        lambda y: mb.mul(x=mb.cast(x=mb.cast(x=y, dtype="fp16"), dtype="fp32"), y=0.5),
+    ],
+)
+def test_other_factors_stay_behind_a_linear_layer(make):
+    assert changed(build(lambda x: make(mb.linear(x=x, weight=W)), (3, 4)), FuseLinearScale()) == []
+
+
+def test_reshapes_around_a_linear_layer_go():
+    """As in a source whose layers know matrices only; the batch is not known before the run."""
+
+    def make(x):
+        y = mb.linear(x=mb.reshape(x=x, shape=[-1, 4]), weight=W, bias=fill((6,)))
+        return mb.reshape(x=y, shape=[-1, 5, 6], name="y")
+
+    after = transformed(build(make, (N, 5, 4)), FuseLinearReshapes(), DeadCode(), sizes=S)
+    assert ops(after) == ["linear"]
+    assert after.main.outputs[0].name == "y"
+
+
+@pytest.mark.parametrize(
+    ("shape", "inner", "outer"),
+    [
+        ((5, 2, 4), [-1, 4], [2, 5, 6]),  # other axes afterwards
+        ((5, 2, 2, 4), [-1, 4], [5, 4, 6]),
+        ((5, 3, 2, 2), [-1, 4], [5, 3, 6]),  # heads are joined
+    ],
+)
+def test_one_of_two_reshapes_around_a_linear_layer_goes(shape, inner, outer):
+    def make(x):
+        return mb.reshape(x=mb.linear(x=mb.reshape(x=x, shape=inner), weight=W), shape=outer)
+
+    after = transformed(build(make, shape), FuseLinearReshapes(), DeadCode())
+    assert ops(after) == ["reshape", "linear"]
+
+
+@pytest.mark.parametrize("outer", [[5, 24], [5, 2, 2, 6], [-1]])
+def test_reshapes_of_outputs_stay(outer):
+    """Rows that are parted or joined, and rank 4, which linear has not."""
+
+    def make(x):
+        return mb.reshape(x=mb.linear(x=mb.reshape(x=x, shape=[-1, 4]), weight=W), shape=outer)
+
+    assert changed(build(make, (5, 4, 4)), FuseLinearReshapes()) == []
 
 
 # --- convolution -----------------------------------------------------------------------------------------------------

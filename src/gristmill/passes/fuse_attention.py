@@ -17,7 +17,8 @@ _key = var("key") * scalar("key_scale") | var("key")
 _product = op.matmul(_query, _key, transpose_y=ANYTHING).named("product")
 _scaled = _product * scalar("scale") | op.real_div(_product, scalar("divisor")) | _product
 _masked = (
-    op.add(_scaled, var("mask")).named("masked")
+    op.add(op.add(_scaled, var("mask")), var("second_mask")).named("masked")
+    | op.add(_scaled, var("mask")).named("masked")
     | op.select(cond=var("mask"), a=_scaled, b=Number(-math.inf)).named("masked")
     | _scaled
 )
@@ -37,6 +38,8 @@ def _attention(match: Match) -> Value | Miss:
         return Miss(match.named["masked"], "the mask has more elements than the scores")
     if mask is not None and mask.dtype not in (bool_, query.dtype):
         return Miss(match.named["masked"], f"the mask is {mask.dtype}")
+    if (second := match.get("second_mask")) is not None and mask is not None:
+        mask = make_before(root, "add", name=f"{root.name}_mask", x=mask, y=second)
     width = query.shape[-1]
     if not isinstance(width, int) or not width:
         return Miss(product, "the length of the vectors is not known")
@@ -62,7 +65,8 @@ def _scale(match: Match) -> float:
 class FuseAttention(FusionPass):
     """``softmax(Q·Kᵀ·scale + mask)·V`` becomes ``scaled_dot_product_attention``, in opsets that have it (iOS18).
 
-    The op's own scale is ``1/√E``; where the source has another, what is missing goes into the query. A mask may be
+    Two terms that are added one after the other are added to each other first: layers of a model share them. The op's
+    own scale is ``1/√E``; where the source has another, what is missing goes into the query. A mask may be
     added, or replace excluded scores by -∞; one that replaces them by a large negative number is another formula where
     a query may see nothing. The roundings of scores and weights disappear.
     """

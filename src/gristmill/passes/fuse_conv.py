@@ -10,11 +10,10 @@ import numpy as np
 from gristmill.ir.constants import Array, Data
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.ir.types import fp32
-from gristmill.passes.fuse_linear import as_vector
+from gristmill.passes.folding import FoldedData, as_vector, exact, folded_name, why_not_scaled
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, constant, op
-from gristmill.passes.rewriting import FoldedData, data_of, exact, folded_name, is_readable, make_constant, rebuilt
+from gristmill.passes.rewriting import data_of, is_readable, make_constant, rebuilt
 
 _conv = Apply(("conv", "conv_transpose"), {}, rest=True, name="conv")
 
@@ -36,14 +35,14 @@ def _folded(match: Match, affine: _Affine) -> Value | Miss:
     """The convolution with a function of each channel's results inside its weight and bias."""
     conv, root = match.named["conv"], match.root
     weight, bias, channels = conv.operand("weight"), conv.optional_operand("bias"), _channels(conv)
-    reason = _unfit(conv, affine.scale is not None)
+    reason = None if affine.scale is None else why_not_scaled(conv, affine.scale())
     if reason is not None or channels is None:
         return Miss(conv, reason or "the number of its channels is not known")
+    if bias is not None and not is_readable(bias):
+        return Miss(conv, "its bias is not constant")
     changed: dict[str, object] = {}
     old = None if bias is None else data_of(bias)
     if affine.scale is not None:
-        if not _is_moderate(affine.scale()):
-            return Miss(root, "a factor is so large or small that weights might leave float32's normal range")
         groups = getattr(conv, "groups", 1) if conv.op_name == "conv_transpose" else None
         scaled = _scaled(data_of(weight), affine.scale, groups)
         changed["weight"] = make_constant(root, scaled, folded_name(weight))
@@ -52,28 +51,6 @@ def _folded(match: Match, affine: _Affine) -> Value | Miss:
         shifted = FoldedData(dtype, (channels,), lambda: _shifted(old, affine), f"bias of {root.name}")
         changed["bias"] = shifted if bias is None else make_constant(root, shifted, folded_name(bias))
     return rebuilt(conv, root, changed, name=root.name)
-
-
-def _unfit(conv: Op, scaled: bool) -> str | None:
-    """Why a convolution cannot take over what follows it."""
-    weight, bias = conv.operand("weight"), conv.optional_operand("bias")
-    if bias is not None and not is_readable(bias):
-        return "its bias is not constant"
-    if not scaled:
-        return None
-    if not is_readable(weight):
-        return "its weight is not constant"
-    if weight.dtype != fp32 or conv.result.dtype != fp32:
-        return f"its weight is {weight.dtype}: to round it a second time would lower the precision"
-    if len(weight.uses) > 1:
-        return "its weight has other users, and the file would hold it twice"
-    return None
-
-
-def _is_moderate(scale: Array) -> bool:
-    """Whether factors are 0 or between 2⁻⁶⁰ and 2⁶⁰; infinities and NaNs, as of a zero variance, are not."""
-    size = np.abs(scale)
-    return bool(np.all((size == 0) | ((size >= 2.0**-60) & (size <= 2.0**60))))
 
 
 def _scaled(weight: Data, scale: Callable[[], Array], groups: int | None) -> FoldedData:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from gristmill.ir.constants import Array, Data, ReshapeData, TransposeData
+from gristmill.ir.constants import Array, Data, TransposeData
+from gristmill.ir.dims import always_equal
+from gristmill.ir.op import Op
 from gristmill.ir.program import Value
+from gristmill.ir.types import same_shape
+from gristmill.passes.folding import FoldedData, as_vector, exact, folded_name, why_not_scaled
 from gristmill.passes.fusion import Fusion, FusionPass
-from gristmill.passes.patterns import ANYTHING, Match, Miss, constant, op, var
-from gristmill.passes.rewriting import (
-    FoldedData,
-    data_of,
-    exact,
-    folded_name,
-    make_before,
-    make_constant,
-    rebuilt,
-    static_shape,
-)
+from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, constant, nonzero, op, scalar, var
+from gristmill.passes.reshapes import static_or_one_open
+from gristmill.passes.rewriting import data_of, make_before, make_constant, rebuilt
 
 _product = op.matmul(var("x"), constant("weight"), transpose_x=ANYTHING, transpose_y=ANYTHING).named("product")
 
@@ -88,19 +84,85 @@ class FuseLinearBias(FusionPass):
     )
 
 
-def as_vector(value: Value, *, axis: int, length: int) -> Data | None:
-    """A constant as a vector if it broadcasts along one axis only; a single number is repeated.
+# --- numbers and reshapes around -------------------------------------------------------------------------------------
 
-    Args:
-        value: A constant.
-        axis: The axis, counted from the end (so negative).
-        length: Its size.
+_MOVEMENTS = ("transpose", "reshape", "expand_dims", "squeeze")
+
+
+def _moved(inner: Apply, number: int) -> Apply:
+    return Apply(_MOVEMENTS, {"x": inner}, rest=True, name=f"movement {number}")
+
+
+_moved_once = _moved(_layer, 1)
+_moved_twice = _moved(_moved_once, 2)
+_moved_thrice = _moved(_moved_twice, 3)
+_MOVED = (_layer, _moved_once, _moved_twice, _moved_thrice)
+
+
+def _multiplied(match: Match) -> Value | Miss:
+    layer, root = match.named["layer"], match.root
+    weight, bias = layer.operand("weight"), layer.optional_operand("bias")
+    factor = match.number("number") if root.op_name == "mul" else 1 / match.number("number")
+    reason = why_not_scaled(layer, np.asarray(factor))
+    if reason is not None:
+        return Miss(layer, reason)
+    changed = {"weight": _times(weight, factor, layer)}
+    if bias is not None:
+        changed["bias"] = _times(bias, factor, layer)
+    value = rebuilt(layer, layer, changed)
+    for place in range(1, len(_MOVED)):
+        movement = match.named.get(f"movement {place}")
+        if movement is not None:
+            value = rebuilt(movement, movement, {"x": value})
+    return value
+
+
+def _times(parameter: Value, factor: float, layer: Op) -> Value:
+    data = data_of(parameter)
+    scaled = FoldedData(data.dtype, data.shape, lambda: exact(data) * factor, f"scaled {parameter.name}")
+    return make_constant(layer, scaled, folded_name(parameter))
+
+
+class FuseLinearScale(FusionPass):
+    """A number by which the result of a ``linear`` is multiplied or divided joins its weight and bias.
+
+    Reshapes and transpositions, up to three, may stand between: attention scales queries behind them. The rounding of
+    the product disappears; the new weight is computed in float64 and rounded once, as late as anybody reads it. Weights
+    in float16, which are rounded already, are not multiplied.
     """
-    shape = static_shape(value)
-    data = data_of(value)
-    if data.size == 1:
-        return FoldedData(value.dtype, (length,), lambda: np.repeat(exact(data).reshape(-1), length), "repeated")
-    place = len(shape) + axis
-    if place < 0 or shape[place] != length or data.size != length:
-        return None
-    return ReshapeData(data, (length,))
+
+    name = "fuse_linear_scale"
+    fusions = tuple(
+        Fusion(formula, _multiplied)
+        for moved in _MOVED
+        for formula in (op.mul(moved, scalar("number")), op.real_div(moved, nonzero("number")))
+    )
+
+
+def _reshaped_before(match: Match) -> Value | Miss:
+    x, layer, root = match["x"], match.named["layer"], match.root
+    rows, width = root.result.shape[:-1], layer.operand("x").shape[-1]
+    if not 1 <= len(rows) <= 2 or not always_equal(root.result.shape[-1], layer.result.shape[-1]):
+        return Miss(root, "the reshape does not leave rows of outputs, or more than three axes")
+    if not same_shape(x.shape, (*rows, width)):
+        shape = static_or_one_open((*rows, width))
+        if shape is None:
+            return Miss(root, "two sizes are not known")
+        x = make_before(root, "reshape", name=f"{layer.name}_rows", x=x, shape=shape)
+    return rebuilt(layer, root, {"x": x}, name=root.name)
+
+
+class FuseLinearReshapes(FusionPass):
+    """A ``linear`` between two reshapes takes its rows in the shape that the second one gives them.
+
+    Where the first one joins axes and the second parts them again, neither is left, else the first. No value changes:
+    the rows are the same ones in the same order, and each is multiplied by itself.
+    """
+
+    name = "fuse_linear_reshapes"
+    fusions = (
+        Fusion(
+            op.reshape(op.linear(op.reshape(var("x"), rest=True), rest=True).named("layer"), rest=True),
+            _reshaped_before,
+        ),
+    )

@@ -11,10 +11,10 @@ from typing import Any
 from gristmill.ir.constants import Data, ReshapeData
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.passes.fuse_linear import as_vector
+from gristmill.passes.folding import FoldedData, as_vector, exact
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import ANYTHING, Apply, Match, Miss, Pattern, constant, op, scalar, var
-from gristmill.passes.rewriting import FoldedData, data_of, exact, make_before, rebuilt, static_shape
+from gristmill.passes.rewriting import data_of, make_before, rebuilt, static_shape
 
 _x = var("x")
 
@@ -65,6 +65,32 @@ class FuseLayerNorm(FusionPass):
 
     name = "fuse_layer_norm"
     fusions = (Fusion(_standardised, _norm),)
+
+
+# --- the reciprocal of a root ----------------------------------------------------------------------------------------
+
+_shifted = op.add(_x, scalar("epsilon"))
+
+
+def _rsqrt(match: Match) -> Value | Miss:
+    epsilon = match.number("epsilon")
+    if epsilon <= 0:
+        return Miss(match.root, "what is added is not positive")
+    if "rsqrt" in match.named:
+        epsilon += getattr(match.named["rsqrt"], "epsilon", 0.0)
+    return make_before(match.root, "rsqrt", x=match["x"], epsilon=epsilon)
+
+
+class FuseRsqrt(FusionPass):
+    """``1/√(x + ε)`` becomes ``rsqrt`` with that ``epsilon``; the rounding of ``x + ε`` disappears."""
+
+    name = "fuse_rsqrt"
+    fusions = (
+        Fusion(op.rsqrt(_shifted, epsilon=ANYTHING).named("rsqrt"), _rsqrt),
+        Fusion(op.pow(_shifted, -0.5), _rsqrt),
+        Fusion(op.real_div(1.0, op.sqrt(_shifted)), _rsqrt),
+        Fusion(op.inverse(op.sqrt(_shifted), epsilon=0.0), _rsqrt),
+    )
 
 
 # --- factors and terms -----------------------------------------------------------------------------------------------

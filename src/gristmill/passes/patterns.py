@@ -371,6 +371,11 @@ def scalar(name: str) -> Var:
     return Var(name, lambda value: None if number_of(value) is not None else f"%{value.name} is not a number")
 
 
+def nonzero(name: str) -> Var:
+    """A constant with one element that is not 0."""
+    return Var(name, lambda value: None if number_of(value) else f"%{value.name} is not a number, or 0")
+
+
 def number_of(value: Value) -> float | None:
     """The element of a constant that has one, if it is a number."""
     if not is_readable(value) or value.constant is None or value.constant.data.size != 1:

@@ -14,8 +14,8 @@ from gristmill.passes.dead_code import DeadCode
 from gristmill.passes.fuse_activations import FuseGelu, FuseHardSigmoid, FuseSilu, FuseSoftmax
 from gristmill.passes.fuse_attention import FuseAttention
 from gristmill.passes.fuse_conv import FuseConvArithmetic, FuseConvBatchNorm
-from gristmill.passes.fuse_linear import FuseLinear, FuseLinearBias
-from gristmill.passes.fuse_normalization import FuseLayerNorm, FuseNormAffine
+from gristmill.passes.fuse_linear import FuseLinear, FuseLinearBias, FuseLinearReshapes, FuseLinearScale
+from gristmill.passes.fuse_normalization import FuseLayerNorm, FuseNormAffine, FuseRsqrt
 from gristmill.passes.fuse_padding import FusePadding
 from gristmill.passes.infra import Pass
 from gristmill.passes.no_ops import NoOps
@@ -33,6 +33,7 @@ _CLEANUP: Final[tuple[type[Pass], ...]] = (
 _FORMULAS: Final[tuple[type[Pass], ...]] = (
     FuseLayerNorm,
     FuseNormAffine,  # after the layer norms to which it adds
+    FuseRsqrt,  # what is no layer norm may still be the root of one
     FuseSoftmax,
     FuseGelu,  # before silu: x·σ(1.702·x) is no silu, but both begin at a product with a sigmoid
     FuseSilu,
@@ -54,6 +55,8 @@ _LAYERS: Final[tuple[type[Pass], ...]] = (
     MergeTransposes,  # of keys that attention wants the other way round
     FuseLinear,
     FuseLinearBias,  # after linear
+    FuseLinearScale,  # after attention, which scales queries, and after the bias that is scaled too
+    FuseLinearReshapes,  # last of these: before them a bias may stand between the layer and its reshape
     FuseConvBatchNorm,
     FuseConvArithmetic,  # after batch norm; both compute in float64 until somebody reads the weight
     FusePadding,

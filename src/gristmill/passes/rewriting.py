@@ -1,20 +1,17 @@
-"""Steps that passes take: making ops, putting them in the place of others, and constants computed of constants."""
+"""Steps that passes take: making ops, putting them in the place of others, reading constants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.builtin import const
-from gristmill.ir.constants import Array, BlobData, Data, LazyData
+from gristmill.ir.constants import BlobData, Data
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Random, WritesState
-from gristmill.ir.types import DType
 
 # --- ops -------------------------------------------------------------------------------------------------------------
 
@@ -122,33 +119,6 @@ def same_type(a: Value, b: Value) -> bool:
 # --- constants -------------------------------------------------------------------------------------------------------
 
 
-class FoldedData(LazyData):
-    """Constants computed of constants when somebody needs them: in float64, and rounded once.
-
-    Folding a folded constant again starts from its float64 values, so that a chain of folds rounds once, too.
-
-    Args:
-        dtype: The floating type of the result.
-        shape: Its shape.
-        exact: Computes it in float64.
-        label: What it is.
-    """
-
-    def __init__(self, dtype: DType, shape: Sequence[int], exact: Callable[[], Array], label: str = "folded") -> None:
-        self.exact = exact
-        super().__init__(dtype, tuple(shape), self._rounded, label)
-
-    def _rounded(self) -> Array:
-        with np.errstate(over="ignore"):
-            return np.asarray(self.exact()).astype(self.dtype.numpy)
-
-
-def exact(data: Data) -> Array:
-    """A floating constant's contents in float64, as they are before any rounding that a fold left for later."""
-    array = data.exact() if isinstance(data, FoldedData) else data.read()
-    return np.asarray(array).astype(np.float64)
-
-
 def is_readable(value: Value) -> bool:
     """Whether a value is a constant tensor whose elements are at hand."""
     if value.constant is None or not isinstance(value.type, types.TensorType):
@@ -166,8 +136,3 @@ def data_of(value: Value) -> Data:
 def static_shape(value: Value) -> tuple[int, ...]:
     """The shape of a constant."""
     return tuple(int(dim) for dim in value.shape if isinstance(dim, int))
-
-
-def folded_name(original: Value) -> str:
-    """What a constant is called that was computed of another one."""
-    return f"{original.name.removesuffix('_folded')}_folded"

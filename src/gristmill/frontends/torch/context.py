@@ -23,7 +23,7 @@ from gristmill.ir.dims import Dim, Shape
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Function, Location, Value
-from gristmill.ir.traits import ControlFlow
+from gristmill.ir.traits import ControlFlow, Decompresses
 from gristmill.ir.types import DType, TensorType
 
 Number: TypeAlias = int | float | bool
@@ -180,7 +180,7 @@ class Context:
 
     def constant_operand(self, x: Value | None) -> Value | None:
         """``x`` as a constant where that is possible, for operands that must be constants."""
-        if x is None or x.constant is not None:
+        if x is None or is_constant(x):
             return x
         data = self.folded(x)
         return x if data is None else self.mb.const(data, name=f"{x.name}_folded")
@@ -294,6 +294,11 @@ class Context:
         if not isinstance(counts, Value) and all(count == 1 for count in counts):
             return x
         return self.mb.tile(x=x, reps=counts)
+
+
+def is_constant(x: Value) -> bool:
+    """Whether a value is known before the program runs: a constant, or a compressed one that is decoded."""
+    return x.constant is not None or (x.producer is not None and x.producer.has(Decompresses))
 
 
 def positive_axes(axes: int | Sequence[int] | None, rank: int) -> list[int]:

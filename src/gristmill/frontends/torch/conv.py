@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gristmill.frontends.torch.context import Context
+from gristmill.frontends.torch.context import Context, is_constant
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
@@ -33,7 +33,7 @@ def convolution(
     if not batched:
         x = ctx.mb.expand_dims(x=x, axes=[0])
     weight, bias = ctx.constant_operand(weight) or weight, ctx.constant_operand(bias)
-    if transposed and weight.constant is None and ctx.opset < iOS17:
+    if transposed and not is_constant(weight) and ctx.opset < iOS17:
         raise ctx.unsupported(
             "the weight of a transposed convolution is computed by the model",
             expected=f"a constant weight, or opset {iOS17} or later",
@@ -41,7 +41,7 @@ def convolution(
             hint="set minimum_deployment_target to iOS17 or later",
         )
     late_bias = None
-    if bias is not None and bias.constant is None and ctx.opset < iOS17:
+    if bias is not None and not is_constant(bias) and ctx.opset < iOS17:
         bias, late_bias = None, bias
     if transposed:
         y = _transposed(ctx, x, weight, bias, stride, padding, dilation, list(output_padding), groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gristmill.frontends.torch.context import Complex, Context, Number
+from gristmill.frontends.torch.context import Complex, Context, Number, is_constant
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
 from gristmill.ir.program import Value
@@ -16,7 +16,7 @@ def linear(ctx: Context, x: Value, weight: Value, bias: Value | None) -> Value:
     dtype = ctx.dtype
     x = ctx.cast(x, dtype)
     weight, bias = _constant(ctx, weight), _constant(ctx, bias) if bias is not None else None
-    if weight.constant is not None and (bias is None or bias.constant is not None) and x.rank >= 2 and weight.rank == 2:
+    if is_constant(weight) and (bias is None or is_constant(bias)) and x.rank >= 2 and weight.rank == 2:
         return ctx.mb.linear(x=x, weight=weight, bias=bias)
     if weight.rank == 1:
         y = product(ctx, x, weight)

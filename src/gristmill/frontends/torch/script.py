@@ -20,6 +20,7 @@ import torch
 
 from gristmill.errors import ConversionError, FormatError, UnsupportedError
 from gristmill.frontends.common import InputSpec
+from gristmill.frontends.torch import script_quantized
 from gristmill.frontends.torch.graph import TORCH_FOLDER
 from gristmill.frontends.torch.torchvision import declare_operators
 from gristmill.ir.program import Location
@@ -73,6 +74,8 @@ class ScriptInterpreter(torch.nn.Module):
         ]
 
     def _keep(self, name: str, tensor: torch.Tensor) -> None:
+        if tensor.is_quantized:  # torch.export has no such tensors; see script_quantized
+            return
         *folders, leaf = name.split(".")
         owner = self.model
         for folder in folders:
@@ -118,6 +121,8 @@ class ScriptInterpreter(torch.nn.Module):
                 return self._branch(node, arguments[0], env)
             case "prim::Loop":
                 return self._loop(node, arguments, env)
+        if kind in script_quantized.RULES:
+            return [script_quantized.RULES[kind](*arguments)]
         rules = _RULES if kind.startswith("prim::") or not _holds_tensor(arguments) else _TENSOR_RULES
         if kind in rules:
             return [rules[kind](*arguments)]
@@ -220,13 +225,13 @@ class _Attribute:
     """A module of the script on the way to one of its tensors."""
 
     def __init__(self, owner: ScriptInterpreter, script: Any, path: tuple[str, ...]) -> None:
-        self._owner, self._script, self._path = owner, script, path
+        self._owner, self.script, self._path = owner, script, path
 
     def get(self, name: str) -> Any:
-        found = getattr(self._script, name)
+        found = getattr(self.script, name)
         path = (*self._path, name)
         if isinstance(found, torch.Tensor):
-            return self._tensor(path, found)
+            return script_quantized.from_storage(found) if found.is_quantized else self._tensor(path, found)
         if isinstance(found, torch.nn.Module | torch._C.ScriptObject):
             return _Attribute(self._owner, found, path)
         return found

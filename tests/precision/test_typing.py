@@ -133,3 +133,25 @@ def test_integer_input_cannot_become_float():
         mb.output(mb.add(x=x, y=1))
     with pytest.raises(InputError, match="cannot change its type"):
         set_input_dtype(program.main, "x", fp16)
+
+
+def test_places_of_unknown_number_stay_integers():
+    """The typed op finds the same places; that their number is another unknown does not make floats of them."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (2, 3))}, Opset.iOS17) as (x,):
+        mb.output(mb.non_zero(x=x, name="places"))
+    typed(program)
+    assert program.main.outputs[0].dtype == int32
+    found = Session(program.main, ReferenceDevice()).run({"x": np.eye(2, 3, dtype=np.float32)})
+    np.testing.assert_array_equal(found[program.main.outputs[0].name], [[0, 0], [1, 1]])
+
+
+def test_what_enters_a_list_keeps_the_lists_type():
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (2,))}, Opset.iOS17) as (x,):
+        listed = mb.make_list(init_length=1, elem_shape=(np.int32(2),), dtype="fp32")
+        written = mb.list_write(ls=listed, index=0, value=mb.relu(x=x))
+        mb.output(mb.list_read(ls=written, index=0, name="y"))
+    typed(program)
+    found = Session(program.main, ReferenceDevice()).run({"x": np.float32([-1, 2])})
+    np.testing.assert_array_equal(found["y"], np.float32([0, 2]))

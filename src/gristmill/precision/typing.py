@@ -20,7 +20,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
 from gristmill.ir.signature import Const, TypeVar
 from gristmill.ir.traits import ControlFlow, Decompresses, ReadsState, WritesState
-from gristmill.ir.types import TensorType, fp16, fp32
+from gristmill.ir.types import ListType, TensorType, fp16, fp32
 from gristmill.passes.infra import FunctionPass, blocks_of
 from gristmill.precision.casts import Casts, cancel, insert_cast
 
@@ -89,6 +89,8 @@ class Float16Typing(FunctionPass):
     def _reason_to_keep(self, op: Op) -> str | None:
         if any(op.has(trait) for trait in (ControlFlow, Decompresses, ReadsState, WritesState)):
             return "its types are those of what it holds, stores or decodes"
+        if any(isinstance(value.type, ListType) for _, _, value in op.uses()):
+            return "the list that it works on has its own element type"
         for name, param in op.params.items():
             if name in op.operands and fp32 in (allowed := param.allowed(op.opset) or ()) and fp16 not in allowed:
                 return f"operand '{name}' has no float16 form in {op.opset}"
@@ -118,7 +120,7 @@ class Float16Typing(FunctionPass):
         )
         op.block.insert(typed, before=op)
         for old, new in zip(op.results, typed.results, strict=True):
-            if new.type != old.type and old.uses:
+            if _is_fp32(old) and not _is_fp32(new) and old.uses:
                 old.replace_uses(insert_cast(function, new, fp32, old.name))
             else:
                 old.replace_uses(new)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gristmill.ir.verify import verify
 
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError
@@ -12,6 +11,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType, fp16, fp32, int32
+from gristmill.ir.verify import verify
 from gristmill.passes.infra import run_passes
 from gristmill.passes.pipeline import cleanup
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype

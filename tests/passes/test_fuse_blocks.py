@@ -203,6 +203,48 @@ def test_another_scale_goes_into_the_query():
     assert ops(after) == ["mul", "scaled_dot_product_attention"]
 
 
+def masked_attention(mask):
+    return build(
+        lambda q, k, v: attention(mb.add(x=mb.mul(x=product(q, k), y=SCALE), y=mask), v),
+        *HEADS.values(),
+        opset=Opset.iOS18,
+    )
+
+
+@pytest.mark.parametrize("number", [np.finfo(np.float32).min, -np.inf, -1e9])
+def test_a_mask_that_excludes_by_large_numbers_becomes_bools(number):
+    """Float16 could not hold the number, and would keep the attention in float32."""
+    mask = np.where(np.tri(5, 6, dtype=bool), 0, number).astype(np.float32)
+    after = transformed(masked_attention(mask), FuseAttention(), DeadCode(), sizes=S)
+    found = only(after, "scaled_dot_product_attention").attn_mask
+    np.testing.assert_array_equal(found.constant.numpy(), np.tri(5, 6, dtype=bool))
+
+
+def test_layers_share_a_mask():
+    """As large a one as a decoder's causal mask is stored once."""
+    mask = np.where(np.tri(5, 6, dtype=bool), 0, -np.inf).astype(np.float32)
+
+    def make(q, k, v):
+        shared = mb.const(mask)
+        return tuple(attention(mb.add(x=mb.mul(x=product(q, k), y=SCALE), y=shared), w) for w in (v, mb.relu(x=v)))
+
+    after = transformed(build(make, *HEADS.values(), opset=Opset.iOS18), FuseAttention(), DeadCode(), sizes=S)
+    masks = {op.attn_mask for op in after.main.body if op.op_name == "scaled_dot_product_attention"}
+    assert len(masks) == 1
+
+
+def test_a_mask_by_which_scores_still_count_stays_one_of_numbers():
+    mask = np.where(np.tri(5, 6, dtype=bool), 0, -1e4).astype(np.float32)
+    after = transformed(masked_attention(mask), FuseAttention(), DeadCode(), sizes=S)
+    assert only(after, "scaled_dot_product_attention").attn_mask.dtype == fp32
+
+
+def test_a_mask_that_leaves_a_query_nothing_to_see_stays():
+    """The first query: what it sees is decided by roundings of scores near -10⁹, which the op has not."""
+    mask = np.where(np.tri(5, 6, -1, dtype=bool), 0, -1e9).astype(np.float32)
+    assert changed(masked_attention(mask), FuseAttention()) == []
+
+
 def test_attention_stays_spelled_out_before_ios18():
     program = build(SPELLINGS["scores multiplied"], *HEADS.values(), opset=Opset.iOS17)
     assert changed(program, FuseAttention()) == []

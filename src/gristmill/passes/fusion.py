@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from gristmill.errors import TypeInferenceError
 from gristmill.ir.op import Op
@@ -36,7 +36,7 @@ class FusionPass(FunctionPass):
         declined: Where a formula stands but was left as it is, and why.
     """
 
-    fusions: ClassVar[Sequence[Fusion]] = ()
+    fusions: Sequence[Fusion] = ()
 
     def __init__(self) -> None:
         self.declined: list[Miss] = []

@@ -29,7 +29,7 @@ class Case(NamedTuple):
     function: Callable[..., Any]
     inputs: tuple[Any, ...]
     tolerance: float = TOLERANCE
-    opset: Opset = iOS17
+    opsets: tuple[Opset, ...] = (iOS17,)
 
 
 def case(name: str, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
@@ -84,14 +84,15 @@ def compare(found: Sequence[Any], expected: Any, tolerance: float = TOLERANCE) -
 
 
 def agree(case: Case, dynamic_shapes: Any = None) -> Program:
-    """Converts, runs and compares; gives the program."""
-    program = lower(exported(case.function, *case.inputs, dynamic_shapes=dynamic_shapes), opset=case.opset)
+    """Converts for each opset, runs and compares; gives the last program."""
+    source = exported(case.function, *case.inputs, dynamic_shapes=dynamic_shapes)
     copies = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, case.inputs)
-    found = run(program, *case.inputs)
     module = case.function if isinstance(case.function, torch.nn.Module) else Wrapper(case.function)
     with torch.no_grad():
         expected = module(*copies)
-    compare(found, expected, case.tolerance)
+    for opset in case.opsets:
+        program = lower(source, opset=opset)
+        compare(run(program, *case.inputs), expected, case.tolerance)
     return program
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gristmill.ir.builder import mb
+from gristmill.ir.constants import LazyData
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType, fp32
@@ -56,6 +57,29 @@ def test_folding_does_not_grow_the_file():
         mb.output(mb.add(x=x, y=mb.fill(shape=(1, 100_000), value=1.0)))
     run_passes(program, [ConstantFolding()], verify=verify)
     assert "fill" in names(program)
+
+
+def test_folding_a_large_constant_waits_until_it_is_read():
+    """A transposed weight is no second copy of the weight."""
+    reads = []
+
+    def produce():
+        reads.append(1)
+        return np.arange(300 * 400, dtype=np.float32).reshape(300, 400)
+
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (400, 300))}) as (x,):
+        weight = mb.const(LazyData(fp32, (300, 400), produce))
+        mb.output(mb.add(x=x, y=mb.transpose(x=weight, perm=[1, 0])))
+    assert run_passes(program, [ConstantFolding(), DeadCode()], verify=verify).changed == [
+        "constant_folding",
+        "dead_code",
+    ]
+    assert names(program) == ["const", "add"]
+    assert reads == []
+    (folded,) = [op.result.constant for op in program.main.body if op.op_name == "const"]
+    assert folded is not None
+    np.testing.assert_array_equal(folded.numpy(), produce().T)
 
 
 def test_random_ops_are_neither_folded_nor_merged():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from gristmill.ir.builtin import const
-from gristmill.ir.constants import ArrayData, Constant
+from gristmill.ir.constants import Array, ArrayData, Constant, LazyData, constant
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function
 from gristmill.ir.traits import ControlFlow, DataDependentShape, Decompresses, Random, ReadsState, WritesState
 from gristmill.ir.types import TensorType
 from gristmill.passes.infra import FunctionPass
+
+_LAZY = 1 << 16
+"""Results of more elements, such as a transposed weight, are constants that are computed when they are read: converting
+never holds a second copy of the weights."""
 
 _KEEP = (ControlFlow, DataDependentShape, Decompresses, Random, ReadsState, WritesState)
 
@@ -63,21 +67,31 @@ def _elements(tensor: TensorType) -> int:
 
 
 def replace_by_constants(op: Op) -> None:
-    """Computes an op on constants now, and puts constants in its place."""
+    """Puts constants in the place of an op on constants; large ones are computed when somebody reads them."""
     assert op.block is not None
-    operands: dict[str, object] = {}
-    for name, bound in op.operands.items():
-        operands[name] = tuple(_array(v) for v in bound) if isinstance(bound, tuple) else _array(bound)
-    for value, array in zip(op.results, op.compute(operands), strict=True):
-        folded = const.of(
-            op.opset,
-            Constant(value.tensor.with_shape(array.shape), ArrayData(array, value.dtype)),
-            value.name,
-            location=op.location,
-        )
+    sizes = [_elements(value.tensor) for value in op.results]
+    made = (
+        None if max(sizes) > _LAZY else [ArrayData(a, v.dtype) for a, v in zip(_compute(op), op.results, strict=True)]
+    )
+    for place, value in enumerate(op.results):
+        data = _computed_later(op, place) if made is None else made[place]
+        folded = const.of(op.opset, constant(data), value.name, location=op.location)
         op.block.insert(folded, before=op)
         value.replace_uses(folded.result)
     op.erase()
+
+
+def _computed_later(op: Op, place: int) -> LazyData:
+    value = op.results[place]
+    shape = tuple(int(dim) for dim in value.shape if isinstance(dim, int))
+    return LazyData(value.dtype, shape, lambda: _compute(op)[place], f"folded {value.name}")
+
+
+def _compute(op: Op) -> list[Array]:
+    operands: dict[str, object] = {}
+    for name, bound in op.operands.items():
+        operands[name] = tuple(_array(v) for v in bound) if isinstance(bound, tuple) else _array(bound)
+    return op.compute(operands)
 
 
 def _array(value: object) -> object:

@@ -44,7 +44,7 @@ class ConstantFolding(FunctionPass):
         return changed
 
     def _foldable(self, op: Op) -> bool:
-        if isinstance(op, const) or not op.operands or any(op.has(trait) for trait in _KEEP):
+        if isinstance(op, const) or not op.operands or not op.results or any(op.has(trait) for trait in _KEEP):
             return False
         operands = [value for _, _, value in op.uses()]
         if not all(value.is_constant and isinstance(value.type, TensorType) for value in operands):
@@ -69,12 +69,10 @@ def _elements(tensor: TensorType) -> int:
 def replace_by_constants(op: Op) -> None:
     """Puts constants in the place of an op on constants; large ones are computed when somebody reads them."""
     assert op.block is not None
-    sizes = [_elements(value.tensor) for value in op.results]
-    made = (
-        None if max(sizes) > _LAZY else [ArrayData(a, v.dtype) for a, v in zip(_compute(op), op.results, strict=True)]
-    )
+    later = any(_elements(value.tensor) > _LAZY for value in op.results)
+    arrays = [] if later else _compute(op)
     for place, value in enumerate(op.results):
-        data = _computed_later(op, place) if made is None else made[place]
+        data = _computed_later(op, place) if later else ArrayData(arrays[place], value.dtype)
         folded = const.of(op.opset, constant(data), value.name, location=op.location)
         op.block.insert(folded, before=op)
         value.replace_uses(folded.result)

@@ -9,6 +9,7 @@ from gristmill.ir.program import Block, Function
 from gristmill.ir.traits import ControlFlow, DataDependentShape, Decompresses, Random, ReadsState, WritesState
 from gristmill.ir.types import TensorType
 from gristmill.passes.infra import FunctionPass
+from gristmill.passes.rewriting import is_readable
 
 _LAZY = 1 << 16
 """Results of more elements, such as a transposed weight, are constants that are computed when they are read: converting
@@ -47,7 +48,7 @@ class ConstantFolding(FunctionPass):
         if isinstance(op, const) or not op.operands or not op.results or any(op.has(trait) for trait in _KEEP):
             return False
         operands = [value for _, _, value in op.uses()]
-        if not all(value.is_constant and isinstance(value.type, TensorType) for value in operands):
+        if not all(map(is_readable, operands)):
             return False
         sizes = [_elements(value.type) for value in operands if isinstance(value.type, TensorType)]
         for value in op.results:

@@ -13,7 +13,7 @@ from torch import nn
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import ConversionError, InputError, InputTypeError, UnsupportedError
 from gristmill.frontends.common import InputSpec, UnsupportedOperatorsError
-from gristmill.frontends.torch import lower
+from gristmill.frontends.torch import lower, registry
 from gristmill.ir import dims, types
 from gristmill.ir.opset import iOS17, iOS18
 from gristmill.ir.types import StateType, TensorType
@@ -369,3 +369,29 @@ def test_the_common_part_of_the_frontends_does_not_import_torch():
 
     code = "import sys, gristmill.frontends.common; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- lowerings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_adds_a_lowering():
+    """An operator of the user's own, by its name; the result is checked against what the operator declares."""
+    library = torch.library.Library("gristmill_test", "DEF")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", lambda x: x * 2, "CompositeExplicitAutograd")
+    registry.lowers("gristmill_test.twice", override=True)(lambda ctx, x: ctx.mb.add(x=x, y=x))
+    agree(Case(lambda x: torch.ops.gristmill_test.twice(x), (floats(3),)))
+    registry.lowers("gristmill_test.twice", override=True)(lambda ctx, x: ctx.mb.expand_dims(x=x, axes=[0]))
+    with pytest.raises(ConversionError, match="lowering of an operator is wrong"):
+        lower(exported(lambda x: torch.ops.gristmill_test.twice(x), floats(3)))
+
+
+def test_an_operator_has_one_lowering():
+    with pytest.raises(ValueError, match="two lowerings"):
+        registry.lowers("aten.relu.default")(lambda ctx, x: x)
+
+
+def test_large_fillings_are_made_by_the_program():
+    program = lower(exported(lambda x: x + torch.zeros(300, 300), floats(300)))
+    assert any(op.op_name == "fill" for op in program.main.body)
+    assert all(op.value.data.size < 300 * 300 for op in program.main.body if op.op_name == "const")

@@ -30,6 +30,9 @@ Number: TypeAlias = int | float | bool
 Size: TypeAlias = "int | Value"
 """A size or an index: known, or a scalar int32 value."""
 
+CONSTANT_LIMIT = 1 << 16
+"""Most elements of a constant that an op makes as well."""
+
 FOLD_LIMIT = 1 << 22
 """Most elements that ``Context.static`` computes."""
 
@@ -270,10 +273,10 @@ class Context:
         return sliced
 
     def full(self, shape: Sequence[Size], value: Number, dtype: DType) -> Value:
-        """A tensor of equal elements: a constant where the shape is known."""
+        """A tensor of equal elements: a constant where the shape is known, unless it would only fill the file."""
         target = self.vector(shape)
         scalar = self.number(value, dtype)
-        if not isinstance(target, Value):
+        if not isinstance(target, Value) and math.prod(target) <= CONSTANT_LIMIT:
             assert scalar.constant is not None
             data = scalar.constant.data
             return self.mb.const(LazyData(dtype, target, lambda: np.broadcast_to(data.read(), target).copy(), "fill"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -300,7 +300,7 @@ class _Lowering:
                     error.location = self.context.location
                 raise
         _name_after(node.name, result, last, block, self.function)
-        _check_result(node, result, self.context)
+        _check_result(self.context.meta, result, self.context)
         self.values[node] = result
 
     def _dispatch(self, node: Node) -> Any:
@@ -389,18 +389,19 @@ def _rename(value: Value, name: str) -> None:
         value.producer.name = name
 
 
-def _check_result(node: Node, result: Any, context: Context) -> None:
+def _check_result(meta: Any, result: Any, context: Context) -> None:
     """Holds a lowering's result against what PyTorch says of it, so that a mistake here is never silent."""
-    meta = node.meta.get("val")
+    if isinstance(meta, tuple | list) and isinstance(result, tuple | list):
+        for theirs, mine in zip(meta, result, strict=False):
+            _check_result(theirs, mine, context)
+        return
     if isinstance(result, Complex):
         result = result.real
     if not isinstance(meta, torch.Tensor) or not isinstance(result, Value):
         return
-    static = all(isinstance(dim, int) for dim in meta.shape)
-    wrong_size = static and any(
-        never_equal(mine, theirs) for mine, theirs in zip(result.shape, meta.shape, strict=False)
-    )
-    if result.dtype != ir_dtype(meta.dtype) or result.rank != len(meta.shape) or wrong_size:
+    sizes: Iterable[tuple[Dim, Any]] = zip(result.shape, meta.shape, strict=False)  # torch's may be symbols
+    wrong = any(isinstance(theirs, int) and never_equal(mine, theirs) for mine, theirs in sizes)
+    if result.dtype != ir_dtype(meta.dtype) or result.rank != len(meta.shape) or wrong:
         raise ConversionError(
             "the lowering of an operator is wrong",
             op=f"{context.operator} '{context.name}'",

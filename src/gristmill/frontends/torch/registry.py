@@ -38,13 +38,18 @@ class Lowering:
 _lowerings: dict[str, Lowering] = {}
 
 
-def lowers(*operators: str) -> Callable[[F], F]:
-    """Registers the decorated function for operators, named as PyTorch prints them, with or without the overload."""
+def lowers(*operators: str, override: bool = False) -> Callable[[F], F]:
+    """Registers the decorated function for operators, named as PyTorch prints them, with or without the overload.
+
+    Args:
+        *operators: Such as ``aten.max.dim`` or ``aten.add``.
+        override: Replaces the lowering that there is, instead of refusing a second one.
+    """
 
     def register(function: F) -> F:
         lowering = Lowering(function)
         for operator in operators:
-            if operator in _lowerings:
+            if operator in _lowerings and not override:
                 raise ValueError(f"two lowerings of {operator}: {_lowerings[operator].function} and {function}")
             _lowerings[operator] = lowering
         return function

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from gristmill.frontends.torch.context import Context, Number, Size
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
@@ -142,26 +146,39 @@ def bincount(ctx: Context, x: Value, weights: Value | None = None, minlength: in
     return ctx.mb.reduce_sum(x=member, axes=[1], keep_dims=False)
 
 
-@lowers("aten._unique2.default", "aten.unique_consecutive.default", "aten._unique.default")
-def unique(ctx: Context, x: Value, *flags: object) -> list[Value]:
+@lowers("aten._unique2.default", "aten._unique.default")
+def unique(ctx: Context, x: Value, in_order: bool, return_inverse: bool, return_counts: bool = False) -> list[Any]:
     """Distinct elements in order; where each element of x is among them; how often each occurs."""
-    consecutive = "consecutive" in ctx.operator
-    if consecutive and flags[2:] and flags[2] is not None:
-        raise ctx.unsupported("distinct runs along an axis")
-    carried = ctx.cast(x, types.int32) if x.dtype == types.bool_ else x
-    flat = ctx.reshape(carried, [-1])
-    ordered = flat if consecutive else sort(ctx, flat, 0)[0]
-    differs = ctx.mb.not_equal(x=ctx.slice(ordered, 0, 1), y=ctx.slice(ordered, 0, 0, -1))
-    starts = ctx.mb.concat(values=[ctx.full([1], 1, types.int32), ctx.cast(differs, types.int32)], axis=0)
-    places = ctx.mb.squeeze(x=ctx.mb.non_zero(x=starts), axes=[1])
-    distinct = ctx.mb.gather(x=ordered, indices=places, axis=0)
-    if consecutive:
-        inverse = ctx.mb.sub(x=ctx.mb.cumsum(x=starts, axis=0), y=1)
-        run = ctx.mb.expand_dims(x=ctx.mb.range_1d(start=0, end=ctx.size(distinct, 0), step=1), axes=[1])
-        same = ctx.mb.equal(x=run, y=inverse)
-    else:
-        same = ctx.mb.equal(x=ctx.mb.expand_dims(x=distinct, axes=[1]), y=flat)
+    flat = ctx.reshape(ctx.cast(x, types.int32) if x.dtype == types.bool_ else x, [-1])
+    distinct, _, counts = _runs(ctx, sort(ctx, flat, 0)[0])
+    inverse = None
+    if return_inverse:  # as many distinct elements are smaller
         smaller = ctx.mb.less(x=distinct, y=ctx.mb.expand_dims(x=flat, axes=[1]))
         inverse = ctx.mb.reduce_sum(x=ctx.cast(smaller, types.int32), axes=[1], keep_dims=False)
-    counts = ctx.mb.reduce_sum(x=ctx.cast(same, types.int32), axes=[1], keep_dims=False)
-    return [ctx.cast(distinct, x.dtype), ctx.reshape(inverse, ctx.sizes(x)), counts]
+        inverse = ctx.reshape(inverse, ctx.sizes(x))
+    return [ctx.cast(distinct, x.dtype), inverse, counts if return_counts else None]
+
+
+@lowers("aten.unique_consecutive.default")
+def unique_consecutive(
+    ctx: Context, x: Value, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> list[Any]:
+    """The same for runs of equal elements."""
+    if dim is not None:
+        raise ctx.unsupported("distinct runs along an axis")
+    flat = ctx.reshape(ctx.cast(x, types.int32) if x.dtype == types.bool_ else x, [-1])
+    distinct, run, counts = _runs(ctx, flat)
+    inverse = ctx.reshape(run, ctx.sizes(x)) if return_inverse else None
+    return [ctx.cast(distinct, x.dtype), inverse, counts if return_counts else None]
+
+
+def _runs(ctx: Context, x: Value) -> tuple[Value, Value, Value]:
+    """First elements of runs of equal ones, the run that each element belongs to, and the runs' lengths."""
+    differs = ctx.mb.not_equal(x=ctx.slice(x, 0, 1), y=ctx.slice(x, 0, 0, -1))
+    starts = ctx.mb.concat(values=[ctx.full([1], 1, types.int32), ctx.cast(differs, types.int32)], axis=0)
+    places = ctx.mb.squeeze(x=ctx.mb.non_zero(x=starts), axes=[1])
+    run = ctx.mb.sub(x=ctx.mb.cumsum(x=starts, axis=0), y=1)
+    count = ctx.vector([ctx.size(x, 0)])
+    end = np.array(count, np.int32) if isinstance(count, tuple) else count
+    ends = ctx.mb.concat(values=[ctx.slice(places, 0, 1), end], axis=0)
+    return ctx.mb.gather(x=x, indices=places, axis=0), run, ctx.mb.sub(x=ends, y=places)

@@ -248,6 +248,13 @@ def test_symbols_keep_their_names_and_bounds():
     assert program.main.outputs[0].shape == program.main.inputs[0].shape
 
 
+def test_equal_sizes_of_several_inputs_are_one_symbol_under_its_name():
+    shapes = (((BATCH, LENGTH), (BATCH, LENGTH)),)
+    program = lower(exported(lambda x, y: x + y, floats(3, 5), floats(3, 5), dynamic_shapes=shapes))
+    wanted = (dims.symbol("batch", 0, 8), dims.symbol("length", 2, 32))
+    assert [value.shape for value in (*program.main.inputs, *program.main.outputs)] == [wanted] * 3
+
+
 FLEXIBLE = {
     "reshape": lambda x: x.reshape(-1, 1, x.shape[1]).flatten(1),
     "merge": lambda x: x[:, :, None].expand(-1, -1, 3).reshape(x.shape[0], -1),
@@ -269,6 +276,7 @@ FLEXIBLE = {
     "sizes as results": lambda x: (x + 1, x.shape[1] * 2),
     "variance": lambda x: x.var(1),
     "group norm": lambda x: nn.functional.group_norm(x[:, None].expand(-1, 4, -1), 2),
+    "masks by broadcast places": lambda x: x[torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]],
     "flip": lambda x: x.flip(1).repeat(1, 2),
     "einsum": lambda x: torch.einsum("bi,bj->bij", x, x).sum(2),
 }  # fmt: skip

@@ -66,15 +66,15 @@ def _joined(ctx: Context, places: Sequence[Value], sizes: Sequence[object]) -> V
         arrays = np.broadcast_arrays(*(array for array in known if array is not None))
         joined = np.stack([np.where(a < 0, a + n, a) for a, n in zip(arrays, sizes, strict=True)], axis=-1)
         return ctx.mb.const(joined.astype(np.int32))
-    shapes = [static_shape(place.shape) for place in places]
-    target: list[Size]
-    if all(shape is not None for shape in shapes):
-        target = list(np.broadcast_shapes(*(shape for shape in shapes if shape is not None)))
-    else:
-        widest = max(places, key=lambda place: (place.rank, sum(dim != 1 for dim in place.shape)))
-        target = ctx.sizes(widest)
+    target = [_common_size(ctx, places, axis - rank) for axis in range(rank)]
     spread = [ctx.expand(place, target) for place in places]
     return ctx.mb.stack(values=spread, axis=rank)
+
+
+def _common_size(ctx: Context, places: Sequence[Value], axis: int) -> Size:
+    """The size of an axis, counted from the end, to which values are broadcast."""
+    sized = [place for place in places if place.rank >= -axis and place.shape[axis] != 1]
+    return ctx.size(sized[0], axis) if sized else 1
 
 
 def _placed(ctx: Context, taken: Value, index_rank: int, axes: Sequence[int]) -> Value:

@@ -76,7 +76,10 @@ def _given_names(size: torch.SymInt) -> dict[str, str]:
     given: dict[str, str] = dict(getattr(environment, "source_name_to_debug_name", None) or {})
     sources = getattr(environment, "var_to_sources", None) or {}
     names: dict[str, str] = {}
+    replaced = getattr(environment, "replacements", None) or {}
     for variable, places in sources.items():
+        if variable in replaced:  # another symbol stands for it, since both sizes are equal
+            continue
         for place in places:
             name = place.name if isinstance(place.name, str) else place.name()
             name = given.get(name, name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from gristmill.frontends.torch.context import Complex, Context, Number, Size, positive_axes
-from gristmill.frontends.torch.elementwise import magnitude
+from gristmill.frontends.torch.elementwise_unary import magnitude
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
 from gristmill.ir.program import Value

@@ -1,9 +1,11 @@
 """Quantised programs keep their integers and give what PyTorch gives."""
 
+import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 
+from gristmill.frontends.common import InputSpec
 from gristmill.frontends.torch import lower
 from gristmill.ir import types
 from gristmill.ir.opset import iOS15, iOS17, iOS18
@@ -67,3 +69,27 @@ def test_weights_stay_integers_where_the_opset_decodes_them(opset):
         assert decoded[0].operand("quantized_data").dtype == types.int8
         (linear,) = [op for op in program.main.body if op.op_name == "linear"]
         assert linear.operand("weight") is decoded[0].result
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_eager_quantised_modules_of_torchscript():
+    """At most one step of the result's grid apart: PyTorch's kernel rounds a product of the three scales."""
+    dense = torch.ao.nn.quantized.Linear(8, 5)
+    weight = torch.quantize_per_tensor(floats(5, 8), 0.02, 0, torch.qint8)
+    dense.set_weight_bias(weight, floats(5))
+    dense.scale, dense.zero_point = 0.1, 64
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = dense
+
+        def forward(self, x):
+            return torch.dequantize(self.dense(torch.quantize_per_tensor(x, 0.05, 100, torch.quint8)))
+
+    script = torch.jit.trace(Net().eval(), (X,))
+    program = lower(script, inputs=[InputSpec("x", (3, 8))], opset=iOS17)
+    (found,) = run(program, X)
+    np.testing.assert_allclose(found, Net()(X).numpy(), rtol=0, atol=0.1 * 1.0001)
+    assert np.mean(np.abs(found - Net()(X).numpy()) < 1e-6) > 0.8
+    assert any(op.op_name == "constexpr_affine_dequantize" for op in program.main.body)

@@ -183,7 +183,8 @@ def _type_boundary(
     program: Program, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None, float16: bool
 ) -> None:
     function = program.main
-    for index, value in enumerate(list(function.inputs)):
+    tensors = [value for value in function.inputs if isinstance(value.type, IRTensorType)]
+    for index, value in enumerate(tensors):
         described = inputs[index] if inputs is not None else None
         wanted = described.dtype if described is not None else None
         if wanted is None and float16 and value.dtype == fp32 and not isinstance(described, ImageType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gristmill.errors import InputError, InputTypeError, MissingFileError, Unsup
 from gristmill.frontends.common import InputSpec
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
+from gristmill.ir.types import StateType as IRStateType
 from gristmill.ir.types import TensorType as IRTensorType
 from gristmill.ir.types import fp16, fp32, int32
 from gristmill.ir.verify import verify
@@ -25,7 +27,7 @@ from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
 from gristmill.passes.infra import Pass, run_passes
 from gristmill.passes.pipeline import PassPipeline, cleanup
-from gristmill.precision.boundary import set_input_dtype, set_output_dtype
+from gristmill.precision.boundary import set_input_dtype, set_output_dtype, set_state_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
 from gristmill.precision.typing import Float16Typing
 
@@ -65,11 +67,13 @@ def convert(
         debug: Accepted for coremltools' sake; errors carry their places anyway.
         pass_pipeline: What runs on the program before it is typed: a pipeline, or passes; ``PassPipeline.DEFAULT``
             when left out.
-        states: Descriptions of the model's states.
+        states: Descriptions of the model's states, which are the buffers that it changes in place; they need a target
+            of iOS 18 or later. Those left out follow from the model.
 
     Returns:
         The model. Inputs and outputs have the types that were declared, or else the source's own; with float16
-        precision and a target of iOS 16 or later undeclared floating ones become float16.
+        precision undeclared floating states become float16, and with a target of iOS 16 or later so do undeclared
+        floating inputs and outputs.
 
     Raises:
         ConversionError: The model cannot be converted; the message says what, and where in the source.
@@ -77,8 +81,6 @@ def convert(
         InputError: A description does not fit the model.
     """
     _check_arguments(model, source, convert_to, minimum_deployment_target)
-    if states:
-        raise UnsupportedError("states are not converted yet", hint="pass them as inputs and return them as outputs")
     precision = _precision(compute_precision)
     passes = _passes(pass_pipeline)
     target = minimum_deployment_target or DeploymentTarget.iOS15
@@ -86,6 +88,7 @@ def convert(
     run_passes(program, passes, verify=verify)
     float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
     _type_boundary(program, inputs, outputs, float16_boundary)
+    _type_states(program, states or (), float16=precision is not None)
     interface.add_image_scaling(program, inputs)
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
@@ -200,6 +203,38 @@ def _type_boundary(
             wanted = None if isinstance(described, ImageType) else fp16
         if wanted is not None and wanted != value.dtype:
             set_output_dtype(function, index, wanted)
+
+
+def _type_states(program: Program, states: Sequence[StateType], float16: bool) -> None:
+    """Holds the described states against those that the program has, and gives them their types."""
+    function = program.main
+    described: dict[str, StateType] = {}
+    for state in states:
+        if not isinstance(state, StateType):
+            raise InputTypeError("states are StateTypes", actual=repr(state))
+        name = re.sub(r"\W", "_", state.name or "")  # Core ML's names are identifiers
+        if name in described:
+            raise InputError("two states have one name", actual=state.name)
+        described[name] = state
+    names = [value.name for value in function.states]
+    for name, state in described.items():
+        if name not in names:
+            raise InputError(
+                "the model has no such state",
+                expected="a buffer that the model changes in place: " + (", ".join(names) or "it has none"),
+                actual=state.name,
+            )
+    for value in function.states:
+        assert isinstance(value.type, IRStateType)
+        held, declared = value.type.wrapped, described.get(value.name)
+        wanted = declared.wrapped_type if declared is not None else None
+        if wanted is not None and wanted.shape is not None and wanted.shape.dims != held.shape:
+            raise InputError(f"state '{value.name}' has another shape", expected=held, actual=list(wanted.shape.dims))
+        dtype = wanted.dtype if wanted is not None else None
+        if dtype is None and float16 and held.dtype == fp32:
+            dtype = fp16
+        if dtype is not None:
+            set_state_dtype(function, value.name, dtype)
 
 
 def _source_version() -> str:

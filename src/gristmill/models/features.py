@@ -226,8 +226,8 @@ def feature(spec: Message) -> Feature:
 def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:
     """Brings what a caller gave to an input's declared element type.
 
-    Floats are rounded to the declared float type; integers and bools must fit the declared integer type; integers may
-    become floats, floats never integers.
+    Floats are rounded to the declared float type; integers and bools must fit the declared integer type. Integers may
+    become floats; floats become integers only where every one of them is an integer, so nothing is rounded.
 
     Raises:
         InputTypeError: The kind of number is wrong.
@@ -241,20 +241,31 @@ def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:
         raise InputTypeError(f"input '{name}' is not an array", expected=expected, actual=str(error)) from error
     if dtype == types.string:
         return array.astype(object)
-    allowed = "fiub" if dtype.is_float else "iub" if dtype.is_integer else "b"
+    allowed = "b" if dtype == types.bool_ else "fiub"
     if array.dtype.kind not in allowed:
         raise InputTypeError(
-            f"input '{name}' has another element type",
-            expected=expected,
-            actual=f"{array.dtype} {list(array.shape)}",
-            hint="round and convert it before, if that is meant" if dtype.is_integer else None,
+            f"input '{name}' has another element type", expected=expected, actual=f"{array.dtype} {list(array.shape)}"
         )
+    if dtype.is_integer and array.dtype.kind == "f":
+        _check_whole(name, array, expected)
     if dtype.is_integer and array.size and array.dtype.kind != "b":
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:
             raise InputError(f"input '{name}' holds integers out of range", expected=dtype, actual=f"{low}…{high}")
     with np.errstate(over="ignore"):
         return array.astype(dtype.numpy, copy=False)
+
+
+def _check_whole(name: str, array: Array, expected: str) -> None:
+    fractional = np.argwhere(~(np.isfinite(array) & (np.trunc(array) == array)))
+    if len(fractional):
+        place = tuple(int(n) for n in fractional[0])
+        raise InputTypeError(
+            f"input '{name}' takes integers",
+            expected=expected,
+            actual=f"{array.dtype} {list(array.shape)} with {array[place]} at {list(place)}",
+            hint="round it before, if that is meant",
+        )
 
 
 def known_names(given: Mapping[str, Any], features: Sequence[Feature]) -> None:

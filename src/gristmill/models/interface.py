@@ -26,7 +26,8 @@ from gristmill.package.proto import Message
 
 def add_image_scaling(program: Program, inputs: Sequence[InputType] | None) -> None:
     """Lets an image input's users take ``scale · pixel + bias`` of it."""
-    for value, described in zip(list(program.main.inputs), inputs or (), strict=False):
+    tensors = [value for value in program.main.inputs if not isinstance(value.type, types.StateType)]
+    for value, described in zip(tensors, inputs or (), strict=False):
         if isinstance(described, ImageType) and (described.scale != 1 or any(described.bias)):
             _scale(program.main, value, described)
 

@@ -242,7 +242,8 @@ class MLModel:
 
         Args:
             data: A value for each input by name: NumPy arrays (or what becomes one), PIL images for images. A list of
-                such dictionaries runs the model on each.
+                such dictionaries runs the model on each, one after the other: each prediction sees the state that the
+                one before left, and an op over the first dimension never mixes two of them.
             state: For a model with states, what ``make_state`` returned.
 
         Returns:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
+from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gristmill.cli.options import shared
+from gristmill.errors import InputError
+
+if TYPE_CHECKING:
+    from gristmill.models.io_types import TensorType
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "macOS14", "macOS15", "macOS26")
 
 
-@click.command()
+@click.command(short_help="Convert a PyTorch model to a Core ML package.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: SOURCE with .mlpackage]"
@@ -32,6 +39,13 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "m
     help="The oldest system that shall run the model.",
 )
 @click.option("--input-name", "input_names", multiple=True, metavar="NAME", help="Name of an input; one for each.")
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="N,N,…",
+    help="Shape of an input, such as 1,3,224,224; one for each. A .pt2 file says its own.",
+)
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output; one for each.")
 @shared
 def convert(
@@ -40,26 +54,28 @@ def convert(
     precision: str,
     target: str,
     input_names: tuple[str, ...],
+    input_shapes: tuple[str, ...],
     output_names: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Convert SOURCE, a .pt2 file of torch.export, to a Core ML package."""
+    """Convert SOURCE, a .pt2 file of torch.export or a .pt file of TorchScript, to a Core ML package."""
     from gristmill.cli.inspect import inspect
     from gristmill.cli.output import console, print_json, seconds_text, working
     from gristmill.cli.show import show
     from gristmill.models.convert import convert as convert_model
-    from gristmill.models.io_types import TensorType
     from gristmill.models.target import DeploymentTarget
     from gristmill.package import load
     from gristmill.precision import Precision
 
     output = output or source.with_suffix(".mlpackage")
+    if output.suffix != ".mlpackage":  # now, not after a long conversion
+        raise InputError("the model cannot be saved there", expected="a name ending in .mlpackage", actual=output)
     start = time.perf_counter()
     with working(f"Converting {source}"):
         model = convert_model(
             source,
-            inputs=[TensorType(name=name) for name in input_names] or None,
-            outputs=[TensorType(name=name) for name in output_names] or None,
+            inputs=_tensors(input_names, input_shapes),
+            outputs=_tensors(output_names),
             minimum_deployment_target=DeploymentTarget[target],
             compute_precision=Precision(precision),
             skip_model_load=True,
@@ -72,3 +88,18 @@ def convert(
     else:
         show(document)
         console().print(f"Converted in {seconds_text(seconds)}.")
+
+
+def _tensors(names: tuple[str, ...], shapes: tuple[str, ...] = ()) -> list[TensorType] | None:
+    """Descriptions of inputs or outputs, in order; ``None`` where nothing is said of them."""
+    from gristmill.models.io_types import TensorType
+
+    if names and shapes and len(names) != len(shapes):
+        raise InputError("as many names as shapes", expected=len(names), actual=len(shapes))
+    return [TensorType(name=name, shape=shape) for name, shape in zip_longest(names, map(_shape, shapes))] or None
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        raise InputError("this is no shape", expected="sizes such as 1,3,224,224", actual=text)
+    return tuple(int(size) for size in text.split(","))

@@ -9,7 +9,7 @@ import click
 from gristmill.cli.options import shared
 
 
-@click.command()
+@click.command(short_help="Show what is in a model, whatever its type.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--ops", is_flag=True, help="List every type of op, not only the most frequent.")
 @shared

@@ -25,11 +25,13 @@ def inspect(package: Package) -> Document:
         ``path``, ``bytes`` (on disk), ``kind``, ``specification_version``, ``inputs``, ``outputs``, ``states``,
         ``metadata``. Of an ML Program ``functions``, each with its ``opset`` and number of ``ops`` by type; of a neural
         network ``layers``; of a pipeline ``models``. ``parameters`` and ``weights`` count what the model has learned.
-        ``problem`` says why a program could not be read.
+        ``problem`` says why the model's contents could not be read.
     """
     metadata = _metadata(package.description.metadata)  # before `spec` writes a compiled model's notes into it
     document: Document = {"path": str(package.path), "bytes": _size(package), **_inspect_model(package.spec)}
     document["metadata"] = metadata
+    if not package.kind:
+        document["problem"] = "It is compiled from another type than mlProgram, whose contents are not read yet."
     if package.kind == "mlProgram":
         try:
             program = package.program
@@ -37,7 +39,7 @@ def inspect(package: Package) -> Document:
                 document.setdefault("functions", {}).setdefault(name, {}).update(_inspect_function(function))
             document |= _totals(_program_weights(program))
         except GristmillError as error:  # the rest is worth showing
-            document["problem"] = str(error)
+            document["problem"] = f"The program cannot be read: {error}"
     return document
 
 

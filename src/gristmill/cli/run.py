@@ -10,7 +10,7 @@ import click
 from gristmill.cli.options import shared
 
 
-@click.command()
+@click.command(short_help="Run a model once.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-i",

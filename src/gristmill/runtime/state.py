@@ -55,6 +55,11 @@ class State:
             self._contents[name] = np.zeros([int(str(n)) for n in tensor.shape], tensor.dtype.numpy)
 
     @property
+    def types(self) -> Mapping[str, StateType]:
+        """Declared type of each state by name."""
+        return {name: StateType(tensor) for name, tensor in self._types.items()}
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._types)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gristmill as ct
 from gristmill.errors import FormatError, InputError, InputTypeError, MissingFileError, UnsupportedError
 from gristmill.ir.builder import mb
 from gristmill.ir.types import TensorType, fp16, fp32, int32

@@ -69,9 +69,9 @@ def test_written_contents_are_used():
 def test_wrong_contents():
     """The shape, the kind of number and the name must be the state's."""
     state = counters().make_state()
-    with pytest.raises(InputError, match="total.*shape"):
+    with pytest.raises(InputError, match=r"total.*shape"):
         state.write_state("total", np.zeros(3, np.float32))
-    with pytest.raises(InputTypeError, match="total.*type"):
+    with pytest.raises(InputTypeError, match=r"total.*type"):
         state.write_state("total", np.zeros(2, np.complex64))
     with pytest.raises(InputError, match="total, count"):
         state.read_state("other")
@@ -109,7 +109,7 @@ def test_state_of_another_model_or_none():
         lambda x, memory: mb.add(x=mb.read_state(input=memory), y=x, name="y"),
     )
     for wrong in (other.make_state(), None):
-        with pytest.raises(StateError, match="total: .*, count: "):
+        with pytest.raises(StateError, match=r"total: .*, count: "):
             counters().predict(given(1, 2), wrong)
 
 

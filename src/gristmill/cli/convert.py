@@ -36,7 +36,8 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "m
     type=click.Choice(TARGETS),
     default="iOS15",
     show_default=True,
-    help="The oldest system that shall run the model.",
+    metavar="SYSTEM",
+    help=f"The oldest system that shall run the model: {', '.join(TARGETS)}.",
 )
 @click.option("--input-name", "input_names", multiple=True, metavar="NAME", help="Name of an input; one for each.")
 @click.option(

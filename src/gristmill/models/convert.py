@@ -16,7 +16,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import StateType as IRStateType
 from gristmill.ir.types import TensorType as IRTensorType
-from gristmill.ir.types import fp16, fp32, int32
+from gristmill.ir.types import fp16, fp32, int8
 from gristmill.ir.verify import verify
 from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
@@ -84,6 +84,7 @@ def convert(
     precision = _precision(compute_precision)
     passes = _passes(pass_pipeline)
     target = minimum_deployment_target or DeploymentTarget.iOS15
+    _check_types(inputs, outputs, target)
     program = _lower(model, target.opset, inputs, outputs)
     run_passes(program, passes, verify=verify)
     float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
@@ -127,6 +128,25 @@ def _check_arguments(model: Any, source: str, convert_to: str | None, target: De
             expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 or .pt file",
             actual=f"{type(model).__module__}.{type(model).__qualname__}",
         )
+
+
+_FIRST_TARGET = {fp16: DeploymentTarget.iOS16, int8: DeploymentTarget.iOS26}
+"""Since when inputs and outputs may have a type; the others are as old as ML Programs."""
+
+
+def _check_types(
+    inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None, target: DeploymentTarget
+) -> None:
+    for described in (*(inputs or ()), *(outputs or ())):
+        if not isinstance(described, InputType):
+            raise InputTypeError("inputs and outputs are TensorTypes or ImageTypes", actual=repr(described))
+        first = _FIRST_TARGET.get(described.dtype) if described.dtype is not None else None
+        if first is not None and target < first:
+            raise InputError(
+                f"{described.dtype} inputs and outputs came with {first.name}",
+                expected=f"minimum_deployment_target = {first.name} or later",
+                actual=f"{target.name}, with {described!r}",
+            )
 
 
 def _precision(choice: Precision | FP16ComputePrecision | None) -> FP16ComputePrecision | None:
@@ -177,8 +197,6 @@ def _spec(described: InputType) -> InputSpec:
         dtype = fp32
     if isinstance(described, ImageType):
         dtype = fp32
-    if dtype is not None and dtype.is_integer:
-        dtype = int32
     return InputSpec(described.name, None if described.shape is None else described.shape.dims, dtype)
 
 

@@ -285,17 +285,18 @@ def declared_dtype(dtype: Any) -> DType:
     Raises:
         InputTypeError: Core ML has no input of such a type.
     """
+    found: DType | None
     if isinstance(dtype, DType):
         found = dtype
     else:
         name = str(dtype).removeprefix("torch.")
         try:
             found = types.dtype_of(np.dtype(getattr(np, name, None) or dtype))
-        except (TypeError, IRError) as error:
-            raise InputTypeError("inputs and outputs cannot have this type", actual=dtype) from error
+        except (TypeError, IRError):
+            found = None
     kin = {types.fp64: types.fp32, types.int64: types.int32, types.bool_: types.int32}
-    found = kin.get(found, found)
-    if found not in (types.fp16, types.fp32, types.int32, types.int8, types.int16, types.uint8, types.uint16):
+    found = kin.get(found, found) if found is not None else None
+    if found not in (types.fp16, types.fp32, types.int32, types.int8):
         raise InputTypeError(
             "inputs and outputs cannot have this type", expected="float16, float32, int32 or int8", actual=dtype
         )

@@ -42,8 +42,7 @@ def test_debug_shows_where_an_error_comes_from():
     assert isinstance(result.exception, ct.errors.MissingFileError)
 
 
-def process(*arguments):
-    command = [*arguments]
+def process(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -1,0 +1,65 @@
+"""README.md tells the truth: its code runs, and prints what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gristmill.cli import main
+
+README = Path(__file__).parent.parent / "README.md"
+
+# What differs between machines and runs: versions, and what depends on the length of a path or on time.
+VARYING = re.compile(r"torch==\S+|[0-9.]+ (kB|characters|ms|s)\b|─+")
+
+
+def blocks(kind: str) -> list[str]:
+    """The code blocks of a language, or of none."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language == kind]
+
+
+def essence(text: str) -> list[str]:
+    """What must agree: words in order, whatever their layout."""
+    return VARYING.sub(" ", text).split()
+
+
+@pytest.fixture(scope="module")
+def quick_start(tmp_path_factory):
+    """The folder where the quick start ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (code,) = blocks("python")
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 0, process.stderr
+    return folder, process.stdout
+
+
+def test_quick_start(quick_start):
+    """The code prints the block that follows it."""
+    _, printed = quick_start
+    (shown,) = [block for block in blocks("") if block.startswith("MLModel")]
+    assert printed == shown
+
+
+def test_commands(quick_start, monkeypatch):
+    """Every command that README shows prints what stands below it."""
+    folder, _ = quick_start
+    monkeypatch.chdir(folder)
+    shown = [block for block in blocks("") if block.startswith("$ gristmill ")]
+    assert len(shown) >= 2
+    for block in shown:
+        command, _, printed = block.partition("\n")
+        result = CliRunner(env={"COLUMNS": "80"}).invoke(main, shlex.split(command)[2:])
+        assert result.exit_code == 0, result.output
+        assert essence(result.stdout) == essence(printed)
+
+
+def test_links_lead_somewhere():
+    """Every file that README links to is there."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
+        assert (README.parent / target).exists(), target

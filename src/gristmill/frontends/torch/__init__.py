@@ -38,6 +38,7 @@ from gristmill.frontends.torch import (  # each registers its lowerings
     sorting,
     torchvision,
 )
+from gristmill.frontends.torch.evaluate import Source
 from gristmill.frontends.torch.exported import lower_exported
 from gristmill.frontends.torch.module import export_module
 from gristmill.frontends.torch.registry import lowers
@@ -45,7 +46,7 @@ from gristmill.frontends.torch.script import ScriptInterpreter
 from gristmill.ir.opset import Opset, iOS15
 from gristmill.ir.program import Program
 
-__all__ = ["FAMILIES", "InputSpec", "lower", "lowers"]
+__all__ = ["FAMILIES", "InputSpec", "Source", "lower", "lower_beside", "lowers"]
 
 FAMILIES = (
     activation,
@@ -102,6 +103,18 @@ def lower(
         ConversionError: ``torch.export`` failed, or a constant does not fit its type.
         InputError: ``inputs`` or ``output_names`` do not fit the model.
     """
+    program, _ = lower_beside(source, opset=opset, inputs=inputs, output_names=output_names)
+    return program
+
+
+def lower_beside(
+    source: Any,
+    *,
+    opset: Opset = iOS15,
+    inputs: Sequence[InputSpec] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> tuple[Program, Source]:
+    """As ``lower``, together with the source in a form that can be run and compared with the program."""
     if isinstance(source, torch.jit.ScriptFunction):
         raise UnsupportedError(
             "a TorchScript function is not converted", actual=type(source).__name__, hint="script or trace a module"
@@ -109,7 +122,8 @@ def lower(
     if isinstance(source, torch.jit.ScriptModule):
         source = ScriptInterpreter(source)
         inputs = None if inputs is None else source.named(inputs)
-    if isinstance(source, torch.nn.Module):
+    made_up = isinstance(source, torch.nn.Module)
+    if made_up:
         source = export_module(source, inputs)
     if not isinstance(source, ExportedProgram):
         raise InputTypeError(
@@ -117,4 +131,6 @@ def lower(
             expected="torch.export.ExportedProgram or torch.nn.Module",
             actual=type(source).__name__,
         )
-    return lower_exported(source, opset=opset, inputs=inputs, output_names=output_names)
+    program, beside = lower_exported(source, opset=opset, inputs=inputs, output_names=output_names)
+    beside.made_up = made_up
+    return program, beside

@@ -22,6 +22,7 @@ from gristmill.frontends.common import InputSpec
 from gristmill.frontends.torch import registry
 from gristmill.frontends.torch.context import Complex, Context
 from gristmill.frontends.torch.dtypes import ir_dtype, tensor_data
+from gristmill.frontends.torch.evaluate import Source
 from gristmill.frontends.torch.graph import Graph, Node, is_python, location_of, needed_nodes
 from gristmill.frontends.torch.sizes import lower_size, symbolic_shape
 from gristmill.ir import types
@@ -44,11 +45,14 @@ def lower_exported(
     opset: Opset,
     inputs: Sequence[InputSpec] | None = None,
     output_names: Sequence[str] | None = None,
-) -> Program:
-    """Converts an exported program; see ``gristmill.frontends.torch.lower``."""
+) -> tuple[Program, Source]:
+    """Converts an exported program; see ``gristmill.frontends.torch.lower_beside``."""
     graph = Graph(exported)
     graph.check()
-    return _Lowering(graph, opset, inputs, output_names).program()
+    lowering = _Lowering(graph, opset, inputs, output_names)
+    program = lowering.program()
+    names = {node: name for node, (name, _) in lowering.inputs.items()}
+    return program, Source(graph, names, lowering.outputs, lowering.values)
 
 
 class _Lowering:

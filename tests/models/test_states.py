@@ -221,6 +221,51 @@ def test_states_came_with_ios18():
         converted(minimum_deployment_target=ct.target.iOS17)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # PyTorch's own
+def test_names_are_the_buffers_paths():
+    """A buffer of a part of the model, whether the model is a module or a traced one."""
+
+    class Outer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Mean()
+
+        def forward(self, x):
+            return self.inner(x) * 2
+
+    states = [state("inner.total", 3), state("inner.count", 1)]
+    for model in (Outer().eval(), torch.jit.trace(Outer().eval(), (torch.ones(3),))):
+        for buffer in model.buffers():  # tracing has run the model
+            buffer.zero_()
+        one = ct.convert(
+            model,
+            inputs=[ct.TensorType(name="x", shape=(3,))],
+            states=states,
+            minimum_deployment_target=ct.target.iOS18,
+        )
+        memory = one.make_state()
+        assert sorted(memory.names) == ["inner_count", "inner_total"]
+        one.predict({"x": np.float32([1, 2, 3])}, memory)
+        assert memory.read_state("inner_total").tolist() == [1, 2, 3]
+
+
+@pytest.mark.interop
+@pytest.mark.filterwarnings("ignore")  # coremltools warns of what a Mac would have
+@pytest.mark.parametrize("precision", [ct.precision.FLOAT16, ct.precision.FLOAT32])
+def test_coremltools_reads_it(precision, tmp_path):
+    """The program that coremltools' own loader rebuilds updates both states."""
+    coremltools = pytest.importorskip("coremltools", reason="coremltools, the oracle, is not installed")
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    converted(states=[state("total", 3), state("count", 1)], compute_precision=precision).save(
+        tmp_path / "mean.mlpackage"
+    )
+    theirs = coremltools.models.MLModel(str(tmp_path / "mean.mlpackage"), skip_model_load=True)
+    program = load(theirs.get_spec(), theirs.get_spec().specificationVersion, theirs.weights_dir)
+    kinds = [op.op_type for op in program.functions["main"].operations]
+    assert kinds.count("coreml_update_state") == 2
+
+
 def test_saved_states_are_read_again(tmp_path):
     """Both the description and the program keep them."""
     converted().save(tmp_path / "mean.mlpackage")

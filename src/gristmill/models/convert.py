@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gristmill.ops  # noqa: F401  # registers the ops
 from gristmill._version import __version__
+from gristmill.analysis import verify as analysis
 from gristmill.errors import InputError, InputTypeError, MissingFileError, UnsupportedError
 from gristmill.frontends.common import InputSpec
 from gristmill.ir.opset import Opset
@@ -17,7 +18,7 @@ from gristmill.ir.program import Program
 from gristmill.ir.types import StateType as IRStateType
 from gristmill.ir.types import TensorType as IRTensorType
 from gristmill.ir.types import fp16, fp32, int8
-from gristmill.ir.verify import verify
+from gristmill.ir.verify import verify as verify_program
 from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.io_types import ClassifierConfig, ImageType, InputType, StateType
@@ -30,6 +31,9 @@ from gristmill.passes.pipeline import PassPipeline, cleanup
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype, set_state_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
 from gristmill.precision.typing import Float16Typing
+
+if TYPE_CHECKING:
+    from gristmill.frontends.torch import Source
 
 
 def convert(
@@ -47,6 +51,7 @@ def convert(
     debug: bool = False,
     pass_pipeline: PassPipeline | Sequence[Pass] | None = None,
     states: Sequence[StateType] | None = None,
+    verify: bool | None = None,
 ) -> MLModel:
     """Converts a trained model to Core ML.
 
@@ -69,14 +74,20 @@ def convert(
             when left out.
         states: Descriptions of the model's states, which are the buffers that it changes in place; they need a target
             of iOS 18 or later. Those left out follow from the model.
+        verify: Runs the program beside the source model before it becomes float16, and refuses a difference of more
+            than 1e-4 of the largest magnitude; then measures what float16 adds. When left out, that is done for
+            exported programs that carry example inputs and take at most ``gristmill.analysis.verify.WORK_LIMIT``
+            multiply-adds. For modules it is done on request only: their inputs are made up (floats in [0, 1), zeros
+            for integers), and may mean nothing to the model.
 
     Returns:
         The model. Inputs and outputs have the types that were declared, or else the source's own; with float16
         precision undeclared floating states become float16, and with a target of iOS 16 or later so do undeclared
-        floating inputs and outputs.
+        floating inputs and outputs. ``conversion_report`` says what verification found, or why it was left out.
 
     Raises:
         ConversionError: The model cannot be converted; the message says what, and where in the source.
+        VerificationError: The program computes something else than its source; a ``ConversionError`` as well.
         UnsupportedError: It is of a kind that is not converted.
         InputError: A description does not fit the model.
     """
@@ -85,8 +96,11 @@ def convert(
     passes = _passes(pass_pipeline)
     target = minimum_deployment_target or DeploymentTarget.iOS15
     _check_types(inputs, outputs, target)
-    program = _lower(model, target.opset, inputs, outputs)
-    run_passes(program, passes, verify=verify)
+    program, beside = _lower(model, target.opset, inputs, outputs)
+    verification = _verification(program, beside, verify)
+    run_passes(program, passes, verify=verify_program)
+    if verification is not None:
+        verification.check(program)
     float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
     _type_boundary(program, inputs, outputs, float16_boundary)
     _type_states(program, states or (), float16=precision is not None)
@@ -94,11 +108,18 @@ def convert(
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
     if precision is not None:
-        run_passes(program, [Float16Typing(precision.op_selector), *cleanup()], verify=verify)
+        run_passes(program, [Float16Typing(precision.op_selector), *cleanup()], verify=verify_program)
+        if verification is not None and verification.report.skipped is None:
+            verification.measure(program, interface.pixels_for(verification.inputs, program, inputs))
     package = Package.from_program(program, interface.describe(program, inputs, outputs))
     package.description.metadata.userDefined["com.gristmill.version"] = __version__
     package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
     result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
+    result.conversion_report = (
+        verification.report
+        if verification is not None
+        else analysis.ConversionReport(skipped="it was not asked for; verify=True compares the model with its source")
+    )
     if package_dir is not None:
         result.save(package_dir)
     return result
@@ -176,8 +197,15 @@ def _passes(choice: Any) -> Sequence[Pass]:
 
 def _lower(
     model: Any, opset: Opset, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None
-) -> Program:
-    from gristmill.frontends import torch as frontend  # the extra `torch` is needed from here on
+) -> tuple[Program, Source]:
+    try:
+        from gristmill.frontends import torch as frontend
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UnsupportedError(
+            "converting from PyTorch needs PyTorch", hint="pip install 'gristmill[torch]'"
+        ) from error
     from gristmill.frontends.torch.files import load_exported
     from gristmill.frontends.torch.script import load_script
 
@@ -187,7 +215,13 @@ def _lower(
     names = [described.name for described in outputs or ()]
     if any(names) and not all(names):
         raise InputError("either all outputs have names or none", actual=names)
-    return frontend.lower(model, opset=opset, inputs=specs, output_names=[n for n in names if n] or None)
+    return frontend.lower_beside(model, opset=opset, inputs=specs, output_names=[n for n in names if n] or None)
+
+
+def _verification(program: Program, beside: Source, verify: bool | None) -> analysis.Verification | None:
+    if verify is False or (verify is None and beside.made_up):
+        return None
+    return analysis.Verification(program, beside, None if verify else analysis.WORK_LIMIT)
 
 
 def _spec(described: InputType) -> InputSpec:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gristmill.errors import InputError
 from gristmill.ir import types
 from gristmill.ir.builder import mb
-from gristmill.ir.constants import ArrayData, Constant, constant, list_constant
+from gristmill.ir.constants import Array, ArrayData, Constant, constant, list_constant
 from gristmill.ir.program import Function, Program, Value
 from gristmill.models.io_types import (
     ClassifierConfig,
@@ -42,6 +42,18 @@ def _scale(function: Function, value: Value, image: ImageType) -> None:
             bias = np.asarray(channels, value.dtype.numpy).reshape(shape)
             scaled = mb.add(x=scaled, y=bias, name=f"{value.name}_biased")
     value.replace_uses(scaled, only=uses)
+
+
+def pixels_for(arrays: Mapping[str, Array], program: Program, inputs: Sequence[InputType] | None) -> dict[str, Array]:
+    """What image inputs must hold for the model to see ``arrays`` after ``add_image_scaling``; others as they are."""
+    pixels = dict(arrays)
+    for value, described in zip(program.main.inputs, inputs or (), strict=False):
+        if isinstance(described, ImageType):
+            axis = (-1, 1, 1) if described.channel_first is not False else (-1,)
+            bias = np.asarray(described.bias, np.float64)
+            seen = np.asarray(arrays[value.name], np.float64)
+            pixels[value.name] = (seen - (bias.reshape(axis) if bias.size > 1 else bias)) / described.scale
+    return pixels
 
 
 def add_classifier(program: Program, config: ClassifierConfig) -> None:

@@ -201,7 +201,7 @@ class ImageType(InputType):
         bias: One number, or one a channel.
         color_layout: A ``ColorLayout`` or its name.
         channel_first: Whether the channels stand before height and width.
-        grayscale_use_uint8: For outputs: ignored, as Core ML stores grey images in 8 bits.
+        grayscale_use_uint8: Accepted for coremltools' sake; the model computes with the same numbers in a wider type.
     """
 
     def __init__(
@@ -212,6 +212,7 @@ class ImageType(InputType):
         bias: float | Sequence[float] | None = None,
         color_layout: ColorLayout | str = ColorLayout.RGB,
         channel_first: bool | None = None,
+        grayscale_use_uint8: bool = False,
     ) -> None:
         try:
             self.color_layout = ColorLayout(color_layout)

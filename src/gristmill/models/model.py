@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, overload
 
+from gristmill.analysis.verify import ConversionReport
 from gristmill.devices.base import Device
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
@@ -83,6 +84,9 @@ class MLModel:
         function_name: Which function of a multi-function model to run; its default one when left out.
         optimization_hints: Accepted for coremltools' sake.
 
+    Attributes:
+        conversion_report: What ``convert`` found when it ran the model beside its source; ``None`` for a loaded model.
+
     Raises:
         FormatError: The files are no model, or a malformed one.
         MissingFileError: There is nothing at the path.
@@ -105,6 +109,7 @@ class MLModel:
         self.package = _open(model, weights_dir)
         self.compute_unit = compute_units
         self.function_name = function_name
+        self.conversion_report: ConversionReport | None = None
         self._skip = skip_model_load
         self._interface = self._find_interface()
 

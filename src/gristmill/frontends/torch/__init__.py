@@ -119,8 +119,9 @@ def lower_beside(
         raise UnsupportedError(
             "a TorchScript function is not converted", actual=type(source).__name__, hint="script or trace a module"
         )
+    root = ""
     if isinstance(source, torch.jit.ScriptModule):
-        source = ScriptInterpreter(source)
+        source, root = ScriptInterpreter(source), ScriptInterpreter.ROOT
         inputs = None if inputs is None else source.named(inputs)
     made_up = isinstance(source, torch.nn.Module)
     if made_up:
@@ -131,6 +132,6 @@ def lower_beside(
             expected="torch.export.ExportedProgram or torch.nn.Module",
             actual=type(source).__name__,
         )
-    program, beside = lower_exported(source, opset=opset, inputs=inputs, output_names=output_names)
+    program, beside = lower_exported(source, opset=opset, inputs=inputs, output_names=output_names, root=root)
     beside.made_up = made_up
     return program, beside

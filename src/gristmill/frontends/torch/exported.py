@@ -45,11 +45,15 @@ def lower_exported(
     opset: Opset,
     inputs: Sequence[InputSpec] | None = None,
     output_names: Sequence[str] | None = None,
+    root: str = "",
 ) -> tuple[Program, Source]:
-    """Converts an exported program; see ``gristmill.frontends.torch.lower_beside``."""
+    """Converts an exported program; see ``gristmill.frontends.torch.lower_beside``.
+
+    ``root`` is what the paths of the user's own buffers begin with when the exported module is one around the user's.
+    """
     graph = Graph(exported)
     graph.check()
-    lowering = _Lowering(graph, opset, inputs, output_names)
+    lowering = _Lowering(graph, opset, inputs, output_names, root)
     program = lowering.program()
     names = {node: name for node, (name, _) in lowering.inputs.items()}
     return program, Source(graph, names, lowering.outputs, lowering.values)
@@ -59,9 +63,14 @@ class _Lowering:
     """One conversion."""
 
     def __init__(
-        self, graph: Graph, opset: Opset, specs: Sequence[InputSpec] | None, output_names: Sequence[str] | None
+        self,
+        graph: Graph,
+        opset: Opset,
+        specs: Sequence[InputSpec] | None,
+        output_names: Sequence[str] | None,
+        root: str,
     ) -> None:
-        self.graph, self.opset = graph, opset
+        self.graph, self.opset, self._root = graph, opset, root
         self.values: dict[Node, Any] = {}
         self._module = graph.exported.graph_module
         self._shared: dict[tuple[object, ...], Value] = {}
@@ -172,7 +181,8 @@ class _Lowering:
             if node.op == "placeholder" and self._kinds[node.name].target in self._written:
                 path = str(self._kinds[node.name].target)
                 meta = node.meta["val"]
-                states[node] = _identifier(path), StateType(TensorType(ir_dtype(meta.dtype), tuple(meta.shape)))
+                name = _identifier(path.removeprefix(self._root))
+                states[node] = name, StateType(TensorType(ir_dtype(meta.dtype), tuple(meta.shape)))
                 self._warn_of_contents(path)
         return states
 

@@ -51,6 +51,9 @@ def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
 class ScriptInterpreter(torch.nn.Module):
     """A TorchScript module as an ordinary one."""
 
+    ROOT = "model."
+    """What the paths of its parameters and buffers begin with."""
+
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
         graph = script.inlined_graph

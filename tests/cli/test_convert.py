@@ -1,5 +1,8 @@
 """``gristmill convert``: from files of PyTorch to packages."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +89,18 @@ def test_sources_that_are_none(gristmill, tmp_path):
     for name, message in {"noise.pt2": "no exported program", "noise.pt": "no TorchScript", "net.onnx": "yet"}.items():
         (tmp_path / name).write_bytes(b"noise")
         assert message in gristmill.error("convert", tmp_path / name, "--input-shape", "1")
+
+
+def test_without_pytorch(source):
+    """Where PyTorch is not installed, the error says how to install it."""
+    code = f"""
+import sys
+sys.modules["torch"] = None  # so it looks to the import system
+from gristmill.cli import main
+main(["convert", {str(source.exported)!r}])
+"""
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 1
+    assert process.stderr.startswith("Error: converting from PyTorch needs PyTorch\n")
+    assert "gristmill[torch]" in process.stderr

@@ -234,11 +234,11 @@ def test_names_are_the_buffers_paths():
             return self.inner(x) * 2
 
     states = [state("inner.total", 3), state("inner.count", 1)]
-    for model in (Outer().eval(), torch.jit.trace(Outer().eval(), (torch.ones(3),))):
-        for buffer in model.buffers():  # tracing has run the model
+    for source in (Outer().eval(), torch.jit.trace(Outer().eval(), (torch.ones(3),))):
+        for buffer in source.buffers():  # tracing has run the model
             buffer.zero_()
         one = ct.convert(
-            model,
+            source,
             inputs=[ct.TensorType(name="x", shape=(3,))],
             states=states,
             minimum_deployment_target=ct.target.iOS18,

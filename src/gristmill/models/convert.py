@@ -97,6 +97,7 @@ def convert(
     target = minimum_deployment_target or DeploymentTarget.iOS15
     _check_types(inputs, outputs, target)
     program, beside = _lower(model, target.opset, inputs, outputs)
+    interface.check_images(program, inputs, outputs)
     verification = _verification(program, beside, verify)
     run_passes(program, passes, verify=verify_program)
     if verification is not None:

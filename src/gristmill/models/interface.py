@@ -24,12 +24,45 @@ from gristmill.package import description
 from gristmill.package.proto import Message
 
 
+def check_images(program: Program, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None) -> None:
+    """Holds the described images against the program's tensors.
+
+    Raises:
+        InputError: A tensor is no image of the described layout.
+    """
+    for values, described in ((_tensors(program), inputs), (program.main.outputs, outputs)):
+        for value, declared in zip(values, described or (), strict=False):
+            if isinstance(declared, ImageType):
+                _check_image(value, declared)
+
+
+def _check_image(value: Value, declared: ImageType) -> None:
+    if declared.channel_first is False or value.rank != 4:
+        raise InputError(
+            f"image '{value.name}' is no tensor of batch, channels, height and width",
+            expected="[1, channels, height, width]",
+            actual=value.type,
+            hint="permute it inside the model",
+        )
+    channels = 3 if declared.color_layout in (ColorLayout.RGB, ColorLayout.BGR) else 1
+    if value.shape[0] != 1 or value.shape[1] != channels:
+        raise InputError(
+            f"image '{value.name}' has another number of channels",
+            expected=f"[1, {channels}, height, width] for {declared.color_layout.value}",
+            actual=value.type,
+        )
+
+
 def add_image_scaling(program: Program, inputs: Sequence[InputType] | None) -> None:
     """Lets an image input's users take ``scale · pixel + bias`` of it."""
-    tensors = [value for value in program.main.inputs if not isinstance(value.type, types.StateType)]
-    for value, described in zip(tensors, inputs or (), strict=False):
+    for value, described in zip(_tensors(program), inputs or (), strict=False):
         if isinstance(described, ImageType) and (described.scale != 1 or any(described.bias)):
             _scale(program.main, value, described)
+
+
+def _tensors(program: Program) -> list[Value]:
+    """The inputs that a caller describes: states are described apart."""
+    return [value for value in program.main.inputs if not isinstance(value.type, types.StateType)]
 
 
 def _scale(function: Function, value: Value, image: ImageType) -> None:
@@ -47,12 +80,11 @@ def _scale(function: Function, value: Value, image: ImageType) -> None:
 def pixels_for(arrays: Mapping[str, Array], program: Program, inputs: Sequence[InputType] | None) -> dict[str, Array]:
     """What image inputs must hold for the model to see ``arrays`` after ``add_image_scaling``; others as they are."""
     pixels = dict(arrays)
-    for value, described in zip(program.main.inputs, inputs or (), strict=False):
+    for value, described in zip(_tensors(program), inputs or (), strict=False):
         if isinstance(described, ImageType):
-            axis = (-1, 1, 1) if described.channel_first is not False else (-1,)
-            bias = np.asarray(described.bias, np.float64)
-            seen = np.asarray(arrays[value.name], np.float64)
-            pixels[value.name] = (seen - (bias.reshape(axis) if bias.size > 1 else bias)) / described.scale
+            channels = described.bias if len(set(described.bias)) > 1 else described.bias[:1]
+            bias = np.asarray(channels, np.float64).reshape((-1, 1, 1) if described.channel_first is not False else -1)
+            pixels[value.name] = (arrays[value.name] - bias) / described.scale
     return pixels
 
 
@@ -140,20 +172,6 @@ def _describe_default(feature: Message, declared: TensorType) -> None:
 def _describe_image(feature: Message, declared: ImageType, values: Sequence[Value]) -> None:
     value = next(v for v in values if v.name == feature.name)
     shape = value.shape
-    if declared.channel_first is False or value.rank != 4:
-        raise InputError(
-            f"image '{feature.name}' is no tensor of batch, channels, height and width",
-            expected="[1, channels, height, width]",
-            actual=value.type,
-            hint="permute it inside the model",
-        )
-    channels = 3 if declared.color_layout in (ColorLayout.RGB, ColorLayout.BGR) else 1
-    if shape[0] != 1 or shape[1] != channels:
-        raise InputError(
-            f"image '{feature.name}' has another number of channels",
-            expected=f"[1, {channels}, height, width] for {declared.color_layout.value}",
-            actual=value.type,
-        )
     image = feature.type.imageType
     image.colorSpace = type(image).ColorSpace.Value(declared.color_layout.value)
     default = declared.shape.default if declared.shape is not None else shape

@@ -13,8 +13,8 @@ from gristmill.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
 
-# What differs between machines and runs: versions, and what depends on the length of a path or on time.
-VARYING = re.compile(r"torch==\S+|[0-9.]+ (kB|characters|ms|s)\b|─+")
+# What differs between machines and runs: rounding errors, versions, what depends on the length of a path or on time.
+VARYING = re.compile(r"by [0-9.e-]+ of|torch==\S+|[0-9.]+ (kB|characters|ms|s)\b|─+")
 
 
 def blocks(kind: str) -> list[str]:

@@ -1,5 +1,6 @@
 """``gristmill convert``: from files of PyTorch to packages."""
 
+import re
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ def test_exported_program(gristmill, source, tmp_path):
     shown = " ".join(gristmill.ok("convert", source.exported, "-o", path).split())
     assert "mlProgram, specification 6 (iOS 15 and later)" in shown
     assert "Converted in" in shown
+    assert re.search(r"in float16: linear_1 differs by 0\.000\d+ of the largest magnitude", shown)
     (y,) = ct.models.MLModel(path).predict({"input": X}).values()
     np.testing.assert_allclose(y, expected(source), atol=4 * 2**-11)
 
@@ -37,6 +39,8 @@ def test_options_and_json(gristmill, source, tmp_path):
     assert document["seconds"] > 0
     assert document["specification_version"] == 9
     assert [feature["text"] for feature in document["inputs"] + document["outputs"]] == ["fp32 [1, 4]", "fp32 [1, 2]"]
+    assert document["verification"]["float32"]["scores"]["largest"] < 1e-6  # values below 1, sums of eight
+    assert document["verification"]["float16"] == {}  # there is none in it
     assert "cast" not in document["functions"]["main"]["ops"]
     # The sums of eight products in float32; the reference device rounds each op once.
     np.testing.assert_allclose(
@@ -53,6 +57,13 @@ def test_torchscript(gristmill, source, tmp_path):
     options = ["--input-shape", "1,4", "--input-name", "x", "--output-name", "y", "--precision", "float32"]
     gristmill.ok("convert", source.script, "-o", path, *options)
     np.testing.assert_allclose(ct.models.MLModel(path).predict({"x": X})["y"], expected(source), rtol=1e-5, atol=1e-6)
+
+
+def test_verification_can_be_left_out(gristmill, source, tmp_path):
+    """With --no-verify nothing is compared, and that is said."""
+    path = tmp_path / "net.mlpackage"
+    assert "Not verified" in gristmill.ok("convert", source.exported, "-o", path, "--no-verify")
+    assert gristmill.document("convert", source.exported, "-o", path, "--no-verify")["verification"]["skipped"]
 
 
 def test_output_beside_the_source(gristmill, source, tmp_path):

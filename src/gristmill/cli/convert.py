@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from gristmill.cli.options import shared
 from gristmill.errors import InputError
 
 if TYPE_CHECKING:
+    from gristmill.analysis.verify import ConversionReport
     from gristmill.models.io_types import TensorType
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "macOS14", "macOS15", "macOS26")
@@ -48,6 +51,11 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "macOS12", "macOS13", "m
     help="Shape of an input, such as 1,3,224,224; one for each. A .pt2 file says its own.",
 )
 @click.option("--output-name", "output_names", multiple=True, metavar="NAME", help="Name of an output; one for each.")
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Run the result beside the source model and refuse one that differs.  [default: where that is quick]",
+)
 @shared
 def convert(
     source: Path,
@@ -57,11 +65,12 @@ def convert(
     input_names: tuple[str, ...],
     input_shapes: tuple[str, ...],
     output_names: tuple[str, ...],
+    verify: bool | None,
     as_json: bool,
 ) -> None:
     """Convert SOURCE, a .pt2 file of torch.export or a .pt file of TorchScript, to a Core ML package."""
     from gristmill.cli.inspect import inspect
-    from gristmill.cli.output import console, print_json, seconds_text, working
+    from gristmill.cli.output import console, print_json, seconds_text, text, working
     from gristmill.cli.show import show
     from gristmill.models.convert import convert as convert_model
     from gristmill.models.target import DeploymentTarget
@@ -80,15 +89,30 @@ def convert(
             minimum_deployment_target=DeploymentTarget[target],
             compute_precision=Precision(precision),
             skip_model_load=True,
+            verify=verify,
         )
         model.save(output)
     seconds = time.perf_counter() - start
     document = inspect(load(output))
     if as_json:
-        print_json({**document, "source": str(source), "seconds": seconds})
+        verification = asdict(model.conversion_report) if model.conversion_report is not None else None
+        print_json({**document, "source": str(source), "seconds": seconds, "verification": verification})
     else:
         show(document)
+        for line in _verification(model.conversion_report):
+            console().print(text(line))
         console().print(f"Converted in {seconds_text(seconds)}.")
+
+
+def _verification(report: ConversionReport | None) -> Iterator[str]:
+    """What was found beside the source model."""
+    if report is None:
+        return
+    if report.skipped is not None:
+        yield f"Not verified: {report.skipped}."
+    for kind, differences in (("float32", report.float32), ("float16", report.float16)):
+        for name, difference in differences.items():
+            yield f"Beside the source, in {kind}: {name} differs by {difference}."
 
 
 def _tensors(names: tuple[str, ...], shapes: tuple[str, ...] = ()) -> list[TensorType] | None:

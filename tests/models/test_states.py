@@ -9,7 +9,10 @@ import torch
 import gristmill as ct
 from gristmill.errors import ExecutionError, InputError, InputTypeError, StateError, UnsupportedError
 from gristmill.ir.builder import mb
+from gristmill.ir.opset import Opset
+from gristmill.ir.program import Program
 from gristmill.ir.types import StateType, TensorType, fp16, fp32, int32
+from gristmill.package import Package
 from tests.models.small import model
 
 
@@ -122,6 +125,21 @@ def test_same_names_do_not_make_it_the_same_state():
 
     with pytest.raises(StateError, match=r"\[2\](.|\n)*\[3\]"):
         memory(2).predict({"x": np.zeros(1, np.float32)}, memory(3).make_state())
+
+
+def test_functions_of_one_model_hand_their_state_on():
+    """One function fills the state, the other reads it: they declare the same states."""
+    program = Program()
+    inputs = {"x": TensorType(fp32, (2,)), "memory": StateType(TensorType(fp32, (2,)))}
+    with mb.function(program, "fill", inputs, Opset.iOS18) as (x, memory):
+        mb.output(mb.identity(x=mb.coreml_update_state(state=memory, value=x), name="y"))
+    with mb.function(program, "add", inputs, Opset.iOS18) as (x, memory):
+        mb.output(mb.add(x=x, y=mb.read_state(input=memory), name="y"))
+    package = Package.from_program(program)
+    fill, add = (ct.models.MLModel(package, function_name=name) for name in ("fill", "add"))
+    state = fill.make_state()
+    fill.predict({"x": np.float32([1, 2])}, state)
+    assert add.predict({"x": np.float32([10, 20])}, state)["y"].tolist() == [11, 22]
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------

@@ -77,6 +77,21 @@ def test_other_outputs_stay():
         converted(Heads(), outputs=outputs)
 
 
+def test_image_beside_the_label():
+    """Descriptions of outputs find theirs, though a classifier has others than its source."""
+
+    class Cam(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.softmax(x, -1), x.reshape(1, 1, 1, 3) * 2
+
+    outputs = [ct.TensorType(name="scores"), ct.ImageType(name="map", color_layout="GRAYSCALE")]
+    result = converted(Cam(), outputs=outputs, predicted_probabilities_output="scores").predict(
+        {"x": np.float32([[1, 5, 2]])}
+    )
+    assert result["classLabel"] == "bee"
+    assert np.asarray(result["map"]).tolist() == [[2, 10, 4]]
+
+
 def test_as_many_labels_as_probabilities():
     with pytest.raises(InputError, match="one class label for each probability") as error:
         converted(labels=["ant", "bee"])

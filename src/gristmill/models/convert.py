@@ -105,6 +105,7 @@ def convert(
     float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
     _type_boundary(program, inputs, outputs, float16_boundary)
     _type_states(program, states or (), float16=precision is not None)
+    described_outputs = dict(zip([value.name for value in program.main.outputs], outputs or (), strict=False))
     interface.add_image_scaling(program, inputs)
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
@@ -112,7 +113,7 @@ def convert(
         run_passes(program, [Float16Typing(precision.op_selector), *cleanup()], verify=verify_program)
         if verification is not None and verification.report.skipped is None:
             verification.measure(program, interface.pixels_for(verification.inputs, program, inputs))
-    package = Package.from_program(program, interface.describe(program, inputs, outputs))
+    package = Package.from_program(program, interface.describe(program, inputs, described_outputs))
     package.description.metadata.userDefined["com.gristmill.version"] = __version__
     package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
     result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)

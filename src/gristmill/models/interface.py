@@ -124,17 +124,20 @@ def _labels(config: ClassifierConfig) -> Constant:
     return list_constant(tuple(Constant(element, data) for data in labels), element)
 
 
-def describe(program: Program, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None) -> Message:
-    """The description that follows from the program's types, refined by what the caller said."""
+def describe(program: Program, inputs: Sequence[InputType] | None, outputs: Mapping[str, InputType]) -> Message:
+    """The description that follows from the program's types, refined by what the caller said.
+
+    Outputs go by name, as a classifier has others than its source.
+    """
     spec = description.describe(program)
     for feature, declared in zip(spec.input, inputs or (), strict=False):
         if isinstance(declared, ImageType):
             _describe_image(feature, declared, program.main.inputs)
         elif isinstance(declared, TensorType):
             _describe_tensor(feature, declared)
-    for feature, declared in zip(spec.output, outputs or (), strict=False):
-        if isinstance(declared, ImageType):
-            _describe_image(feature, declared, program.main.outputs)
+    for feature in spec.output:
+        if isinstance(image := outputs.get(feature.name), ImageType):
+            _describe_image(feature, image, program.main.outputs)
     return spec
 
 

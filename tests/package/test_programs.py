@@ -170,6 +170,23 @@ def test_locations_travel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "kept"),
+    [
+        (np.linalg.__file__, "numpy/linalg/__init__.py"),  # below a folder that Python imports from
+        (str(Path("models/net.py").absolute()), "models/net.py"),  # below the working folder
+        ("/nowhere/secret/net.py", "net.py"),
+    ],
+)
+def test_files_tell_nothing_of_the_computer(tmp_path: Path, file: str, kept: str) -> None:
+    """A saved model has no absolute path in it, so it is the same wherever it is made."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,), mb.located(Location(file=file, line=1)):
+        mb.output(mb.relu(x=x, name="y"))
+    (op,) = reread(Package.from_program(program), tmp_path).program.main.body
+    assert op.location == Location(file=kept, line=1)
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '{"places": 3}', '{"places": [[1]], "ops": {"main": {"y": 0}}}', '{"main": {"x": ["n{"]}}',
      '{"main": {"x": ["7"]}}', '{"main": {"x": ["n", "n"]}}', '{"main": {"x": ["unknown0"]}}', "[" * 9999],

@@ -11,6 +11,8 @@ They help to name things. A tool that changed the program may have left them beh
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from gristmill.errors import DimError
@@ -38,8 +40,22 @@ def write_notes(program: Program, metadata: Message) -> None:
         if placed := _places(function, places):
             ops[name] = placed
     _put(metadata, DIMS, shapes)
-    listed = [[p.module, p.file, p.line, p.source] for p in places]
+    listed = [[p.module, _portable(p.file), p.line, p.source] for p in places]
     _put(metadata, LOCATIONS, {"places": listed, "ops": ops} if ops else None)
+
+
+def _portable(file: str | None) -> str | None:
+    """A source file's path below the folder that Python finds it in, or below the working folder.
+
+    So a model tells nothing of the computer that made it, and has the same bytes wherever it is made.
+    """
+    if file is None or not Path(file).is_absolute():
+        return file
+    path = Path(file)
+    roots = [root for root in map(Path.absolute, map(Path, (".", *sys.path))) if path.is_relative_to(root)]
+    if not roots:
+        return path.name
+    return path.relative_to(max(roots, key=lambda root: len(root.parts))).as_posix()
 
 
 def _put(metadata: Message, key: str, content: object) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from gristmill.devices.base import Observer
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import ConversionError, DimError, ExecutionError, InputError, UnsupportedError
+from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol
@@ -36,6 +37,8 @@ PyTorch rounds after every step and sums in an order of its own: deep networks a
 WORK_LIMIT = 5e8
 """Multiply-adds up to which verification is on by default: about two seconds a run on the reference device."""
 
+WEIGHT_LIMIT = 2e7
+"""Weights up to which verification is on by default: the reference device widens them to float64, here 160 MB."""
 
 _HINT = "this is a bug of Gristmill, please report it; verify=False converts without this check"
 
@@ -123,28 +126,25 @@ class Verification:
     Args:
         lowered: The program as the frontend made it; copied, so that passes may change it.
         source: What it was made of.
-        limit: Multiply-adds beyond which nothing is run; ``None`` for no limit.
+        bounded: Runs nothing beyond ``WORK_LIMIT`` and ``WEIGHT_LIMIT``.
 
     Attributes:
         report: What was found so far.
     """
 
-    def __init__(self, lowered: Program, source: Source, limit: float | None) -> None:
+    def __init__(self, lowered: Program, source: Source, *, bounded: bool) -> None:
         self._source = source
         self.report = ConversionReport(skipped=source.reason_to_skip or _reason_to_skip(lowered))
         if self.report.skipped is not None:
             return
         self.inputs = source.inputs()
-        amount = work(lowered, self.inputs)
-        if limit is not None and amount > limit:
-            self.report.skipped = (
-                f"a run takes some {amount:.1g} multiply-adds, beyond {limit:.1g}; verify=True checks it anyway"
-            )
+        self.report.skipped = _too_large(lowered, self.inputs) if bounded else None
+        if self.report.skipped is not None:
             return
         try:
             self._expected = source.outputs()
         except Exception as error:  # PyTorch documents no set of errors, and they are not the conversion's
-            self.report.skipped = f"the source model does not run on its example inputs: {error}"
+            self.report.skipped = f"the source model does not run on its example inputs: {error!r}"
         self._lowered = clone_program(lowered)
 
     def check(self, program: Program) -> None:
@@ -227,6 +227,8 @@ def work(program: Program, inputs: Mapping[str, Array]) -> float:
                     sizes.setdefault(dim.name, size)
     total = 0.0
     for op in program.main.body.walk():
+        if isinstance(op, const):
+            continue
         made = max((_size(result, sizes) for result in op.results), default=0)
         if op.has(Contraction):
             taken = sorted(_size(value, sizes) for _, _, value in op.uses())[-2:]
@@ -246,6 +248,16 @@ def _size(value: Value, sizes: Mapping[str, int]) -> int:
         except DimError:  # a size that only a run could tell
             continue
     return count
+
+
+def _too_large(program: Program, inputs: Mapping[str, Array]) -> str | None:
+    weights = sum(_size(op.result, {}) for op in program.main.body.walk() if isinstance(op, const))
+    if weights > WEIGHT_LIMIT:
+        return f"the model has {weights:.1g} weights, beyond {WEIGHT_LIMIT:.1g}; verify=True checks it anyway"
+    amount = work(program, inputs)
+    if amount > WORK_LIMIT:
+        return f"a run takes some {amount:.1g} multiply-adds, beyond {WORK_LIMIT:.1g}; verify=True checks it anyway"
+    return None
 
 
 def _reason_to_skip(program: Program) -> str | None:

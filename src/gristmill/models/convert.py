@@ -76,9 +76,9 @@ def convert(
             of iOS 18 or later. Those left out follow from the model.
         verify: Runs the program beside the source model before it becomes float16, and refuses a difference of more
             than 1e-4 of the largest magnitude; then measures what float16 adds. When left out, that is done for
-            exported programs that carry example inputs and take at most ``gristmill.analysis.verify.WORK_LIMIT``
-            multiply-adds. For modules it is done on request only: their inputs are made up (floats in [0, 1), zeros
-            for integers), and may mean nothing to the model.
+            exported programs that carry example inputs and are small: at most ``gristmill.analysis.verify.WORK_LIMIT``
+            multiply-adds and ``WEIGHT_LIMIT`` weights. For modules it is done on request only: their inputs are made up
+            (floats in [0, 1), zeros for integers), and may mean nothing to the model.
 
     Returns:
         The model. Inputs and outputs have the types that were declared, or else the source's own; with float16
@@ -223,7 +223,7 @@ def _lower(
 def _verification(program: Program, beside: Source, verify: bool | None) -> analysis.Verification | None:
     if verify is False or (verify is None and beside.made_up):
         return None
-    return analysis.Verification(program, beside, None if verify else analysis.WORK_LIMIT)
+    return analysis.Verification(program, beside, bounded=not verify)
 
 
 def _spec(described: InputType) -> InputSpec:

@@ -455,6 +455,9 @@ def test_where_a_model_may_be_saved(saved: Path, tmp_path: Path) -> None:
     for name in ("m.mlmodel", "m", "m.onnx"):
         with pytest.raises(InputError, match="cannot be saved there"):
             package.save(tmp_path / name)
+    (tmp_path / "file.mlpackage").write_text("not a folder")
+    with pytest.raises(InputError, match="a file is there"):
+        package.save(tmp_path / "file.mlpackage")
     with pytest.raises(FileNotFoundError) as caught:
         load(tmp_path / "nothing.mlpackage")
     assert isinstance(caught.value, MissingFileError)

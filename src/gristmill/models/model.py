@@ -221,7 +221,9 @@ class MLModel:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
         if self.kind != "mlProgram":
-            raise UnsupportedError(f"models of type '{self.kind}' do not run here yet", expected="mlProgram")
+            raise UnsupportedError(
+                f"models of type '{self.kind or 'unknown'}' do not run here yet", expected="mlProgram"
+            )
         return Session(self._function(self.program), _device())
 
     def _function(self, program: Program) -> Function:

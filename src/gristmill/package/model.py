@@ -140,6 +140,8 @@ class Package:
             raise UnsupportedError(
                 "a compiled network cannot be saved", location=self.path, hint="use its .mlmodel file"
             )
+        if target.suffix == ".mlpackage" and target.is_file():
+            raise InputError("a file is there, where the model would be a folder", actual=target)
         if target.suffix == ".mlpackage":
             with files.replacing(target) as new:
                 self._save_package(new)

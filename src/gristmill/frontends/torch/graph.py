@@ -41,7 +41,7 @@ class Graph:
         if missing:
             raise UnsupportedOperatorsError(
                 [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
-                hint="write a lowering for them with register_torch_op, or leave them out of the model",
+                hint="write a lowering for each with @gristmill.frontends.torch.lowers, or leave them out of the model",
             )
 
 

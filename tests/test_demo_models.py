@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,28 @@ def test_compiled_detector_runs(real_model):
     assert output.shape == (1, 3549, 6)
     assert np.isfinite(output).all()
     assert 0 <= output[..., 4:].min() <= output[..., 4:].max() <= 1  # objectness and class are probabilities
+
+
+@pytest.mark.interop
+@pytest.mark.filterwarnings("ignore")  # coremltools warns of what a Mac would have, and of a newer PyTorch
+def test_sentence_encoder_and_coremltools(encoder, tmp_path):
+    """The encoder's package loads in coremltools with equal types; coremltools' own package of it runs here."""
+    coremltools = pytest.importorskip("coremltools", reason="coremltools, the oracle, is not installed")
+    import torch
+
+    from examples import demo
+    from tests.package.test_interop import assert_same_types
+
+    model, batch, source = encoder
+    inputs = [ct.TensorType(name, (1, demo.LENGTH), np.int32) for name in batch[0]]
+    ct.convert(model, inputs=inputs).save(tmp_path / "ours.mlpackage")
+    assert_same_types(coremltools, tmp_path / "ours.mlpackage")
+
+    example = tuple(torch.from_numpy(array) for array in batch[0].values())
+    exported = torch.export.export(model, example).run_decompositions({})
+    theirs = coremltools.convert(exported, skip_model_load=True)
+    theirs.save(str(tmp_path / "theirs.mlpackage"))
+    (vector,) = ct.models.MLModel(tmp_path / "theirs.mlpackage").predict(batch[0]).values()
+    assert np.abs(vector - source[0]).max() < 5e-3  # as for our own float16 model
+    del theirs
+    gc.collect()  # while warnings of the folders that it leaves behind are still ignored

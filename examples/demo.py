@@ -7,6 +7,7 @@ one that transcribes music, beside its ONNX twin, and two that find the joints o
 from __future__ import annotations
 
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -105,13 +106,14 @@ def encode(
 def show_sentences(console: Console, source: np.ndarray, results: list[Encoded]) -> None:
     """Prints the similarity of the pairs by every model, then what each conversion is and cost."""
     pairs = Table(title="Similarity of sentences", caption=f"{len(sentences.ALL)} sentences encoded, 10 pairs shown")
-    pairs.add_column("first", ratio=1, no_wrap=True)
-    pairs.add_column("second", ratio=1, no_wrap=True)
+    pairs.add_column("first")
+    pairs.add_column("second")
     for title in ("PyTorch", *(f"Core ML\n{r.precision}" for r in results)):
-        pairs.add_column(title, justify="right", min_width=8)
+        pairs.add_column(title, justify="right", no_wrap=True)
     for number, (first, second) in enumerate(sentences.PAIRS):
         values = [source, *(r.vectors for r in results)]
-        pairs.add_row(first, second, *(f"{v[2 * number] @ v[2 * number + 1]:.5f}" for v in values))
+        texts = (textwrap.shorten(text, 22, placeholder="…") for text in (first, second))
+        pairs.add_row(*texts, *(f"{v[2 * number] @ v[2 * number + 1]:.5f}" for v in values))
     console.print(pairs)
 
     facts = Table(title="The converted models")

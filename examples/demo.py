@@ -112,7 +112,7 @@ def show_sentences(console: Console, source: np.ndarray, results: list[Encoded])
         pairs.add_column(title, justify="right", no_wrap=True)
     for number, (first, second) in enumerate(sentences.PAIRS):
         values = [source, *(r.vectors for r in results)]
-        texts = (textwrap.shorten(text, 22, placeholder="…") for text in (first, second))
+        texts = (textwrap.shorten(text, 20, placeholder="…") for text in (first, second))
         pairs.add_row(*texts, *(f"{v[2 * number] @ v[2 * number + 1]:.5f}" for v in values))
     console.print(pairs)
 

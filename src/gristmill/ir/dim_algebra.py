@@ -130,7 +130,7 @@ def coerce(value: object) -> Dim | None:
     if isinstance(value, DimExpr) or type(value) is int:
         return value
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]  # what is no integer raises, and that is the question
     except TypeError:
         return None
 

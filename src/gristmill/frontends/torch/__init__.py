@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from gristmill.errors import InputTypeError, UnsupportedError
 from gristmill.frontends.common import InputSpec
-from gristmill.frontends.torch import (  # each registers its lowerings
+from gristmill.frontends.torch import (  # noqa: F401  # each registers its lowerings
     activation,
     attention,
     complex_numbers,
@@ -46,33 +46,7 @@ from gristmill.frontends.torch.script import ScriptInterpreter
 from gristmill.ir.opset import Opset, iOS15
 from gristmill.ir.program import Program
 
-__all__ = ["FAMILIES", "InputSpec", "Source", "lower", "lower_beside", "lowers"]
-
-FAMILIES = (
-    activation,
-    attention,
-    complex_numbers,
-    control_flow,
-    conv,
-    creation,
-    elementwise,
-    elementwise_unary,
-    embedding,
-    indexing,
-    linear,
-    normalization,
-    pooling,
-    quantization,
-    random,
-    recurrent,
-    reduction,
-    resize,
-    scan,
-    shape,
-    sizes,
-    sorting,
-    torchvision,
-)
+__all__ = ["InputSpec", "Source", "lower", "lower_beside", "lowers"]
 
 
 def lower(

@@ -45,7 +45,7 @@ def render() -> Image.Image:
     height = np.maximum.reduce(parts)
     cover = _blur((height > 0).astype(float), 1.0)[..., None]
     slope_y, slope_x = np.gradient(_blur(height, 2.5))
-    light = (0.4 * slope_x + 0.5 * slope_y + 0.77) / np.sqrt(slope_x**2 + slope_y**2 + 1) / 1.0
+    light = (0.4 * slope_x + 0.5 * slope_y + 0.77) / np.sqrt(slope_x**2 + slope_y**2 + 1)
     grain = 8 * _blur(np.random.default_rng(0).normal(size=(SIZE, SIZE)), 1.5)
     skin = np.array([224, 172, 138]) * (np.clip(light, 0, 1) * 0.6 + 0.45)[..., None] + grain[..., None]
     wall = np.array([70, 90, 110]) * np.linspace(0.8, 1.2, SIZE)[:, None, None]

@@ -13,7 +13,7 @@ from gristmill.devices.base import Device
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.ir.constants import Array
-from gristmill.ir.program import Function, Program
+from gristmill.ir.program import Function, Program, Value
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import Feature, feature, known_names
 from gristmill.package import Package, load, proto
@@ -226,6 +226,11 @@ class MLModel:
             )
         return Session(self._function(self.program), _device())
 
+    @cached_property
+    def _boundary(self) -> tuple[list[Feature], list[Feature], dict[str, Value]]:
+        """Inputs and outputs as described, and the program's own inputs by name: decoded once for all predictions."""
+        return self.inputs, self.outputs, {value.name: value for value in self._session.function.inputs}
+
     def _function(self, program: Program) -> Function:
         name = self.function_name or self._description.defaultFunctionName
         return program.functions.get(name) or program.main
@@ -274,18 +279,17 @@ class MLModel:
         if not isinstance(data, Mapping):
             raise InputTypeError("inputs are a dictionary by name, or a list of them", actual=type(data).__name__)
         session = self._session
-        features = self.inputs
-        known_names(data, features)
-        declared = {value.name: value for value in session.function.inputs}
+        inputs, outputs, declared = self._boundary
+        known_names(data, inputs)
         arrays: dict[str, Array] = {}
-        for item in features:
+        for item in inputs:
             if item.name not in declared:
                 raise InputError(f"the program has no input '{item.name}' that the description names")
             tensor = declared[item.name].tensor
             given = data.get(item.name)
             arrays[item.name] = item.default(tensor) if given is None else item.to_program(given, tensor)
         results = session.run(arrays, state._state if state is not None else None)
-        return {item.name: item.from_program(results[item.name]) for item in self.outputs if item.name in results}
+        return {item.name: item.from_program(results[item.name]) for item in outputs if item.name in results}
 
     def __repr__(self) -> str:
         lines = [f"MLModel ({self.kind})"]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gristmill.errors import InputError
 from gristmill.ir.clone import clone_function
-from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -90,10 +89,7 @@ class MultiFunctionDescriptor:
             description.functions.append(_interface(package.description, source, name))
         default, _ = self.functions[self.default_function_name]
         description.metadata.CopyFrom(self._package(default).description.metadata)
-        package = Package.from_program(program, description)
-        # Functions came with iOS 18, whatever generation of ops they use.
-        package.spec.specificationVersion = max(package.spec.specificationVersion, int(Opset.iOS18))
-        return package
+        return Package.from_program(program, description)
 
     def _package(self, path: Path) -> Package:
         if path not in self._packages:

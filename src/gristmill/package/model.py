@@ -13,6 +13,7 @@ from typing import Any
 import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
 from gristmill.ir import parser
+from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
 from gristmill.package import description, files, mil_reader, mil_writer, mlpackage, notes, proto
@@ -63,6 +64,8 @@ class Package:
         """
         spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
         spec.description.CopyFrom(model_description or description.describe(program))
+        if spec.description.functions:  # which came with iOS 18, whatever generation of ops they use
+            spec.specificationVersion = max(spec.specificationVersion, int(Opset.iOS18))
         return cls(spec, source=lambda: program)
 
     @classmethod

@@ -64,7 +64,7 @@ def _exported(module: torch.nn.Module, examples: tuple[Any, ...], dynamic: Any) 
     """Exports with the sizes as the caller named them, or else as PyTorch finds them to be related."""
     try:
         return torch.export.export(module, examples, dynamic_shapes=dynamic)
-    except Exception:
+    except Exception:  # whatever it is, it may be about the sizes, and comes again below if it is not
         if dynamic is None:
             raise
     automatic = torch.utils._pytree.tree_map(

@@ -1,0 +1,222 @@
+// The Python face of the native core. Everything here raises; nothing aborts.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "core/executable.h"
+#include "kernels/elementwise/tile_program.h"
+#include "kernels/gemm/gemm.h"
+#include "simd/isa.h"
+
+namespace nb = nanobind;
+
+namespace gristmill {
+namespace {
+
+using Bytes = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+
+DType DTypeByName(const std::string& name) {
+  static const std::map<std::string, DType> names = {
+      {"fp16", DType::kF16},  {"fp32", DType::kF32}, {"int32", DType::kI32}, {"int16", DType::kI16},
+      {"uint16", DType::kU16}, {"int8", DType::kI8},  {"uint8", DType::kU8},  {"bool", DType::kBool}};
+  const auto found = names.find(name);
+  if (found == names.end()) throw Error("the CPU engine has no element type '" + name + "'");
+  return found->second;
+}
+
+std::vector<SizeRef> Sizes(const std::vector<int>& entries) {
+  std::vector<SizeRef> sizes;
+  for (int entry : entries) sizes.push_back({entry});
+  return sizes;
+}
+
+// Python values by kind: bool and int, float, str, lists of them, Prepared; ("sizes", [entries]) for symbolic sizes.
+Attribute AttributeOf(nb::handle value) {
+  std::shared_ptr<Prepared> prepared;
+  if (nb::try_cast(value, prepared)) return prepared;
+  if (nb::isinstance<nb::bool_>(value)) return static_cast<int64_t>(nb::cast<bool>(value));
+  if (nb::isinstance<nb::int_>(value)) return nb::cast<int64_t>(value);
+  if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
+  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  if (nb::isinstance<nb::tuple>(value)) return Sizes(nb::cast<std::vector<int>>(value));
+  std::vector<int64_t> integers;
+  if (nb::try_cast(value, integers)) return integers;
+  return nb::cast<std::vector<double>>(value);
+}
+
+Attributes AttributesOf(const nb::dict& values) {
+  std::map<std::string, Attribute> attributes;
+  for (auto [key, value] : values) attributes.emplace(nb::cast<std::string>(key), AttributeOf(value));
+  return Attributes(std::move(attributes));
+}
+
+std::shared_ptr<Buffer> CopyOf(const Bytes& array) {
+  auto buffer = std::make_shared<Buffer>(array.nbytes());
+  if (array.nbytes() != 0) std::memcpy(buffer->as<char>(), array.data(), array.nbytes());
+  return buffer;
+}
+
+struct Step {
+  std::string op;
+  int to, x, y, z;
+  double p, q;
+};
+
+// An executable with the lock that lets one prediction at a time use its arena.
+struct Guarded {
+  explicit Guarded(int threads) : executable(threads) {}
+  Executable executable;
+  std::mutex mutex;
+};
+
+std::vector<void*> Pointers(const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& arrays) {
+  std::vector<void*> pointers;
+  for (const auto& array : arrays) pointers.push_back(array.data());
+  return pointers;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "The CPU engine's native core.";
+  ChooseIsa();
+
+  nb::exception<Error>(m, "NativeError", PyExc_RuntimeError);
+
+  m.def("isa", &IsaName, "Name of the instruction set in use.");
+  m.def("isas", &SupportedIsas, "Names of the instruction sets that this build has and this machine can run.");
+  m.def("default_threads", &DefaultThreads, "Number of threads that executables use unless told otherwise.");
+  m.def("kernels", [] {
+    std::vector<std::string> names;
+    for (const auto& [name, make] : KernelTable()) names.push_back(name);
+    return names;
+  }, "Names of all kernels.");
+
+  nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
+  nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
+
+  m.def("buffer", [](Bytes array) { return CopyOf(array); }, nb::arg("array"), "Copies an array's bytes.");
+
+  m.def(
+      "pack_matrix",
+      [](const std::string& dtype, Bytes array, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride) {
+        Require(k >= 0 && n >= 0 && k_stride >= 0 && n_stride >= 0, "sizes and strides are not negative");
+        const int64_t last = k == 0 || n == 0 ? -1 : (k - 1) * k_stride + (n - 1) * n_stride;
+        const DType type = DTypeByName(dtype);
+        Require((last + 1) * static_cast<int64_t>(SizeOf(type)) <= static_cast<int64_t>(array.nbytes()),
+                "the array is shorter than the matrix");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(PackMatrix(type, array.data(), k, n, k_stride, n_stride));
+      },
+      nb::arg("dtype"), nb::arg("array"), nb::arg("k"), nb::arg("n"), nb::arg("k_stride"), nb::arg("n_stride"),
+      "Packs a matrix [k, n] for products.");
+
+  m.def(
+      "tile_program",
+      [](int inputs, int registers, const std::vector<std::tuple<std::string, int, int, int, int, double, double>>& steps,
+         const std::vector<int>& outputs) {
+        auto program = std::make_shared<TileProgram>();
+        program->inputs = inputs;
+        program->registers = registers;
+        for (const auto& [op, to, x, y, z, p, q] : steps) {
+          for (int r : {to, x, y, z}) Require(r >= 0 && r < static_cast<int>(kMaxRegisters), "no such register");
+          TileStep step{TileOpByName(op), static_cast<uint8_t>(to), static_cast<uint8_t>(x), static_cast<uint8_t>(y),
+                        static_cast<uint8_t>(z), static_cast<float>(p), static_cast<float>(q)};
+          if (step.op == TileOp::kConstantInt) {
+            const int32_t bits = static_cast<int32_t>(static_cast<int64_t>(p));
+            std::memcpy(&step.p, &bits, 4);
+          }
+          program->steps.push_back(step);
+        }
+        program->outputs = outputs;
+        program->Check();
+        return std::static_pointer_cast<Prepared>(program);
+      },
+      nb::arg("inputs"), nb::arg("registers"), nb::arg("steps"), nb::arg("outputs"),
+      "Makes an element-wise program of steps (op, to, x, y, z, p, q).");
+
+  nb::class_<Guarded>(m, "Executable")
+      .def(nb::init<int>(), nb::arg("threads"))
+      .def("size",
+           [](Guarded& g, const std::vector<std::pair<int, int64_t>>& steps) {
+             std::vector<SizeTable::Step> made;
+             for (auto [op, value] : steps) {
+               Require(op >= 0 && op <= static_cast<int>(SizeTable::Op::kEntry), "no such operation on sizes");
+               made.push_back({static_cast<SizeTable::Op>(op), value});
+             }
+             return g.executable.sizes().Add(std::move(made));
+           },
+           nb::arg("steps"), "Adds a size expression in postfix form and returns its number.")
+      .def("arena", [](Guarded& g, const std::string& t, const std::vector<int>& s) {
+             return g.executable.AddArena(DTypeByName(t), Sizes(s));
+           }, nb::arg("dtype"), nb::arg("shape"))
+      .def("external", [](Guarded& g, const std::string& t, const std::vector<int>& s) {
+             return g.executable.AddExternal(DTypeByName(t), Sizes(s));
+           }, nb::arg("dtype"), nb::arg("shape"))
+      .def("constant", [](Guarded& g, const std::string& t, const std::vector<int>& s, std::shared_ptr<Buffer> data) {
+             return g.executable.AddConstant(DTypeByName(t), Sizes(s), std::move(data));
+           }, nb::arg("dtype"), nb::arg("shape"), nb::arg("data"))
+      .def("alias", [](Guarded& g, int of, const std::string& t, const std::vector<int>& s) {
+             return g.executable.AddAlias(of, DTypeByName(t), Sizes(s));
+           }, nb::arg("of"), nb::arg("dtype"), nb::arg("shape"))
+      .def("call",
+           [](Guarded& g, const std::string& kernel, const nb::dict& attributes, std::vector<int> inputs,
+              std::vector<int> outputs) {
+             return g.executable.AddCall(kernel, AttributesOf(attributes), std::move(inputs), std::move(outputs));
+           },
+           nb::arg("kernel"), nb::arg("attributes"), nb::arg("inputs"), nb::arg("outputs"))
+      .def("configure",
+           [](Guarded& g, const std::vector<int64_t>& symbols) {
+             nb::gil_scoped_release release;
+             std::lock_guard<std::mutex> lock(g.mutex);
+             g.executable.Configure(symbols);
+           }, nb::arg("symbols"))
+      .def("shape",
+           [](Guarded& g, int tensor) {
+             const Shape shape = g.executable.shape(tensor);
+             nb::list dims;
+             for (size_t axis = 0; axis < shape.rank; ++axis) dims.append(shape[axis]);
+             return nb::tuple(dims);
+           }, nb::arg("tensor"))
+      .def("run",
+           [](Guarded& g, const std::vector<int64_t>& symbols,
+              const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& externals) {
+             const std::vector<void*> pointers = Pointers(externals);
+             nb::gil_scoped_release release;
+             std::lock_guard<std::mutex> lock(g.mutex);
+             g.executable.Configure(symbols);
+             g.executable.Run(pointers, nullptr);
+           }, nb::arg("symbols"), nb::arg("externals"))
+      .def("profile",
+           [](Guarded& g, const std::vector<int64_t>& symbols,
+              const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& externals) {
+             const std::vector<void*> pointers = Pointers(externals);
+             std::vector<CallProfile> calls;
+             {
+               nb::gil_scoped_release release;
+               std::lock_guard<std::mutex> lock(g.mutex);
+               g.executable.Configure(symbols);
+               g.executable.Run(pointers, &calls);
+             }
+             nb::list rows;
+             for (const CallProfile& call : calls) {
+               const Kernel& kernel = g.executable.kernel(call.call);
+               rows.append(nb::make_tuple(call.call, call.start, call.seconds, kernel.flops(), kernel.constant_bytes(),
+                                          kernel.variant()));
+             }
+             return rows;
+           }, nb::arg("symbols"), nb::arg("externals"),
+           "Runs once; for each call (number, start, seconds, flops, bytes of constants, variant).")
+      .def_prop_ro("arena_bytes", [](Guarded& g) { return g.executable.arena_bytes(); })
+      .def_prop_ro("scratch_bytes", [](Guarded& g) { return g.executable.scratch_bytes(); });
+}
+
+}  // namespace gristmill

@@ -1,0 +1,54 @@
+// Memory aligned for vectors and cache lines, with room to read one vector past the end.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+namespace gristmill {
+
+constexpr size_t kAlignment = 64;
+// Kernels may read (never write) this far past the end of what they were given.
+constexpr size_t kPadding = 64;
+
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes) { Resize(bytes); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  Buffer(Buffer&& other) noexcept : data_(other.data_), capacity_(other.capacity_) {
+    other.data_ = nullptr;
+    other.capacity_ = 0;
+  }
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+
+  // Makes room for `bytes`; what was there is lost when it has to grow.
+  void Resize(size_t bytes) {
+    if (bytes <= capacity_) return;
+    std::free(data_);
+    data_ = nullptr;
+    capacity_ = 0;
+    const size_t rounded = (bytes + kPadding + kAlignment - 1) / kAlignment * kAlignment;
+    data_ = std::aligned_alloc(kAlignment, rounded);
+    if (data_ == nullptr) throw std::bad_alloc();
+    capacity_ = bytes;
+  }
+
+  template <typename T = char>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t capacity() const { return capacity_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t capacity_ = 0;
+};
+
+}  // namespace gristmill

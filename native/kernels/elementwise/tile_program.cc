@@ -1,0 +1,279 @@
+#include "kernels/elementwise/tile_program.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/elementwise/tile_program.cc"
+#include "simd/foreach_target.h"
+#include "simd/math.h"
+#include "simd/simd.h"
+
+GRISTMILL_SIMD_BEGIN
+
+template <typename F>
+HWY_INLINE void Map1(const TileStep& s, float* const* r, size_t count, const F& f) {
+  const float* HWY_RESTRICT x = r[s.x];
+  float* to = r[s.to];
+  for (size_t i = 0; i < count; i += Lanes()) hn::StoreU(f(hn::LoadU(F32(), x + i)), F32(), to + i);
+}
+
+template <typename F>
+HWY_INLINE void Map2(const TileStep& s, float* const* r, size_t count, const F& f) {
+  const float* x = r[s.x];
+  const float* y = r[s.y];
+  float* to = r[s.to];
+  for (size_t i = 0; i < count; i += Lanes()) {
+    hn::StoreU(f(hn::LoadU(F32(), x + i), hn::LoadU(F32(), y + i)), F32(), to + i);
+  }
+}
+
+void RunStep(const TileStep& s, float* const* r, size_t count) {
+  const F32 d;
+  const VF p = hn::Set(d, s.p), q = hn::Set(d, s.q), zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  switch (s.op) {
+    case TileOp::kConstant:
+    case TileOp::kConstantInt:
+      for (size_t i = 0; i < count; i += Lanes()) hn::StoreU(p, d, r[s.to] + i);
+      break;
+    case TileOp::kRoundHalf:
+      return Map1(s, r, count, [](VF x) { return RoundToHalf(x); });
+    case TileOp::kAdd:
+      return Map2(s, r, count, [](VF x, VF y) { return hn::Add(x, y); });
+    case TileOp::kSub:
+      return Map2(s, r, count, [](VF x, VF y) { return hn::Sub(x, y); });
+    case TileOp::kMul:
+      return Map2(s, r, count, [](VF x, VF y) { return hn::Mul(x, y); });
+    case TileOp::kDiv:
+      return Map2(s, r, count, [](VF x, VF y) { return hn::Div(x, y); });
+    case TileOp::kMax:
+      return Map2(s, r, count, [](VF x, VF y) { return MaxNaN(x, y); });
+    case TileOp::kMin:
+      return Map2(s, r, count, [](VF x, VF y) { return MinNaN(x, y); });
+    case TileOp::kAddP:
+      return Map1(s, r, count, [p](VF x) { return hn::Add(x, p); });
+    case TileOp::kMulP:
+      return Map1(s, r, count, [p](VF x) { return hn::Mul(x, p); });
+    case TileOp::kMulAddPQ:
+      return Map1(s, r, count, [p, q](VF x) { return hn::Add(hn::Mul(x, p), q); });
+    case TileOp::kClip:
+      return Map1(s, r, count, [p, q](VF x) { return MinNaN(MaxNaN(x, p), q); });
+    case TileOp::kRelu:
+      return Map1(s, r, count, [zero](VF x) { return MaxNaN(x, zero); });
+    case TileOp::kLeakyRelu:
+      return Map1(s, r, count, [p, zero](VF x) { return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, p), x); });
+    case TileOp::kAbs:
+      return Map1(s, r, count, [](VF x) { return hn::Abs(x); });
+    case TileOp::kNeg:
+      return Map1(s, r, count, [](VF x) { return hn::Neg(x); });
+    case TileOp::kSquare:
+      return Map1(s, r, count, [](VF x) { return hn::Mul(x, x); });
+    case TileOp::kSqrt:
+      return Map1(s, r, count, [](VF x) { return hn::Sqrt(x); });
+    case TileOp::kRsqrt:
+      return Map1(s, r, count, [one, p](VF x) { return hn::Div(one, hn::Sqrt(hn::Add(x, p))); });
+    case TileOp::kInverse:
+      return Map1(s, r, count, [one, p](VF x) { return hn::Div(one, hn::Add(x, p)); });
+    case TileOp::kExp:
+      return Map1(s, r, count, [](VF x) { return Exp(x); });
+    case TileOp::kTanh:
+      return Map1(s, r, count, [](VF x) { return Tanh(x); });
+    case TileOp::kSigmoid:
+      return Map1(s, r, count, [](VF x) { return Sigmoid(x); });
+    case TileOp::kSilu:
+      return Map1(s, r, count, [](VF x) { return hn::Mul(x, Sigmoid(x)); });
+    case TileOp::kGelu:
+      return Map1(s, r, count, [](VF x) { return Gelu(x); });
+    case TileOp::kGeluTanh:
+      return Map1(s, r, count, [](VF x) { return GeluTanh(x); });
+    case TileOp::kGeluSigmoid:
+      return Map1(s, r, count, [d](VF x) { return hn::Mul(x, Sigmoid(hn::Mul(x, hn::Set(d, 1.702f)))); });
+    case TileOp::kErf:
+      return Map1(s, r, count, [](VF x) { return Erf(x); });
+    case TileOp::kHardSigmoid:
+      return Map1(s, r, count, [p, q, zero, one](VF x) {
+        return MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one);
+      });
+    case TileOp::kHardSwish:
+      return Map1(s, r, count, [p, q, zero, one](VF x) {
+        return hn::Mul(x, MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one));
+      });
+    case TileOp::kSelect: {
+      const int32_t* condition = reinterpret_cast<const int32_t*>(r[s.x]);
+      for (size_t i = 0; i < count; i += Lanes()) {
+        const auto chosen = hn::RebindMask(d, hn::Ne(hn::LoadU(I32(), condition + i), hn::Zero(I32())));
+        hn::StoreU(hn::IfThenElse(chosen, hn::LoadU(d, r[s.y] + i), hn::LoadU(d, r[s.z] + i)), d, r[s.to] + i);
+      }
+      break;
+    }
+  }
+}
+
+void RunSteps(const TileProgram& program, float* const* registers, size_t count) {
+  for (const TileStep& step : program.steps) RunStep(step, registers, count);
+}
+
+template <typename T>
+void LoadFloats(const T* from, int64_t stride, float* to, size_t count) {
+  if (stride == 1) return ConvertRun(from, to, count);
+  for (size_t i = 0; i < count; ++i) {
+    to[i] = hn::GetLane(LoadFirst(from + static_cast<int64_t>(i) * stride, 1));
+  }
+}
+
+template <typename T>
+void LoadIntegers(const T* from, int64_t stride, int32_t* to, size_t count) {
+  for (size_t i = 0; i < count; ++i) to[i] = static_cast<int32_t>(from[static_cast<int64_t>(i) * stride]);
+}
+
+void Load(DType dtype, const void* from, int64_t stride, float* to, size_t count) {
+  if (stride == 0 && count > 1) {
+    Load(dtype, from, 1, to, 1);
+    // The bits, whatever they stand for, since integers share the registers.
+    int32_t bits;
+    memcpy(&bits, to, 4);
+    for (size_t i = 0; i < count; i += Lanes()) {
+      hn::StoreU(hn::BitCast(F32(), hn::Set(I32(), bits)), F32(), to + i);
+    }
+    return;
+  }
+  int32_t* integers = reinterpret_cast<int32_t*>(to);
+  switch (dtype) {
+    case DType::kF32:
+      return LoadFloats(static_cast<const float*>(from), stride, to, count);
+    case DType::kF16:
+      return LoadFloats(static_cast<const half*>(from), stride, to, count);
+    case DType::kI32:
+      return LoadIntegers(static_cast<const int32_t*>(from), stride, integers, count);
+    case DType::kI16:
+      return LoadIntegers(static_cast<const int16_t*>(from), stride, integers, count);
+    case DType::kU16:
+      return LoadIntegers(static_cast<const uint16_t*>(from), stride, integers, count);
+    case DType::kI8:
+      return LoadIntegers(static_cast<const int8_t*>(from), stride, integers, count);
+    case DType::kU8:
+    case DType::kBool:
+      return LoadIntegers(static_cast<const uint8_t*>(from), stride, integers, count);
+  }
+}
+
+template <typename T>
+void StoreIntegers(const float* from, void* to, size_t count) {
+  const int32_t* integers = reinterpret_cast<const int32_t*>(from);
+  for (size_t i = 0; i < count; ++i) static_cast<T*>(to)[i] = static_cast<T>(integers[i]);
+}
+
+void Store(DType dtype, const float* from, void* to, size_t count) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kI32:
+      if (from != to) memcpy(to, from, count * 4);
+      return;
+    case DType::kF16:
+      return ConvertRun(from, static_cast<half*>(to), count);
+    case DType::kI16:
+    case DType::kU16:
+      return StoreIntegers<uint16_t>(from, to, count);
+    case DType::kI8:
+    case DType::kU8:
+    case DType::kBool:
+      return StoreIntegers<uint8_t>(from, to, count);
+  }
+}
+
+GRISTMILL_SIMD_END
+
+#if HWY_ONCE
+namespace gristmill {
+
+HWY_EXPORT(RunSteps);
+HWY_EXPORT(Load);
+HWY_EXPORT(Store);
+
+void LoadTile(DType dtype, const void* from, int64_t stride, float* to, size_t count) {
+  HWY_DYNAMIC_DISPATCH(Load)(dtype, from, stride, to, count);
+}
+void StoreTile(DType dtype, const float* from, void* to, size_t count) {
+  HWY_DYNAMIC_DISPATCH(Store)(dtype, from, to, count);
+}
+void RunTile(const TileProgram& program, float* const* registers, size_t count) {
+  HWY_DYNAMIC_DISPATCH(RunSteps)(program, registers, count);
+}
+
+TileOp TileOpByName(const std::string& name) {
+  static const auto* names = new std::map<std::string, TileOp>{
+#define GRISTMILL_NAME(name) {#name, TileOp::k##name},
+      GRISTMILL_TILE_OPS(GRISTMILL_NAME)
+#undef GRISTMILL_NAME
+  };
+  const auto found = names->find(name);
+  if (found == names->end()) throw Error("there is no tile step '" + name + "'");
+  return found->second;
+}
+
+void TileProgram::Check() const {
+  Require(inputs >= 0 && registers >= inputs && registers <= static_cast<int>(kMaxRegisters),
+          "a tile program has at most 32 registers");
+  for (const TileStep& step : steps) {
+    Require(step.to >= inputs && step.to < registers, "a tile step writes no register of its own");
+    Require(step.x < registers && step.y < registers && step.z < registers, "a tile step reads no register");
+  }
+  for (int output : outputs) Require(output >= 0 && output < registers, "a tile program returns no register");
+}
+
+Epilogue::Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout)
+    : program_(std::move(program)), layout_(std::move(layout)), operands_(layout_.size()) {
+  Require(program_->inputs == static_cast<int>(layout_.size()) + 1, "an epilogue has the row and its operands");
+}
+
+Epilogue Epilogue::From(const Attributes& attributes) {
+  auto program = attributes.prepared<TileProgram>("program");
+  if (program == nullptr) return Epilogue();
+  std::vector<std::string> layout;
+  const std::string& names = attributes.get<std::string>("layout");
+  for (size_t from = 0; from < names.size();) {
+    size_t to = names.find(' ', from);
+    if (to == std::string::npos) to = names.size();
+    layout.push_back(names.substr(from, to - from));
+    from = to + 1;
+  }
+  return Epilogue(std::move(program), std::move(layout));
+}
+
+void Epilogue::Bind(const Operands& operands, size_t first, int64_t columns) {
+  columns_ = columns;
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    Operand& operand = operands_[i];
+    operand.tensor = operands.in(first + i);
+    operand.row_stride = layout_[i] == "full" ? columns : layout_[i] == "row" ? 1 : 0;
+    operand.column_stride = layout_[i] == "full" || layout_[i] == "column" ? 1 : 0;
+  }
+}
+
+void Epilogue::Finish(float* values, int64_t row, int64_t column, size_t count, const Operands& operands) const {
+  if (program_ == nullptr) {
+    const Tensor& out = operands.out(0);
+    StoreTile(out.dtype, values, out.as<char>() + (row * columns_ + column) * SizeOf(out.dtype), count);
+    return;
+  }
+  thread_local TileRegisters registers;
+  for (size_t done = 0; done < count; done += kTile) {
+    const size_t part = std::min(kTile, count - done);
+    const int64_t at = column + static_cast<int64_t>(done);
+    registers.value[0] = values + done;
+    for (size_t i = 0; i < operands_.size(); ++i) {
+      const Operand& operand = operands_[i];
+      const int64_t place = row * operand.row_stride + at * operand.column_stride;
+      const char* from = operand.tensor.as<char>() + place * SizeOf(operand.tensor.dtype);
+      registers.value[i + 1] = registers.storage[i + 1];
+      LoadTile(operand.tensor.dtype, from, operand.column_stride, registers.storage[i + 1], part);
+    }
+    for (int r = program_->inputs; r < program_->registers; ++r) registers.value[r] = registers.storage[r];
+    RunTile(*program_, registers.value, part);
+    for (size_t o = 0; o < program_->outputs.size(); ++o) {
+      const Tensor& out = operands.out(o);
+      StoreTile(out.dtype, registers.value[program_->outputs[o]],
+                out.as<char>() + (row * columns_ + at) * SizeOf(out.dtype), part);
+    }
+  }
+}
+
+}  // namespace gristmill
+#endif  // HWY_ONCE

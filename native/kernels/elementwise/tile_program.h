@@ -1,0 +1,100 @@
+// Element-wise groups: a short program over registers of one tile each.
+//
+// A group of element-wise ops becomes one program. A register holds one tile of values: float32, or 32-bit integers, or
+// truth values as 0 and 1. The program runs on a tile that fits the first-level cache, so the group reads each operand
+// and writes each result once. The same programs are the epilogues of matrix products and convolutions.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/kernel.h"
+
+namespace gristmill {
+
+// Steps; `x`, `y`, `z` are registers, `p`, `q` immediate numbers. Every step computes in float32 or in integers modulo
+// 2³²; kRoundHalf rounds to float16's values.
+#define GRISTMILL_TILE_OPS(X)                                                                                       \
+  X(Constant) X(ConstantInt) X(RoundHalf)                                                                           \
+  X(Add) X(Sub) X(Mul) X(Div) X(Max) X(Min)                                                                         \
+  X(AddP) X(MulP) X(MulAddPQ) X(Clip) X(Relu) X(LeakyRelu)                                                          \
+  X(Abs) X(Neg) X(Square) X(Sqrt) X(Rsqrt) X(Inverse)                                                               \
+  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(Gelu) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid) X(HardSwish)           \
+  X(Select)
+
+enum class TileOp : uint8_t {
+#define GRISTMILL_ENUM(name) k##name,
+  GRISTMILL_TILE_OPS(GRISTMILL_ENUM)
+#undef GRISTMILL_ENUM
+};
+
+// Throws Error for an unknown name.
+TileOp TileOpByName(const std::string& name);
+
+struct TileStep {
+  TileOp op;
+  uint8_t to = 0, x = 0, y = 0, z = 0;
+  float p = 0, q = 0;
+};
+
+constexpr size_t kMaxRegisters = 32;
+
+struct TileProgram : Prepared {
+  int inputs = 0;              // registers 0 … inputs-1 are loaded before the first step and never written
+  int registers = 0;           // how many there are
+  std::vector<TileStep> steps;
+  std::vector<int> outputs;    // the register of each result
+
+  size_t bytes() const override { return steps.size() * sizeof(TileStep); }
+  // Throws Error when a step names a register that is not there or has no value yet.
+  void Check() const;
+};
+
+// Elements of one tile: with a handful of registers it stays in the first-level cache.
+constexpr size_t kTile = 512;
+
+// Registers of one thread. `value[r]` is where register r is: its own storage, or the operand itself.
+struct TileRegisters {
+  alignas(64) float storage[kMaxRegisters][kTile];
+  float* value[kMaxRegisters];
+};
+
+// Loads `count` elements into a register: neighbours, every `stride`th one, or the same one again (stride 0).
+void LoadTile(DType dtype, const void* from, int64_t stride, float* to, size_t count);
+// Stores a register, rounding floats to nearest even and wrapping integers.
+void StoreTile(DType dtype, const float* from, void* to, size_t count);
+// Runs all steps on `count` elements (up to kTile); registers are computed up to a whole number of vectors.
+void RunTile(const TileProgram& program, float* const* registers, size_t count);
+
+// A program with the operands that it works on, as the epilogue of a kernel that makes a matrix row by row: register 0
+// is the row itself; the others are operand tensors, each with a stride for rows and one for columns (0 broadcasts).
+class Epilogue {
+ public:
+  struct Operand {
+    Tensor tensor;
+    int64_t row_stride = 0, column_stride = 0;
+  };
+
+  Epilogue() = default;
+  // `layout` names for each operand beside the row how it meets the result: "full", "column" (one element for each
+  // column), "row" or "scalar".
+  Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout);
+  static Epilogue From(const Attributes& attributes);  // arguments "program" and "layout"; empty when there are none
+
+  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result.
+  void Bind(const Operands& operands, size_t first, int64_t columns);
+
+  // Finishes elements [column, column + count) of one row: applies the program to `values` (float32, with room up to a
+  // whole vector) and stores the results in `outputs`.
+  void Finish(float* values, int64_t row, int64_t column, size_t count, const Operands& operands) const;
+
+  bool empty() const { return program_ == nullptr; }
+
+ private:
+  std::shared_ptr<TileProgram> program_;
+  std::vector<std::string> layout_;
+  std::vector<Operand> operands_;
+  int64_t columns_ = 0;
+};
+
+}  // namespace gristmill

@@ -1,0 +1,1 @@
+"""The CPU engine: typed programs lowered to native kernels."""

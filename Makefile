@@ -25,8 +25,10 @@ venv: .venv/.installed
 	$(BIN)/python -m pip install --constraint requirements/constraints.txt --group dev
 	touch $@
 
-# The package itself, editable. Again when the schema changes, or a package appears that the last install did not see.
+# The package itself, editable. Again when the schema or the native core changes, or a package appears that the last
+# install did not see.
 BUILD_INPUTS := CMakeLists.txt src/gristmill/_version.py $(wildcard src/gristmill/package/schema/*.proto) \
+	$(shell find native -name '*.cc' -o -name '*.h') \
 	$(wildcard src/gristmill/__init__.py src/gristmill/*/__init__.py src/gristmill/*/*/__init__.py)
 
 .venv/.installed: .venv/.dependencies $(BUILD_INPUTS)

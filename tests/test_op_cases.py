@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import tests.op_cases
+from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir import registry
 from gristmill.ir.types import TensorType, compatible
 from gristmill.runtime.session import Session
 from tests.op_cases.case import Case
 
-DEVICES = {"reference": ReferenceDevice}
+DEVICES = {"reference": ReferenceDevice, "cpu": CpuDevice}
 
 FAMILIES = [
     importlib.import_module(f"tests.op_cases.{module.name}")

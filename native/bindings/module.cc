@@ -23,6 +23,9 @@ namespace {
 
 using Bytes = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 
+// Arrays of a run. Inputs may be read-only; only results are written to.
+using Arrays = std::vector<Bytes>;
+
 DType DTypeByName(const std::string& name) {
   static const std::map<std::string, DType> names = {
       {"fp16", DType::kF16},  {"fp32", DType::kF32}, {"int32", DType::kI32}, {"int16", DType::kI16},
@@ -77,9 +80,9 @@ struct Guarded {
   std::mutex mutex;
 };
 
-std::vector<void*> Pointers(const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& arrays) {
+std::vector<void*> Pointers(const Arrays& arrays) {
   std::vector<void*> pointers;
-  for (const auto& array : arrays) pointers.push_back(array.data());
+  for (const auto& array : arrays) pointers.push_back(const_cast<void*>(array.data()));
   return pointers;
 }
 
@@ -188,7 +191,7 @@ NB_MODULE(_native, m) {
            }, nb::arg("tensor"))
       .def("run",
            [](Guarded& g, const std::vector<int64_t>& symbols,
-              const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& externals) {
+              const Arrays& externals) {
              const std::vector<void*> pointers = Pointers(externals);
              nb::gil_scoped_release release;
              std::lock_guard<std::mutex> lock(g.mutex);
@@ -197,7 +200,7 @@ NB_MODULE(_native, m) {
            }, nb::arg("symbols"), nb::arg("externals"))
       .def("profile",
            [](Guarded& g, const std::vector<int64_t>& symbols,
-              const std::vector<nb::ndarray<nb::c_contig, nb::device::cpu>>& externals) {
+              const Arrays& externals) {
              const std::vector<void*> pointers = Pointers(externals);
              std::vector<CallProfile> calls;
              {

@@ -78,13 +78,13 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
     case TileOp::kSigmoid:
       return Map1(s, r, count, [](VF x) { return Sigmoid(x); });
     case TileOp::kSilu:
-      return Map1(s, r, count, [](VF x) { return hn::Mul(x, Sigmoid(x)); });
+      return Map1(s, r, count, [](VF x) { return Silu(x); });
     case TileOp::kGelu:
       return Map1(s, r, count, [](VF x) { return Gelu(x); });
     case TileOp::kGeluTanh:
       return Map1(s, r, count, [](VF x) { return GeluTanh(x); });
     case TileOp::kGeluSigmoid:
-      return Map1(s, r, count, [d](VF x) { return hn::Mul(x, Sigmoid(hn::Mul(x, hn::Set(d, 1.702f)))); });
+      return Map1(s, r, count, [d](VF x) { return UnlessMinusInfinity(x, MulSigmoid(x, hn::Mul(x, hn::Set(d, 1.702f)))); });
     case TileOp::kErf:
       return Map1(s, r, count, [](VF x) { return Erf(x); });
     case TileOp::kHardSigmoid:

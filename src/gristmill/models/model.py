@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from gristmill.analysis.verify import ConversionReport
 from gristmill.devices.base import Device
+from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.ir.constants import Array
@@ -21,7 +22,7 @@ from gristmill.package.proto import Message
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
 
-DEVICES: Mapping[str, Callable[[], Device]] = {"reference": ReferenceDevice}
+DEVICES: Mapping[str, Callable[[], Device]] = {"reference": ReferenceDevice, "cpu": CpuDevice}
 
 
 class MLState:

@@ -39,7 +39,7 @@ class ReferenceExecutable(Executable):
     def __init__(self, function: Function) -> None:
         self._function = function
         self._constants: dict[Value, RuntimeValue] = {}
-        self._dying = _last_uses(function)
+        self._dying = last_uses(function.body)
 
     def run(self, inputs: Mapping[str, RuntimeValue], observe: Observer | None = None) -> list[RuntimeValue]:
         arguments = [inputs[value.name] for value in self._function.inputs]
@@ -75,7 +75,7 @@ class _Run:
         }
         results = op.control(operands, self.block) if op.has(ControlFlow) else op.compute(operands)
         for value, result in zip(results, op.results, strict=True):
-            _check_result(op, value, result)
+            check_result(op, value, result)
         return results
 
     def _value(self, value: Value) -> RuntimeValue:
@@ -87,7 +87,12 @@ class _Run:
         return self._constants[value]
 
 
-def _check_result(op: Op, value: RuntimeValue, result: Value) -> None:
+def check_result(op: Op, value: RuntimeValue, result: Value) -> None:
+    """Holds what an op computed against its declared type.
+
+    Raises:
+        ExecutionError: They differ.
+    """
     if not isinstance(result.type, TensorType):
         return
     found = TensorType(result.type.dtype, value.shape)
@@ -102,7 +107,7 @@ def _check_result(op: Op, value: RuntimeValue, result: Value) -> None:
         )
 
 
-def _last_uses(function: Function) -> dict[Op, list[Value]]:
+def last_uses(body: Block) -> dict[Op, list[Value]]:
     """For each op the values that nothing needs after it.
 
     A value made outside a nested block and used inside dies with the op that holds the block, since the block may run
@@ -125,7 +130,7 @@ def _last_uses(function: Function) -> dict[Op, list[Value]]:
             elif not users and value.producer is not None:
                 dying.setdefault(value.producer, []).append(value)
 
-    visit(function.body)
+    visit(body)
     return dying
 
 

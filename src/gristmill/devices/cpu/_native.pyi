@@ -1,0 +1,67 @@
+"""The CPU engine's native core."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+class NativeError(RuntimeError):
+    pass
+
+def isa() -> str:
+    """Name of the instruction set in use."""
+
+def isas() -> list[str]:
+    """Names of the instruction sets that this build has and this machine can run."""
+
+def default_threads() -> int:
+    """Number of threads that executables use unless told otherwise."""
+
+def kernels() -> list[str]:
+    """Names of all kernels."""
+
+class Prepared:
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+
+class Buffer:
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+
+def buffer(array: NDArray[Any]) -> Buffer:
+    """Copies an array's bytes."""
+
+def pack_matrix(dtype: str, array: NDArray[Any], k: int, n: int, k_stride: int, n_stride: int) -> Prepared:
+    """Packs a matrix [k, n] for products."""
+
+def tile_program(
+    inputs: int, registers: int, steps: Sequence[tuple[str, int, int, int, int, float, float]], outputs: Sequence[int]
+) -> Prepared:
+    """Makes an element-wise program of steps (op, to, x, y, z, p, q)."""
+
+class Executable:
+    def __init__(self, threads: int) -> None: ...
+    def size(self, steps: Sequence[tuple[int, int]]) -> int:
+        """Adds a size expression in postfix form and returns its number."""
+
+    def arena(self, dtype: str, shape: Sequence[int]) -> int: ...
+    def external(self, dtype: str, shape: Sequence[int]) -> int: ...
+    def constant(self, dtype: str, shape: Sequence[int], data: Buffer) -> int: ...
+    def alias(self, of: int, dtype: str, shape: Sequence[int]) -> int: ...
+    def call(
+        self, kernel: str, attributes: dict[str, object], inputs: Sequence[int], outputs: Sequence[int]
+    ) -> int: ...
+    def configure(self, symbols: Sequence[int]) -> None: ...
+    def shape(self, tensor: int) -> tuple[int, ...]: ...
+    def run(self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]) -> None: ...
+    def profile(
+        self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]
+    ) -> list[tuple[int, float, float, float, float, str]]:
+        """Runs once; for each call (number, start, seconds, flops, bytes of constants, variant)."""
+
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def scratch_bytes(self) -> int: ...

@@ -1,0 +1,279 @@
+"""Emits the kernel calls of one segment: ops that follow one another and all run natively."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.elementwise import STEPS
+from gristmill.devices.cpu.fusion import Group, Users
+from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
+from gristmill.devices.cpu.program import ProgramBuilder
+from gristmill.devices.cpu.sizes import postfix
+from gristmill.ir.constants import Array
+from gristmill.ir.dims import Dim, Symbol
+from gristmill.ir.op import Op
+from gristmill.ir.program import Value
+
+Prepared = dict[Hashable, _native.Prepared]
+"""Packed constants by what they were made from; shared by all plans of a function."""
+
+
+class Emitter:
+    """What a lowering sees.
+
+    Args:
+        threads: How many the calls may use.
+        users: Of a value, those that count.
+        exported: Whether something outside the segment needs a value.
+        prepared: Constants that were packed already.
+        strict: Round every float16 result where it arises.
+
+    Attributes:
+        executable: The native calls so far.
+        symbols: Symbols of the segment's sizes, in the order of their numbers.
+        externals: Values whose arrays the caller hands over, in order: inputs, and results that are needed outside.
+        calls: For each call the ops that it runs.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        users: Users,
+        exported: Callable[[Value], bool],
+        prepared: Prepared,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self.executable = _native.Executable(threads)
+        self.symbols: dict[str, int] = {}
+        self.externals: list[Value] = []
+        self.inputs: set[Value] = set()
+        self.calls: list[tuple[str, list[Op]]] = []
+        self._users, self._exported, self._prepared, self._strict = users, exported, prepared, strict
+        self._sizes: dict[Dim, int] = {}
+        self._tensors: dict[tuple[Value, Layout], int] = {}
+        self._layout: dict[Value, Layout] = {}
+        self._group: Group | None = None
+
+    # -- sizes and tensors ---------------------------------------------------------------------------------------------
+
+    def size(self, dim: Dim) -> int:
+        """The number of a size."""
+        if dim not in self._sizes:
+            self._sizes[dim] = self.executable.size(postfix(dim, self._symbol))
+        return self._sizes[dim]
+
+    def _symbol(self, symbol: Symbol) -> int:
+        return self.symbols.setdefault(symbol.name, len(self.symbols))
+
+    def sizes(self, dims: Sequence[Dim]) -> tuple[int, ...]:
+        """Sizes as a kernel's argument or a tensor's shape."""
+        return tuple(map(self.size, dims))
+
+    def layout(self, value: Value) -> Layout:
+        """The layout that a value was made in; plain for what comes from outside."""
+        return self._layout.get(value, PLAIN)
+
+    def tensor(self, value: Value, layout: Layout = PLAIN) -> int:
+        """The number of a value's tensor in a layout; transposes it where it exists only in another one."""
+        layout = PLAIN if value.rank < 3 else layout
+        found = self._tensors.get((value, layout))
+        if found is None:
+            found = self._tensors[value, layout] = self._make(value, layout)
+        return found
+
+    def _make(self, value: Value, layout: Layout) -> int:
+        shape = self.sizes(layout.order(value.shape))
+        if value.constant is not None:
+            array = value.constant.numpy()
+            return self.constant(np.transpose(array, layout.permutation(array.ndim)), value.dtype.name)
+        other = CHANNELS_LAST if layout is PLAIN else PLAIN
+        if (value, other) not in self._tensors:
+            if layout is not PLAIN:
+                self.tensor(value, PLAIN)  # comes from outside
+            else:
+                self.inputs.add(value)
+                self.externals.append(value)
+                return self.executable.external(value.dtype.name, shape)
+        source = self._tensors[value, other]
+        if _same_order(value.shape, layout, other):
+            return self.executable.alias(source, value.dtype.name, shape)
+        made = self.executable.arena(value.dtype.name, shape)
+        self.call("permute", {"perm": _between(other, layout, value.rank)}, [source], [made])
+        return made
+
+    def constant(self, array: Array, dtype: str) -> int:
+        """A constant tensor."""
+        array = np.ascontiguousarray(array)
+        return self.executable.constant(dtype, self.sizes(array.shape), _native.buffer(array))
+
+    def result(self, value: Value, layout: Layout = PLAIN) -> int:
+        """A new tensor for an op's result."""
+        layout = PLAIN if value.rank < 3 else layout
+        shape = self.sizes(layout.order(value.shape))
+        if layout is PLAIN and self._exported(value):
+            self.externals.append(value)
+            made = self.executable.external(value.dtype.name, shape)
+        else:
+            made = self.executable.arena(value.dtype.name, shape)
+        self.define(value, made, layout)
+        return made
+
+    def define(self, value: Value, tensor: int, layout: Layout = PLAIN) -> None:
+        """Says which tensor holds a result."""
+        self._tensors[value, layout] = tensor
+        self._layout[value] = layout
+
+    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN) -> None:
+        """A result that is the bytes of another tensor under its own shape."""
+        layout = PLAIN if value.rank < 3 else layout
+        shape = self.sizes(layout.order(value.shape))
+        self.define(value, self.executable.alias(tensor, value.dtype.name, shape), layout)
+
+    def scratch(self, dtype: str, dims: Sequence[Dim]) -> int:
+        """A tensor that no value of the program stands for."""
+        return self.executable.arena(dtype, self.sizes(dims))
+
+    def prepared(self, key: Hashable, make: Callable[[], _native.Prepared]) -> _native.Prepared:
+        """Something made from constants, once for all plans."""
+        if key not in self._prepared:
+            self._prepared[key] = make()
+        return self._prepared[key]
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    def call(self, kernel: str, attributes: Mapping[str, Any], inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Appends a call; -1 stands for an operand that is left out."""
+        self.executable.call(kernel, dict(attributes), list(inputs), list(outputs))
+        self.calls.append((kernel, list(self._group.ops) if self._group is not None else []))
+
+    def finish(
+        self,
+        op: Op,
+        kernel: str,
+        attributes: Mapping[str, Any],
+        inputs: Sequence[int],
+        layout: Layout = PLAIN,
+        bias: Value | None = None,
+    ) -> None:
+        """Appends a call of a kernel with an epilogue, which also runs the element-wise ops of the op's group.
+
+        Args:
+            op: The root of the group.
+            kernel: Name of the kernel.
+            attributes: Its own arguments.
+            inputs: Its own operands.
+            layout: Of the result.
+            bias: Added to the result, one element for each place along the last dimension in memory.
+        """
+        group = self._group
+        assert group is not None
+        assert group.root is op
+        program = ProgramBuilder(op.result, strict=self._strict)
+        register = program.operand(op.result)
+        if bias is not None:
+            register = program.step("Add", register, program.operand(bias))
+            program.define(op.result, register)
+        elif self._strict and op.result.dtype.name == "fp16":
+            program.define(op.result, register)
+        self._add_steps(group.followers, program)
+        outputs = group.outputs(self._users)
+        arguments = dict(attributes)
+        operands = list(inputs)
+        if bias is not None or group.followers or len(outputs) != 1:
+            arguments["program"] = program.build(outputs)
+            kinds = []
+            for value in program.inputs[1:]:
+                assert value is not None
+                kind = epilogue_kind(value, op.result, layout)
+                assert kind is not None  # fusion asked before
+                kinds.append(kind)
+                operands.append(self.tensor(value, layout) if kind == "full" else self.tensor(value))
+            arguments["layout"] = " ".join(kinds)
+        self.call(kernel, arguments, operands, [self.result(value, layout) for value in outputs])
+
+    @staticmethod
+    def _add_steps(ops: Sequence[Op], program: ProgramBuilder) -> None:
+        for op in ops:
+            program.define(op.result, STEPS[type(op)].emit(op, program))
+
+    def elementwise(self, group: Group) -> None:
+        """Appends the call for a group that has no root."""
+        self._group = group
+        program = ProgramBuilder(strict=self._strict)
+        self._add_steps(group.ops, program)
+        outputs = group.outputs(self._users)
+        layout = self._common_layout([value for value in program.inputs if value is not None], outputs[0])
+        rank = outputs[0].rank
+        prepared = program.build(outputs)
+        operands = [self._broadcast(value, rank, layout) for value in program.inputs if value is not None]
+        self.call("elementwise", {"program": prepared}, operands, [self.result(value, layout) for value in outputs])
+        self._group = None
+
+    def _common_layout(self, inputs: Sequence[Value], result: Value) -> Layout:
+        """Channels last if a full-sized operand is; otherwise plain."""
+        full = [value for value in inputs if value.shape == result.shape]
+        return CHANNELS_LAST if any(self.layout(value) is CHANNELS_LAST for value in full) else PLAIN
+
+    def _broadcast(self, value: Value, rank: int, layout: Layout) -> int:
+        """An operand that broadcasts to a result of some rank, in the order of that result."""
+        if layout is PLAIN or value.rank in (0, rank):
+            return self.tensor(value, layout)
+        tensor = self.tensor(value)
+        shape = (1,) * (rank - value.rank) + value.shape
+        if _same_order(shape, layout, PLAIN):
+            return self.executable.alias(tensor, value.dtype.name, self.sizes(layout.order(shape)))
+        source = self.executable.alias(tensor, value.dtype.name, self.sizes(shape))
+        made = self.executable.arena(value.dtype.name, self.sizes(layout.order(shape)))
+        self.call("permute", {"perm": _between(PLAIN, layout, rank)}, [source], [made])
+        return made
+
+    def lower(self, group: Group, emit: Callable[[Op, Emitter], None]) -> None:
+        """Runs the lowering of a group's root, or of its only op."""
+        self._group = group
+        emit(group.ops[0], self)
+        self._group = None
+
+    def close(self, exports: Sequence[Value]) -> None:
+        """Brings what is needed outside into arrays of the caller's."""
+        for value in exports:
+            if value in self.externals and value not in self.inputs:
+                continue
+            source = self.tensor(value)
+            self.externals.append(value)
+            made = self.executable.external(value.dtype.name, self.sizes(value.shape))
+            self.call("permute", {"perm": list(range(value.rank))}, [source], [made])
+
+
+def _between(have: Layout, want: Layout, rank: int) -> list[int]:
+    """Which axis in memory each axis of another layout is."""
+    places = have.permutation(rank)
+    return [places.index(axis) for axis in want.permutation(rank)]
+
+
+def _same_order(shape: Sequence[Dim], a: Layout, b: Layout) -> bool:
+    """Whether elements lie in the same order in two layouts: dimensions of size 1 may move freely."""
+    rank = len(shape)
+
+    def wide(layout: Layout) -> list[int]:
+        return [axis for axis in layout.permutation(rank) if shape[axis] != 1]
+
+    return wide(a) == wide(b)
+
+
+def epilogue_kind(value: Value, result: Value, layout: Layout) -> str | None:
+    """How an operand meets a result's rows: ``full``, ``column``, ``scalar``; ``None`` when it does not."""
+    if value.shape == result.shape:
+        return "full"
+    ones: list[Dim] = [1] * (result.rank - value.rank)
+    dims = layout.order([*ones, *value.shape])
+    if value.rank == 1 and layout is CHANNELS_LAST:
+        dims = [*ones, *value.shape]  # a bias, which counts channels wherever they lie
+    if all(dim == 1 for dim in dims):
+        return "scalar"
+    columns = layout.order(result.shape)[-1]
+    return "column" if dims[-1] == columns and all(dim == 1 for dim in dims[:-1]) else None

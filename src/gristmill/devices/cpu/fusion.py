@@ -1,0 +1,118 @@
+"""Which ops become one kernel.
+
+A group is an optional root, whose kernel finishes its result through an epilogue, and element-wise ops of the root's
+shape. It runs at the place of its last op. An op joins the group of an operand when that delay changes nothing: every
+other user of the group's values comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gristmill.ir.op import Op
+from gristmill.ir.program import Block, Value
+
+Users: TypeAlias = "Callable[[Value], Iterable[Op | Block]]"
+"""The users of a value that count: not those whose own results nobody needs."""
+
+MAX_OPS = 16
+"""Of one group: keeps its registers in the first-level cache."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Ops that one kernel runs.
+
+    Attributes:
+        ops: In the program's order; the first is the root, if there is one.
+        root: The op whose kernel the others finish.
+    """
+
+    ops: list[Op] = field(default_factory=list)
+    root: Op | None = None
+
+    @property
+    def followers(self) -> list[Op]:
+        """The element-wise ops."""
+        return self.ops[1:] if self.root is not None else self.ops
+
+    def outputs(self, users: Users) -> list[Value]:
+        """Results that somebody outside the group needs."""
+        inside = set(self.ops)
+        return [value for op in self.ops for value in op.results if any(user not in inside for user in users(value))]
+
+
+def group(
+    ops: Sequence[Op],
+    is_elementwise: Callable[[Op], bool],
+    is_root: Callable[[Op], bool],
+    joins_root: Callable[[Op, Op], bool],
+    users: Users,
+    is_pinned: Callable[[Value], bool] = lambda value: False,
+) -> list[Group]:
+    """Divides ops that follow one another into groups, in the order in which they run.
+
+    Args:
+        ops: Of one block, in order.
+        is_elementwise: Whether an op can be part of a tile program.
+        is_root: Whether an op's kernel has an epilogue.
+        joins_root: Whether an op's operands beside the root's result suit the epilogue of that root.
+        users: Of a value, those that count.
+        is_pinned: Whether a value must be read before the next op runs, as what shares memory with a state must.
+    """
+    place = {op: index for index, op in enumerate(ops)}
+    group_of: dict[Op, Group] = {}
+
+    def may_move(members: Sequence[Op], others: Sequence[Op], to: Op) -> bool:
+        """Whether the members can wait until ``to``, which others have joined already."""
+        inside = {*members, *others}
+        for member in members:
+            if any(is_pinned(value) for _, _, value in member.uses()):
+                return False
+            for value in member.results:
+                for user in users(value):
+                    outside = isinstance(user, Block) or user not in inside
+                    if outside and isinstance(user, Op) and _place_in(user, place) < place[to]:
+                        return False
+        return True
+
+    for op in ops:
+        own = Group([op], root=op if is_root(op) else None)
+        if is_elementwise(op):
+            for _, _, value in op.uses():
+                producer = value.producer
+                found = group_of.get(producer) if producer is not None else None
+                if found is None or found is own or value.type != _shaped(op, value):
+                    continue
+                if len(found.ops) + len(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
+                    continue
+                if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
+                    continue
+                merged = Group(sorted({*found.ops, *own.ops}, key=place.__getitem__), found.root or own.root)
+                if merged.root is not None and not all(joins_root(o, merged.root) for o in merged.followers):
+                    continue
+                if merged.root is not None and merged.ops[0] is not merged.root:
+                    continue  # the root's kernel would need what an earlier member makes
+                for member in merged.ops:
+                    group_of[member] = merged
+                own = merged
+        for member in own.ops:
+            group_of[member] = own
+    unique = dict.fromkeys(group_of[op] for op in ops)
+    return sorted(unique, key=lambda g: place[g.ops[-1]])
+
+
+def _shaped(op: Op, value: Value) -> object:
+    """A value's type if it had the shape of the op's result."""
+    return value.tensor.with_shape(op.results[0].tensor.shape)
+
+
+def _place_in(user: Op, place: dict[Op, int]) -> int:
+    """Where a user stands: its own place, or that of the op in whose block it is; outside, after everything."""
+    seen: Op | None = user
+    while seen is not None and seen not in place:
+        owner = seen.block.owner if seen.block is not None else None
+        seen = owner if isinstance(owner, Op) else None
+    return place[seen] if seen is not None else 1 << 60

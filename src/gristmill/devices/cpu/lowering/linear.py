@@ -1,0 +1,53 @@
+"""Products with a constant matrix."""
+
+from __future__ import annotations
+
+from gristmill.devices.base import Refusal
+from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.emit import Emitter
+from gristmill.devices.cpu.layout import PLAIN
+from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.ir import types
+from gristmill.ir.program import Value
+from gristmill.ops.linear import linear, matmul
+
+
+def _float_matrix(value: Value) -> bool:
+    return value.constant is not None and value.dtype in (types.fp16, types.fp32) and value.rank == 2
+
+
+def _pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
+    """A constant matrix [K, N], or [N, K] when transposed, packed for products."""
+
+    def make() -> _native.Prepared:
+        assert weight.constant is not None
+        array = weight.constant.numpy()
+        k, n = array.shape[::-1] if transposed else array.shape
+        strides = (1, k) if transposed else (n, 1)
+        return _native.pack_matrix(weight.dtype.name, array, k, n, *strides)
+
+    return emit.prepared((weight, "matrix", transposed), make)
+
+
+def _floats(op: linear) -> Refusal | None:
+    if not _float_matrix(op.weight):
+        return Refusal("the weight is no constant matrix of floats")
+    return None if op.x.dtype in (types.fp16, types.fp32) else Refusal("the operand is not of floats")
+
+
+@lowers(linear, supports=_floats, epilogue=PLAIN)
+def _linear(op: linear, emit: Emitter) -> None:
+    weight = _pack(emit, op.weight, transposed=True)
+    emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)], bias=op.bias)
+
+
+def _constant_right(op: matmul) -> Refusal | None:
+    if not _float_matrix(op.y) or op.x.rank < 2 or op.transpose_x:
+        return Refusal("only products with a constant matrix on the right are native")
+    return None if op.x.dtype in (types.fp16, types.fp32) else Refusal("the operand is not of floats")
+
+
+@lowers(matmul, supports=_constant_right, epilogue=PLAIN)
+def _matmul(op: matmul, emit: Emitter) -> None:
+    weight = _pack(emit, op.y, transposed=op.transpose_y)
+    emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)])

@@ -1,0 +1,322 @@
+"""Plans of blocks: native segments, with reference ops between them, in the program's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gristmill.devices.base import Observer, Refusal
+from gristmill.devices.cpu import _native, lowering
+from gristmill.devices.cpu.elementwise import STEPS
+from gristmill.devices.cpu.emit import Emitter, Prepared, epilogue_kind
+from gristmill.devices.cpu.fusion import Group, group
+from gristmill.devices.cpu.lowering.registry import LOWERINGS
+from gristmill.devices.reference.executor import check_result, last_uses
+from gristmill.errors import ExecutionError
+from gristmill.ir.builtin import const
+from gristmill.ir.constants import Array
+from gristmill.ir.dims import DimExpr, Symbol, is_static
+from gristmill.ir.op import Op, RuntimeValue
+from gristmill.ir.program import Block, Value
+from gristmill.ir.traits import ControlFlow, WritesState
+from gristmill.ir.types import TensorType
+
+assert lowering.FAMILIES  # importing them registers the lowerings
+
+NATIVE_TYPES = frozenset({"fp16", "fp32", "int32", "int16", "uint16", "int8", "uint8", "bool"})
+MAX_RANK = 8
+
+
+def native_refusal(op: Op) -> Refusal | None:
+    """``None`` when an op has a native kernel, else why it runs on the reference device."""
+    found = LOWERINGS.get(type(op)) or STEPS.get(type(op))
+    if found is None:
+        return Refusal(f"'{op.op_name}' has no native kernel")
+    for value in (*(value for _, _, value in op.uses()), *op.results):
+        kind = value.type
+        if value.constant is None and isinstance(kind, TensorType) and not _is_native(kind):
+            return Refusal(f"a native tensor is not {kind}")
+    return found.supports(op)
+
+
+def _is_native(kind: TensorType) -> bool:
+    return kind.dtype.name in NATIVE_TYPES and kind.rank <= MAX_RANK
+
+
+class Environment:
+    """What is known while a function runs: values, and sizes of symbols."""
+
+    def __init__(self, observe: Observer | None = None) -> None:
+        self.observe = observe
+        self.values: dict[Value, RuntimeValue] = {}
+        self.sizes: dict[str, int] = {}
+        self._constants: dict[Value, RuntimeValue] = {}
+
+    def value(self, value: Value) -> RuntimeValue:
+        if value.constant is None:
+            return self.values[value]
+        if value not in self._constants:
+            constant = value.constant
+            self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
+        return self._constants[value]
+
+    def bind(self, value: Value, found: RuntimeValue) -> None:
+        """Takes a value, and the sizes of the symbols that its type names."""
+        self.values[value] = found
+        if isinstance(value.type, TensorType):
+            for axis, dim in enumerate(value.type.shape):
+                if isinstance(dim, Symbol):
+                    self.sizes[dim.name] = found.shape[axis]
+
+
+@dataclass
+class NativeStep:
+    """One segment.
+
+    Attributes:
+        ops: What it runs.
+        emitter: The executable, with what it needs from outside.
+        dying: Values that nobody needs after it.
+    """
+
+    ops: list[Op]
+    emitter: Emitter
+    dying: list[Value] = field(default_factory=list)
+
+    def run(self, environment: Environment, run_block: RunPlan) -> None:
+        emitter = self.emitter
+        executable = emitter.executable
+        symbols = [environment.sizes[name] for name in emitter.symbols]
+        try:
+            executable.configure(symbols)
+        except _native.NativeError as error:
+            raise ExecutionError(
+                f"the sizes of this input do not fit: {error}",
+                op=self.ops[0].title,
+                location=self.ops[0].location,
+                hint="the model's declared shapes do not hold for this input",
+            ) from error
+        arrays: list[Array] = []
+        made: list[tuple[Value, Array]] = []
+        for value in emitter.externals:
+            if value in emitter.inputs:
+                arrays.append(np.ascontiguousarray(environment.value(value)).reshape(environment.value(value).shape))
+                continue
+            shape = value.tensor.shape
+            sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in shape]
+            arrays.append(np.empty(sizes, value.dtype.numpy))
+            made.append((value, arrays[-1]))
+        executable.run(symbols, arrays)
+        for value, array in made:
+            environment.values[value] = array
+        if environment.observe is not None:
+            for op in self.ops:
+                environment.observe(op, [environment.values[result] for result in op.results])
+
+
+@dataclass
+class ReferenceStep:
+    """One op that runs by its definition."""
+
+    op: Op
+    reason: Refusal
+    dying: list[Value] = field(default_factory=list)
+
+    def run(self, environment: Environment, run_block: RunPlan) -> None:
+        op = self.op
+        operands = {
+            name: tuple(map(environment.value, bound)) if isinstance(bound, tuple) else environment.value(bound)
+            for name, bound in op.operands.items()
+        }
+
+        def nested(block: Block, arguments: Sequence[RuntimeValue]) -> list[RuntimeValue]:
+            return run_block(block, environment, arguments)
+
+        results = op.control(operands, nested) if op.has(ControlFlow) else op.compute(operands)
+        for value, result in zip(results, op.results, strict=True):
+            check_result(op, value, result)
+            environment.bind(result, value)
+        if environment.observe is not None:
+            environment.observe(op, results)
+
+
+Step = NativeStep | ReferenceStep
+RunPlan = Callable[[Block, Environment, Sequence[RuntimeValue]], list[RuntimeValue]]
+
+
+@dataclass
+class BlockPlan:
+    """A block's steps in order, and the plans of the blocks that its ops hold."""
+
+    block: Block
+    steps: list[Step]
+    nested: Mapping[Block, BlockPlan]
+
+    def run(self, environment: Environment, arguments: Sequence[RuntimeValue]) -> list[RuntimeValue]:
+        """Runs the block."""
+        for value, argument in zip(self.block.arguments, arguments, strict=True):
+            environment.bind(value, argument)
+        for step in self.steps:
+            step.run(environment, self._run_nested)
+            for value in step.dying:
+                environment.values.pop(value, None)
+        return [environment.value(value) for value in self.block.outputs]
+
+    def _run_nested(
+        self, block: Block, environment: Environment, arguments: Sequence[RuntimeValue]
+    ) -> list[RuntimeValue]:
+        return self.nested[block].run(environment, arguments)
+
+
+class Planner:
+    """Makes plans.
+
+    Args:
+        threads: How many the calls may use.
+        prepared: Packed constants, shared with other plans.
+        strict: Round every result.
+        fuse: Whether ops may be fused and share segments; if not, every op's results can be observed.
+    """
+
+    def __init__(self, threads: int, prepared: Prepared, *, strict: bool = False, fuse: bool = True) -> None:
+        self._threads, self._prepared, self._strict, self._fuse = threads, prepared, strict, fuse
+
+    def plan(self, block: Block, known: frozenset[str] = frozenset()) -> BlockPlan:
+        """Plans a block.
+
+        Args:
+            block: What to plan.
+            known: Symbols whose sizes are known before it starts.
+        """
+        dying = last_uses(block)
+        sizes = set(known)
+        for value in block.arguments:
+            sizes |= _symbols_bound_by(value)
+        refusals: dict[Op, Refusal | None] = {}
+        for op in block:
+            if isinstance(op, const):
+                continue
+            refusals[op] = self._refusal(op, sizes)
+            if refusals[op] is not None:
+                for result in op.results:
+                    sizes |= _symbols_bound_by(result)
+        live = _live_ops(block, refusals)
+        steps: list[Step] = []
+        nested: dict[Block, BlockPlan] = {}
+        pending: list[Op] = []
+
+        def flush() -> None:
+            if pending:
+                steps.append(self._segment(list(pending), live))
+                pending.clear()
+
+        for op, refusal in refusals.items():
+            if op not in live:
+                continue
+            if refusal is None:
+                pending.append(op)
+                if not self._fuse:
+                    flush()
+                continue
+            flush()
+            for inner in op.blocks:
+                nested[inner] = self.plan(inner, frozenset(sizes))
+            steps.append(ReferenceStep(op, refusal))
+        flush()
+        for step in steps:
+            ops = step.ops if isinstance(step, NativeStep) else [step.op]
+            step.dying = [value for op in ops for value in dying.get(op, ())]
+        return BlockPlan(block, steps, nested)
+
+    @staticmethod
+    def _refusal(op: Op, sizes: set[str]) -> Refusal | None:
+        refusal = native_refusal(op)
+        if refusal is not None:
+            return refusal
+        for value in (*op.results, *(value for _, _, value in op.uses())):
+            if isinstance(value.type, TensorType):
+                unknown = {s.name for d in value.type.shape if isinstance(d, DimExpr) for s in d.symbols} - sizes
+                if unknown:
+                    return Refusal(f"the size {min(unknown)} is known only while the model runs")
+        return None
+
+    def _segment(self, ops: list[Op], live: Mapping[Op, None]) -> NativeStep:
+        inside = set(ops)
+
+        def users(value: Value) -> Iterable[Op | Block]:
+            return [
+                user
+                for user in value.users
+                if not isinstance(user, Op) or user in live or user.block is not ops[0].block
+            ]
+
+        def exported(value: Value) -> bool:
+            return any(user not in inside for user in users(value)) or not self._fuse
+
+        emitter = Emitter(self._threads, users, exported, self._prepared, strict=self._strict)
+        groups = group(ops, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in ops]
+        for found in groups:
+            if found.root is None and type(found.ops[0]) in STEPS and type(found.ops[0]) not in LOWERINGS:
+                emitter.elementwise(found)
+            else:
+                emitter.lower(found, LOWERINGS[type(found.ops[0])].emit)
+        emitter.close([value for op in ops for value in op.results if exported(value)])
+        return NativeStep(ops, emitter)
+
+
+def _alone(op: Op) -> Group:
+    return Group([op], root=op if _is_root(op) else None)
+
+
+def _is_elementwise(op: Op) -> bool:
+    return type(op) in STEPS and type(op) not in LOWERINGS
+
+
+def _is_root(op: Op) -> bool:
+    found = LOWERINGS.get(type(op))
+    return found is not None and found.epilogue is not None
+
+
+def _joins_root(op: Op, root: Op) -> bool:
+    layout = LOWERINGS[type(root)].epilogue
+    assert layout is not None
+    if op.result.dtype.name not in ("fp16", "fp32"):
+        return False
+    return all(
+        value.producer is root
+        or (value.constant is not None and value.constant.data.size == 1)
+        or epilogue_kind(value, root.result, layout) is not None
+        for _, _, value in op.uses()
+    )
+
+
+def _symbols_bound_by(value: Value) -> set[str]:
+    if not isinstance(value.type, TensorType) or is_static(value.type.shape):
+        return set()
+    return {dim.name for dim in value.type.shape if isinstance(dim, Symbol)}
+
+
+def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None]) -> dict[Op, None]:
+    """Ops whose results somebody reads: shapes that a program computes are often known to the planner already."""
+    live: dict[Op, None] = {}
+    needed: set[Value] = set(block.outputs)
+    for op in reversed(block):
+        if op not in refusals:
+            continue
+        if not (op.has(WritesState) or op.has(ControlFlow) or any(result in needed for result in op.results)):
+            continue
+        live[op] = None
+        found = LOWERINGS.get(type(op)) if refusals[op] is None else None
+        for name, _, value in op.uses():
+            if found is None or found.reads is None or name in found.reads:
+                needed.add(value)
+        for inner in op.blocks:
+            for held in inner.walk():
+                needed.update(value for _, _, value in held.uses())
+            needed.update(inner.outputs)
+            for held in inner.walk():
+                for deeper in held.blocks:
+                    needed.update(deeper.outputs)
+    return dict.fromkeys(reversed(list(live)))

@@ -1,0 +1,233 @@
+"""The CPU device against float64, at any number of threads, with sizes that change, and how it groups ops."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import special
+
+from gristmill.devices.cpu import CpuDevice, _native
+from gristmill.devices.cpu.plan import NativeStep
+from gristmill.ir.builder import mb
+from gristmill.ir.dims import symbol
+from gristmill.ir.program import Program
+from gristmill.ir.types import fp16, fp32
+from gristmill.runtime.session import Session
+from tests.passes.programs import build
+
+RNG = np.random.default_rng(0)
+
+
+def _unary(step: str, x: np.ndarray) -> np.ndarray:
+    """One tile step over a vector."""
+    executable = _native.Executable(1)
+    shape = [executable.size([(0, x.size)])]
+    source, result = executable.external("fp32", shape), executable.external("fp32", shape)
+    program = _native.tile_program(1, 2, [(step, 1, 0, 0, 0, 0.0, 0.0)], [1])
+    executable.call("elementwise", {"program": program}, [source], [result])
+    y = np.empty_like(x)
+    executable.run([], [x, y])
+    return y
+
+
+# Bounds in ulp, as native/simd/math.h states them for normal results.
+FUNCTIONS = {
+    "Exp": (np.exp, 2),
+    "Tanh": (np.tanh, 2),
+    "Sigmoid": (special.expit, 4),
+    "Silu": (lambda x: x * special.expit(x), 4),
+    "Erf": (special.erf, 3),
+    "Gelu": (lambda x: x * special.ndtr(x), 6),
+    "GeluTanh": (lambda x: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)), 4),
+}
+
+
+@pytest.mark.parametrize("step", FUNCTIONS)
+def test_functions_keep_their_stated_error_bound(step):
+    """Arguments of all magnitudes and signs, against SciPy in float64."""
+    function, bound = FUNCTIONS[step]
+    magnitudes = np.exp(RNG.uniform(-80, 5, 40_000)) * RNG.choice([-1, 1], 40_000)
+    x = np.concatenate([magnitudes, RNG.uniform(-110, 110, 40_000)]).astype(np.float32)
+    with np.errstate(all="ignore"):
+        wanted = function(x.astype(np.float64))
+        nearest = wanted.astype(np.float32)
+        got = _unary(step, x)
+    finite = np.isfinite(nearest)
+    np.testing.assert_array_equal(got[~finite], nearest[~finite])
+    spacing = np.spacing(np.abs(nearest[finite])).astype(np.float64)
+    errors = np.abs(got[finite].astype(np.float64) - wanted[finite]) / spacing
+    assert errors.max() <= bound, f"{errors.max():.2f} ulp at {x[finite][errors.argmax()]}"
+
+
+@pytest.mark.parametrize("step", FUNCTIONS)
+def test_functions_of_special_values(step):
+    """NaN stays NaN; at infinities and zero the formula decides: -∞ times a factor that vanishes is NaN."""
+    function, _ = FUNCTIONS[step]
+    x = np.array([np.nan, np.inf, -np.inf, 0.0], np.float32)
+    with np.errstate(all="ignore"):
+        wanted = function(x.astype(np.float64))
+    np.testing.assert_allclose(_unary(step, x), wanted, rtol=1e-6)
+
+
+def _random(*shape: int, dtype=np.float32) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def _linear(rows, k: int, n: int, dtype) -> tuple[Program, np.ndarray, np.ndarray]:
+    weight, bias = _random(n, k, dtype=dtype.numpy), _random(n, dtype=dtype.numpy)
+    program = build(lambda x: mb.linear(x=x, weight=weight, bias=bias), (rows, k), dtype=dtype)
+    return program, weight, bias
+
+
+# One row and a few take kernels of their own; 3, 7, 97 and 129 leave remainders of rows; 5, 16 and 100 of columns; 300
+# and 1000 are more than one block of the sum.
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 97, 129])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (8, 16), (33, 5), (300, 100), (1000, 48)])
+@pytest.mark.parametrize("dtype", [fp16, fp32])
+def test_products_keep_the_contracts_bound(rows, k, n, dtype):
+    """At most 4·√K·2⁻²⁴·Σ|aᵢbᵢ| from the exact sum, and one rounding of the result."""
+    program, weight, bias = _linear(rows, k, n, dtype)
+    x = _random(rows, k, dtype=dtype.numpy)
+    (got,) = Session(program.main, CpuDevice()).run({"x": x}).values()
+    x64, w64 = x.astype(np.float64), weight.astype(np.float64).T
+    exact = x64 @ w64 + bias
+    bound = 4 * np.sqrt(k + 1) * 2.0**-24 * (np.abs(x64) @ np.abs(w64) + np.abs(bias))
+    rounding = np.spacing(np.abs(exact).astype(dtype.numpy)).astype(np.float64)
+    assert (np.abs(got.astype(np.float64) - exact) <= bound + rounding).all()
+
+
+def test_long_sums_of_equal_terms_do_not_drift():
+    """Rounding errors that all point one way are what blocks are for: a plain loop is off by 2,000 units here."""
+    k = 100_000
+    weight = np.full((16, k), 0.1, np.float32)
+    program = build(lambda x: mb.linear(x=x, weight=weight), (1, k))
+    (got,) = Session(program.main, CpuDevice()).run({"x": np.ones((1, k), np.float32)}).values()
+    exact = k * float(np.float32(0.1))
+    assert np.abs(got - exact).max() <= 4 * np.sqrt(k) * 2.0**-24 * exact
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    """Tasks are cut differently; sums are not."""
+    program, _, _ = _linear(200, 700, 333, fp32)
+    x = _random(200, 700)
+    results = [next(iter(Session(program.main, CpuDevice(n)).run({"x": x}).values())) for n in (1, 2, 3, 5)]
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+def test_sizes_change_from_call_to_call():
+    """One plan serves every length; matrices and element-wise groups of it follow the symbol."""
+    program, weight, bias = _linear(symbol("s"), 24, 8, fp32)
+    session = Session(program.main, CpuDevice())
+    for rows in (1, 13, 4, 200, 4):
+        x = _random(rows, 24)
+        (got,) = session.run({"x": x}).values()
+        np.testing.assert_allclose(got, x @ weight.T + bias, rtol=1e-4, atol=1e-5)  # NumPy sums in float32 as well
+
+
+def _native_calls(program: Program) -> list[list[str]]:
+    plan = CpuDevice().prepare(program.main).plan
+    return [
+        [op.op_name for op in ops]
+        for step in plan.steps
+        if isinstance(step, NativeStep)
+        for _, ops in step.emitter.calls
+    ]
+
+
+def test_a_product_finishes_what_follows_it():
+    """Bias, activation and residual run in the product's epilogue: one call."""
+    weight = _random(8, 8)
+
+    def make(x, y):
+        return mb.relu(x=mb.add(x=mb.gelu(x=mb.linear(x=x, weight=weight), mode="EXACT"), y=y))
+
+    program = build(make, (4, 8), (4, 8))
+    assert _native_calls(program) == [["linear", "gelu", "add", "relu"]]
+    x, y = _random(4, 8), _random(4, 8)
+    (got,) = Session(program.main, CpuDevice()).run({"x": x, "y": y}).values()
+    product = x.astype(np.float64) @ weight.T
+    wanted = np.maximum(product * special.ndtr(product) + y, 0)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)  # sums of 8 in float32
+
+
+def test_a_value_that_is_needed_elsewhere_is_stored_too():
+    """A group keeps a result in a register and hands it out as well."""
+
+    def make(x):
+        y = mb.exp(x=x)
+        return mb.mul(x=y, y=mb.add(x=y, y=1.0)), y
+
+    program = build(make, (3, 5))
+    assert len(_native_calls(program)) == 1
+    x = _random(3, 5)
+    product, exponential = Session(program.main, CpuDevice()).run({"x": x}).values()
+    np.testing.assert_allclose(exponential, np.exp(x), rtol=1e-6)
+    np.testing.assert_allclose(product, np.exp(x) * (np.exp(x) + 1), rtol=1e-6)
+
+
+def test_a_group_is_not_delayed_past_another_user():
+    """`y` goes through an op without a kernel before the group's last op runs: the group is cut there."""
+
+    def make(x):
+        y = mb.exp(x=x)
+        z = mb.cumsum(x=y, axis=0)
+        return mb.add(x=y, y=z)
+
+    program = build(make, (3, 5))
+    x = _random(3, 5)
+    (got,) = Session(program.main, CpuDevice()).run({"x": x}).values()
+    np.testing.assert_allclose(got, np.exp(x) + np.cumsum(np.exp(x), 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((2, 3, 4), (4,)), ((2, 3, 4), (3, 1)), ((2, 1, 4), (1, 3, 1)), ((5,), ()), ((0, 3), (3,))]
+)
+def test_broadcasting(shapes):
+    """As NumPy does it, for every way of repeating an operand."""
+    program = build(lambda x, y: mb.sub(x=x, y=y), *shapes)
+    x, y = _random(*shapes[0]), _random(*shapes[1])
+    (got,) = Session(program.main, CpuDevice()).run({"x": x, "y": y}).values()
+    np.testing.assert_array_equal(got, x - y)
+
+
+def test_strict_rounds_every_result():
+    """1 + 2⁻¹¹ is not a float16 number: fast keeps it inside the group, strict does not."""
+
+    def make(x):
+        return mb.sub(x=mb.add(x=x, y=np.float16(2.0**-11)), y=np.float16(1.0))
+
+    program = build(make, (1,), dtype=fp16)
+    x = np.ones(1, np.float16)
+    results = [next(iter(Session(program.main, CpuDevice(strict=s)).run({"x": x}).values())) for s in (False, True)]
+    assert [float(r[0]) for r in results] == [2.0**-11, 0.0]
+
+
+def test_an_instruction_set_can_be_forced_and_is_refused_where_it_cannot_run():
+    """Portable code runs everywhere and agrees; an unknown name is an error that lists what there is."""
+    code = "from gristmill.devices.cpu import _native; print(_native.isa())"
+
+    def run(isa: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "GRISTMILL_ISA": isa}
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert run("portable").stdout.strip() == "portable"
+    refused = run("avx9000")
+    assert refused.returncode != 0
+    assert "avx9000" in refused.stderr
+    assert "portable" in refused.stderr
+
+
+def test_a_call_that_makes_no_sense_is_an_error():
+    """Nothing aborts the process."""
+    executable = _native.Executable(1)
+    with pytest.raises(_native.NativeError, match="no kernel"):
+        executable.call("no such kernel", {}, [], [])
+    with pytest.raises(_native.NativeError, match="one size"):
+        executable.size([])
+    with pytest.raises(_native.NativeError, match="no register"):
+        _native.tile_program(1, 1, [("Exp", 0, 0, 0, 0, 0.0, 0.0)], [0])

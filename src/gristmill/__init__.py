@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill._version import __version__
 
 if TYPE_CHECKING:
-    from gristmill import errors, models, precision
+    from gristmill import converters, errors, models, precision
     from gristmill.models import transform, utils
     from gristmill.models.compute_units import ComputeUnit
     from gristmill.models.convert import convert
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
         StateType,
         TensorType,
     )
+    from gristmill.models.io_types import ColorLayout as colorlayout  # noqa: N813  # coremltools' name
     from gristmill.models.target import DeploymentTarget as target  # noqa: N813  # a namespace of releases
     from gristmill.passes.pipeline import PassPipeline
 
 _HOME = {
     "ClassifierConfig": "gristmill.models.io_types",
+    "colorlayout": "gristmill.models.io_types",
     "ComputeUnit": "gristmill.models.compute_units",
     "EnumeratedShapes": "gristmill.models.io_types",
     "ImageType": "gristmill.models.io_types",
@@ -40,7 +42,9 @@ _HOME = {
     "TensorType": "gristmill.models.io_types",
     "convert": "gristmill.models.convert",
 }
+_RENAMED = {"colorlayout": "ColorLayout"}
 _MODULES = {
+    "converters": "gristmill.converters",
     "errors": "gristmill.errors",
     "models": "gristmill.models",
     "precision": "gristmill.precision",
@@ -59,7 +63,9 @@ __all__ = [
     "StateType",
     "TensorType",
     "__version__",
+    "colorlayout",
     "convert",
+    "converters",
     "errors",
     "models",
     "precision",
@@ -71,7 +77,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        value = getattr(importlib.import_module(_HOME[name]), _RENAMED.get(name, name))
     elif name in _MODULES:
         value = importlib.import_module(_MODULES[name])
     elif name == "target":

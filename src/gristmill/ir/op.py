@@ -306,6 +306,28 @@ class Op:
         (value,) = self.results
         return value
 
+    # What selectors and passes written for coremltools ask of an op.
+
+    @property
+    def op_type(self) -> str:
+        """The op's type, ``op_name`` under coremltools' name."""
+        return self.op_name
+
+    @property
+    def inputs(self) -> Mapping[str, Value | tuple[Value, ...]]:
+        """The operands that are given, by field."""
+        return self.operands
+
+    @property
+    def outputs(self) -> list[Value]:
+        """The results."""
+        return self.results
+
+    @property
+    def enclosing_block(self) -> Block | None:
+        """The block that it is in."""
+        return self.block
+
     @property
     def title(self) -> str:
         """For messages: type and name, or that of its first result where the op has none."""

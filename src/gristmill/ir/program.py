@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gristmill.errors import IRError
 from gristmill.ir.constants import Array, Constant
@@ -102,6 +102,33 @@ class Value:
     @property
     def is_constant(self) -> bool:
         return self.constant is not None
+
+    # What selectors and lowerings written for coremltools ask of a value.
+
+    @property
+    def val(self) -> Any:
+        """Contents that are known before the program runs: a NumPy scalar or array, plain Python, or ``None``."""
+        if self.constant is None:
+            return None
+        if not isinstance(self.type, TensorType):
+            return self.constant.python()
+        array = self.constant.numpy()
+        return array if self.type.rank else array[()]
+
+    @property
+    def op(self) -> Op | None:
+        """The op that makes it."""
+        return self.producer
+
+    @property
+    def sym_type(self) -> Type:
+        """Its type, sizes that are symbols included."""
+        return self.type
+
+    @property
+    def child_ops(self) -> list[Op]:
+        """The ops that use it, each once, in order."""
+        return [user for user in self.users if not isinstance(user, Block)]
 
     @property
     def users(self) -> list[Op | Block]:
@@ -213,6 +240,11 @@ class Block:
         for index, value in enumerate(self._outputs):
             value.uses[Use(self, None, index)] = None
 
+    @property
+    def inputs(self) -> list[Value]:
+        """The arguments, under coremltools' name."""
+        return self.arguments
+
     def set_output(self, index: int, value: Value) -> None:
         del self._outputs[index].uses[Use(self, None, index)]
         self._outputs[index] = value
@@ -300,7 +332,17 @@ class Program:
     attributes: dict[str, Constant] = field(default_factory=dict)
     plain_scalars: bool = False
 
-    def add_function(self, function: Function) -> Function:
+    def add_function(self, name: str | Function, ssa_func: Function | None = None) -> Function:
+        """Adds a function under its own name, or ``add_function(name, function)`` under another.
+
+        Raises:
+            IRError: The program has a function of this name.
+        """
+        function = name if isinstance(name, Function) else ssa_func
+        if function is None:
+            raise IRError("a function is added", expected="add_function(function) or add_function(name, function)")
+        if isinstance(name, str):
+            function.name = name
         if function.name in self.functions:
             raise IRError("the program has a function of this name", actual=function.name)
         self.functions[function.name] = function

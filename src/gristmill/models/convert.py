@@ -13,6 +13,7 @@ from gristmill._version import __version__
 from gristmill.analysis import verify as analysis
 from gristmill.errors import InputError, InputTypeError, MissingFileError, UnsupportedError
 from gristmill.frontends.common import InputSpec
+from gristmill.ir.clone import clone_program
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import StateType as IRStateType
@@ -56,8 +57,8 @@ def convert(
     """Converts a trained model to Core ML.
 
     Args:
-        model: A ``torch.export.ExportedProgram`` or the path of one (``.pt2``), an ``nn.Module``, or a TorchScript
-            module or the path of one (``.pt``).
+        model: A ``torch.export.ExportedProgram`` or the path of one (``.pt2``), an ``nn.Module``, a TorchScript module
+            or the path of one (``.pt``), or a program made with ``gristmill.converters.mil.Builder``.
         source: The framework; ``auto`` finds out.
         inputs: Descriptions in the order of the model's tensor arguments; needed for a module, whose shapes nothing
             else says. What they leave open follows from the model.
@@ -128,8 +129,9 @@ def convert(
 
 
 def _check_arguments(model: Any, source: str, convert_to: str | None, target: DeploymentTarget | None) -> None:
-    if source not in ("auto", "pytorch"):
-        raise UnsupportedError("this source is not converted yet", expected="auto or pytorch", actual=source)
+    sources = ("auto", "milinternal") if isinstance(model, Program) else ("auto", "pytorch")
+    if source not in sources:
+        raise UnsupportedError("this source is not converted yet", expected=" or ".join(sources), actual=source)
     if convert_to not in (None, "mlprogram"):
         raise UnsupportedError("this kind of model is not written yet", expected="mlprogram", actual=convert_to)
     if target is not None and not isinstance(target, DeploymentTarget):
@@ -145,7 +147,9 @@ def _check_arguments(model: Any, source: str, convert_to: str | None, target: De
             )
         if not Path(model).exists():
             raise MissingFileError("no model is there", location=model)
-    elif not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
+    elif not isinstance(model, Program) and not any(
+        base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__
+    ):
         raise UnsupportedError(
             "this model is not converted yet",
             expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 or .pt file",
@@ -199,7 +203,9 @@ def _passes(choice: Any) -> Sequence[Pass]:
 
 def _lower(
     model: Any, opset: Opset, inputs: Sequence[InputType] | None, outputs: Sequence[InputType] | None
-) -> tuple[Program, Source]:
+) -> tuple[Program, Source | None]:
+    if isinstance(model, Program):
+        return _own(model, opset), None
     try:
         from gristmill.frontends import torch as frontend
     except ModuleNotFoundError as error:
@@ -220,8 +226,25 @@ def _lower(
     return frontend.lower_beside(model, opset=opset, inputs=specs, output_names=[n for n in names if n] or None)
 
 
-def _verification(program: Program, beside: Source, verify: bool | None) -> analysis.Verification | None:
-    if verify is False or (verify is None and beside.made_up):
+def _own(model: Program, opset: Opset) -> Program:
+    """A program of the builder's, copied, since passes change it.
+
+    Raises:
+        InputError: It was built for a newer opset than the target has.
+    """
+    for function in model.functions.values():
+        if function.opset > opset:
+            raise InputError(
+                f"function '{function.name}' is built for a newer system than the target",
+                expected=opset,
+                actual=function.opset,
+                hint="pass minimum_deployment_target",
+            )
+    return clone_program(model)
+
+
+def _verification(program: Program, beside: Source | None, verify: bool | None) -> analysis.Verification | None:
+    if beside is None or verify is False or (verify is None and beside.made_up):
         return None
     return analysis.Verification(program, beside, bounded=not verify)
 

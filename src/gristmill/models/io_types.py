@@ -90,6 +90,15 @@ class Shape:
     def is_static(self) -> bool:
         return not any(isinstance(size, RangeDim) for size in self.shape)
 
+    @property
+    def has_symbolic(self) -> bool:
+        """Whether some size is a range."""
+        return not self.is_static
+
+    def to_list(self, allow_symbolic: bool = False) -> list[Any]:
+        """The default sizes, or with ``allow_symbolic`` those of ranges as the program has them."""
+        return list(self.dims if allow_symbolic else self.default)
+
 
 class EnumeratedShapes:
     """A choice among several shapes of one rank.
@@ -144,6 +153,10 @@ class InputType:
             shape if shape is None or isinstance(shape, Shape | EnumeratedShapes) else Shape(shape)
         )
         self.dtype = dtype
+
+    def can_be_output(self) -> bool:
+        """Whether it says nothing that only an input has: an output's shape follows from the model."""
+        return self.shape is None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, shape={self.shape!r}, dtype={self.dtype})"

@@ -10,8 +10,9 @@ class FP16ComputePrecision:
     """Types in float16 those ops that a selector accepts, and leaves the others as the source has them.
 
     Args:
-        op_selector: Called with each op that could become float16; the op has ``op_type``-like attributes ``op_name``,
-            ``name``, ``operands``, ``results`` and ``location``. All ops when left out.
+        op_selector: Called with each op that could become float16, which it knows by ``op_type``, ``name``, ``inputs``
+            (values by field, which have ``val``, ``shape``, ``dtype``, ``op``, ``child_ops``), ``outputs``, the fields
+            themselves (``op.x``), and its ``location`` in the source. All ops when left out.
     """
 
     def __init__(self, op_selector: OpSelector | None = None) -> None:

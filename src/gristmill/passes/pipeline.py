@@ -128,17 +128,18 @@ class _Fresh:
     """A class attribute that is a new pipeline each time: callers change what they get."""
 
     def __init__(self, name: str, passes: Sequence[type[Pass]]) -> None:
-        self._name, self._passes = name, passes
+        self.name, self._passes = name, passes
 
     def __get__(self, instance: object, owner: type[PassPipeline]) -> PassPipeline:
-        return owner([cls.name for cls in self._passes], self._name)
+        return owner([cls.name for cls in self._passes], self.name)
 
 
 class PassPipeline:
     """The names of the passes that a conversion runs before it types the program, in order, with their options.
 
-    ``DEFAULT``, ``EMPTY`` and ``CLEANUP`` are where to start from; each access gives a new one. Names of coremltools
-    for the same thing are understood wherever a name is.
+    ``DEFAULT``, ``EMPTY`` and ``CLEANUP`` are where to start from; each access gives a new one. Compressed weights stay
+    compressed in all of them, so coremltools' names for pipelines that see to that are the default one. Names of
+    coremltools for the same pass are understood wherever a name is.
 
         pipeline = PassPipeline.DEFAULT
         pipeline.remove_passes({"common::fuse_conv_batchnorm"})
@@ -155,6 +156,27 @@ class PassPipeline:
     DEFAULT = _Fresh("default", _DEFAULT)
     EMPTY = _Fresh("empty", ())
     CLEANUP = _Fresh("cleanup", _CLEANUP)
+    DEFAULT_PALETTIZATION = _Fresh("default_palettization", _DEFAULT)
+    DEFAULT_PRUNING = _Fresh("default_sparsification", _DEFAULT)
+
+    @classmethod
+    def list_available_pipelines(cls) -> list[str]:
+        """Names that ``get_pipeline`` takes."""
+        return [found.name for found in vars(cls).values() if isinstance(found, _Fresh)]
+
+    @classmethod
+    def get_pipeline(cls, pipeline_name: str) -> PassPipeline:
+        """A new pipeline by its name.
+
+        Raises:
+            InputError: There is no such pipeline.
+        """
+        for found in vars(cls).values():
+            if isinstance(found, _Fresh) and found.name == pipeline_name:
+                return found.__get__(None, cls)
+        raise InputError(
+            "there is no such pipeline", expected=", ".join(cls.list_available_pipelines()), actual=pipeline_name
+        )
 
     def __init__(self, pass_names: Sequence[str] | None = None, pipeline_name: str = "default") -> None:
         self.pipeline_name = pipeline_name
@@ -219,6 +241,20 @@ class PassPipeline:
         for name, options in other_pipeline.get_all_options().items():
             if name in self._passes:
                 self.set_options(name, options)
+
+    def validate(self) -> None:
+        """Checks that options were set for passes of the pipeline only.
+
+        Raises:
+            InputError: A pass with options is not in it.
+        """
+        for name in self._options:
+            if name not in self._passes:
+                raise InputError(
+                    f"pass '{name}' has options but is not in the pipeline",
+                    expected=", ".join(self._passes),
+                    actual=name,
+                )
 
     def build(self) -> list[Pass]:
         """The passes themselves, newly made."""

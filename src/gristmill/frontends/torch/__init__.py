@@ -43,10 +43,11 @@ from gristmill.frontends.torch.exported import lower_exported
 from gristmill.frontends.torch.module import export_module
 from gristmill.frontends.torch.registry import lowers
 from gristmill.frontends.torch.script import ScriptInterpreter
+from gristmill.frontends.torch.user_ops import register_torch_op
 from gristmill.ir.opset import Opset, iOS15
 from gristmill.ir.program import Program
 
-__all__ = ["InputSpec", "Source", "lower", "lower_beside", "lowers"]
+__all__ = ["InputSpec", "Source", "lower", "lower_beside", "lowers", "register_torch_op"]
 
 
 def lower(

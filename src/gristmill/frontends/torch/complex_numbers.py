@@ -56,7 +56,7 @@ def angle(ctx: Context, x: Any) -> Value:
     if isinstance(x, Complex):
         return arc_tangent(ctx, x.imag, x.real)
     negative = ctx.mb.less(x=ctx.cast(x, ctx.dtype), y=0.0)
-    return ctx.mb.select(cond=negative, a=ctx.number(math.pi, ctx.dtype), b=ctx.number(0, ctx.dtype))
+    return ctx.select(negative, ctx.number(math.pi, ctx.dtype), ctx.number(0, ctx.dtype))
 
 
 @lowers("aten._conj.default", "aten._conj_physical.default", "aten.conj_physical.default", "aten.conj.default")

@@ -19,7 +19,7 @@ from gristmill.frontends.torch.dtypes import ir_dtype, narrow_integer
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.constants import Array, CastData, Constant, Data, LazyData
-from gristmill.ir.dims import Dim, Shape
+from gristmill.ir.dims import Dim, Shape, broadcast
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Function, Location, Value
@@ -285,6 +285,31 @@ class Context:
             return self.cast(ones, dtype)
         return self.mb.fill(shape=target, value=scalar)
 
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        """``a`` where the condition holds, ``b`` elsewhere, all broadcast.
+
+        One of the two is brought to the shape of the result where both are smaller: Core ML's tools take the shape from
+        these two alone.
+        """
+        both = _broadcast(a.shape, b.shape)
+        whole = _broadcast(both, condition.shape)
+        if not types.same_shape(both, whole):
+            sizes = self._broadcast_sizes((condition, a, b), len(whole))
+            static = self.static(a) if not a.rank else None
+            a = self.expand(a, sizes) if static is None else self.full(sizes, static.item(), a.dtype)
+        result: Value = self.mb.select(cond=condition, a=a, b=b)
+        return result
+
+    def _broadcast_sizes(self, values: Sequence[Value], rank: int) -> list[Size]:
+        """The sizes to which values broadcast: for each axis that of a value which is not 1 there."""
+        sizes: list[Size] = [1] * rank
+        for value in values:
+            for axis in range(value.rank):
+                place = rank - value.rank + axis
+                if value.shape[axis] != 1 and sizes[place] == 1:
+                    sizes[place] = self.size(value, axis)
+        return sizes
+
     def expand(self, x: Value, shape: Sequence[Size]) -> Value:
         """``x`` repeated along axes of size 1 to a shape, new axes in front; -1 keeps an axis."""
         if x.rank < len(shape):
@@ -297,6 +322,16 @@ class Context:
         if not isinstance(counts, Value) and all(count == 1 for count in counts):
             return x
         return self.mb.tile(x=x, reps=counts)
+
+
+def _broadcast(*shapes: Shape) -> Shape:
+    """What shapes broadcast to; those that do not go together are left to the op to refuse."""
+    result: list[Dim] = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for axis, dim in enumerate(shape, len(result) - len(shape)):
+            merged = broadcast(result[axis], dim)
+            result[axis] = dim if merged is None else merged
+    return tuple(result)
 
 
 def is_constant(x: Value) -> bool:

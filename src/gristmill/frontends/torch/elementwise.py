@@ -398,7 +398,7 @@ def where(ctx: Context, condition: Value, x: Operand, y: Operand) -> Any:
 
 def select(ctx: Context, condition: Value, x: Operand, y: Operand) -> Value:
     """``x`` where the condition holds, ``y`` elsewhere, all broadcast."""
-    return ctx.mb.select(cond=ctx.cast(condition, types.bool_), a=ctx.cast(x, ctx.dtype), b=ctx.cast(y, ctx.dtype))
+    return ctx.select(ctx.cast(condition, types.bool_), ctx.cast(x, ctx.dtype), ctx.cast(y, ctx.dtype))
 
 
 @lowers("aten.masked_fill")

@@ -327,7 +327,7 @@ class _Lowering:
         keywords = {name: self._resolve(value) for name, value in node.kwargs.items()}
         arguments, keywords = _by_schema(node.target, arguments, keywords)
         for name, value in list(keywords.items()):
-            if name not in lowering.keywords:
+            if not lowering.takes(name):
                 if name not in IGNORED_KEYWORDS and value != _schema_default(node.target, name):
                     raise self.context.unsupported(f"argument '{name}' is not supported", actual=value)
                 del keywords[name]

@@ -34,8 +34,13 @@ class Lowering:
         parameters = inspect.signature(self.function).parameters
         object.__setattr__(self, "keywords", frozenset(list(parameters)[1:]))
 
+    def takes(self, keyword: str) -> bool:
+        """Whether the function takes a keyword argument."""
+        return keyword in self.keywords
+
 
 _lowerings: dict[str, Lowering] = {}
+_by_name: dict[str, Lowering] = {}  # written by users for an operator of any namespace
 
 
 def lowers(*operators: str, override: bool = False) -> Callable[[F], F]:
@@ -57,10 +62,29 @@ def lowers(*operators: str, override: bool = False) -> Callable[[F], F]:
     return register
 
 
+def bare(operator: str) -> str:
+    """An operator's name without namespace, overload and the underscore of an in-place form."""
+    parts = operator.split(".")
+    return (parts[1] if len(parts) > 1 else parts[0]).rstrip("_")
+
+
+def add_by_name(name: str, lowering: Lowering) -> None:
+    """Registers a lowering for an operator of any namespace; it goes before all others."""
+    _by_name[bare(f".{name}")] = lowering
+
+
+def known(name: str) -> bool:
+    """Whether an operator of this name has a lowering, in PyTorch's own namespace or in any."""
+    plain = bare(f".{name}")
+    return plain in _by_name or any(bare(operator) == plain for operator in _lowerings if operator.startswith("aten."))
+
+
 def find(operator: str) -> Lowering | None:
     """The lowering of an operator, given with its overload, or ``None``."""
-    found = _lowerings.get(operator)
-    return found if found is not None else _lowerings.get(operator.rpartition(".")[0])
+    for found in (_by_name.get(bare(operator)), _lowerings.get(operator)):
+        if found is not None:
+            return found
+    return _lowerings.get(operator.rpartition(".")[0])
 
 
 def operators() -> Iterator[str]:

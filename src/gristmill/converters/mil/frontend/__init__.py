@@ -1,0 +1,1 @@
+"""Source frameworks, where coremltools has them."""

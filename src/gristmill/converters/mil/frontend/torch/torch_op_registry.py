@@ -1,0 +1,7 @@
+"""Registering a lowering."""
+
+from __future__ import annotations
+
+from gristmill.frontends.torch import register_torch_op
+
+__all__ = ["register_torch_op"]

@@ -8,7 +8,7 @@ venv=$(mktemp -d)
 trap 'rm -rf "$venv"' EXIT
 "${PYTHON:-python3.11}" -m venv "$venv"
 "$venv/bin/pip" install --quiet --upgrade pip
-"$venv/bin/pip" install --group dev
+"$venv/bin/pip" install --group dev --group zoo
 {
   echo "# Every version that the project is built and tested with. Written by scripts/lock.sh."
   # A local version (+cpu) is a machine's choice of build; the platform packages of a GPU build come with that choice.

@@ -49,7 +49,7 @@ def _whisper_encoder() -> Any:
     import torch
 
     options = {"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128}
-    options |= {"num_mel_bins": 80, "max_source_positions": 50, "decoder_layers": 2}
+    options |= {"num_mel_bins": 80, "max_source_positions": 50, "decoder_layers": 2, "decoder_attention_heads": 4}
     return _transformers("WhisperModel", "WhisperConfig", options).encoder, (torch.randn(1, 80, 100),)
 
 
@@ -87,7 +87,9 @@ def _dac_decoder() -> Any:
 def _hifigan() -> Any:
     import torch
 
-    model = _transformers("SpeechT5HifiGan", "SpeechT5HifiGanConfig", {"upsample_initial_channel": 32})
+    model = _transformers(
+        "SpeechT5HifiGan", "SpeechT5HifiGanConfig", {"upsample_initial_channel": 32, "initializer_range": 0.2}
+    )
     return model, (torch.randn(1, 20, 80),)
 
 

@@ -44,10 +44,10 @@ for _name, (_size, _small) in {
     "googlenet": (96, False),
     "inception_v3": (128, False),
     "mnasnet1_0": (96, False),
-    "shufflenet_v2_x1_0": (96, True),
+    "shufflenet_v2_x1_0": (96, False),
     "mobilenet_v2": (96, True),
     "mobilenet_v3_large": (96, False),
-    "mobilenet_v3_small": (96, True),
+    "mobilenet_v3_small": (96, False),
     "efficientnet_b0": (96, False),
     "efficientnet_v2_s": (64, False),
     "regnet_y_400mf": (96, False),
@@ -172,27 +172,31 @@ architecture("yolos_tiny", DETECTION, "transformers", size="128×128 pixels, 4 o
         },
     )
 )
-architecture("detr_small", DETECTION, "transformers", size="96×96 pixels, 2 + 2 of 6 + 6 layers, width 64")(
-    partial(
-        _transformers_vision,
-        "DetrForObjectDetection",
-        "DetrConfig",
-        96,
-        {
-            "use_timm_backbone": True,
-            "use_pretrained_backbone": False,
-            "backbone": "resnet18",
-            "backbone_kwargs": {"out_indices": [4]},
-            "encoder_layers": 2,
-            "decoder_layers": 2,
-            "d_model": 64,
-            "encoder_ffn_dim": 128,
-            "decoder_ffn_dim": 128,
-            "encoder_attention_heads": 4,
-            "decoder_attention_heads": 4,
-        },
+
+
+@architecture("detr_small", DETECTION, "transformers", size="96×96 pixels, 2 + 2 of 6 + 6 layers, width 64")
+def _detr() -> Any:
+    import transformers
+
+    backbone = transformers.ResNetConfig(
+        embedding_size=16,
+        hidden_sizes=[16, 32, 64, 64],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage4"],
     )
-)
+    layers = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", 2), ("ffn_dim", 128))}
+    config = transformers.DetrConfig(
+        use_timm_backbone=False,
+        backbone_config=backbone,
+        d_model=64,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        **layers,
+    )
+    return transformers.DetrForObjectDetection(config), (_picture(96),)
+
+
 architecture("segformer_b0", SEGMENTATION, "transformers", size="64×64 pixels", small=True)(
     partial(_transformers_vision, "SegformerForSemanticSegmentation", "SegformerConfig", 64, {})
 )
@@ -211,6 +215,7 @@ architecture("dpt_small", SEGMENTATION, "transformers", size="64×64 pixels, 4 l
             "backbone_out_indices": [0, 1, 2, 3],
             "neck_hidden_sizes": [16, 24, 32, 32],
             "fusion_hidden_size": 32,
+            "initializer_range": 0.08,
         },
     )
 )
@@ -222,6 +227,6 @@ for _name, _model in {
     architecture(_name, SEGMENTATION, "torchvision", size="96×96 pixels")(
         partial(_torchvision, _model, 96, weights_backbone=None)
     )
-architecture("fcn_resnet50", SEGMENTATION, "torchvision", size="64×64 pixels")(
-    partial(_torchvision, "fcn_resnet50", 64, weights_backbone=None)
+architecture("fcn_resnet50", SEGMENTATION, "torchvision", size="128×128 pixels")(
+    partial(_torchvision, "fcn_resnet50", 128, weights_backbone=None)
 )

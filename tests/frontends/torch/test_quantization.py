@@ -93,3 +93,85 @@ def test_eager_quantised_modules_of_torchscript():
     np.testing.assert_allclose(found, Net()(X).numpy(), rtol=0, atol=0.1 * 1.0001)
     assert np.mean(np.abs(found - Net()(X).numpy()) < 1e-6) > 0.8
     assert any(op.op_name == "constexpr_affine_dequantize" for op in program.main.body)
+
+
+@pytest.fixture(scope="module")
+def affine():
+    """Torchao's operator, declared as its package does: a scale and a zero point for each block."""
+    library = torch.library.Library("torchao", "FRAGMENT")
+    if not hasattr(torch.ops.torchao, "dequantize_affine"):
+        library.define(
+            "dequantize_affine(Tensor input, SymInt[] block_size, Tensor scale, Tensor? zero_point,"
+            " ScalarType input_dtype, Scalar? quant_min=None, Scalar? quant_max=None,"
+            " ScalarType output_dtype=6) -> Tensor"
+        )
+        library.impl("dequantize_affine", _by_blocks, "CompositeExplicitAutograd")
+    yield torch.ops.torchao.dequantize_affine
+    library._destroy()
+
+
+def _by_blocks(
+    q, block_size, scale, zero_point, input_dtype, quant_min=None, quant_max=None, output_dtype=torch.float32
+):
+    step, shift = scale, torch.zeros_like(scale) if zero_point is None else zero_point
+    for axis, block in enumerate(block_size):
+        step, shift = step.repeat_interleave(block, axis), shift.repeat_interleave(block, axis)
+    return (q.to(torch.int32) - shift) * step
+
+
+@pytest.mark.parametrize(
+    ("blocks", "low", "high", "opset", "kept"),
+    [
+        ([1, 32], -8, 7, iOS18, ("constexpr_blockwise_shift_scale", types.int4)),
+        ([1, 32], -128, 127, iOS18, ("constexpr_blockwise_shift_scale", types.int8)),
+        ([1, 64], -128, 127, iOS17, ("constexpr_affine_dequantize", types.int8)),
+        ([1, 64], -8, 7, iOS17, ("constexpr_affine_dequantize", types.int8)),
+        ([16, 64], -128, 127, iOS17, ("constexpr_affine_dequantize", types.int8)),
+        ([1, 32], -8, 7, iOS17, None),  # blocks come with iOS 18: before that the weight is decoded
+        ([1, 64], -128, 127, iOS15, None),
+    ],
+)
+def test_weights_in_blocks(affine, blocks, low, high, opset, kept):
+    """Integers of as few bits as the opset decodes."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(low, high + 1, (16, 64), generator=generator, dtype=torch.int8)
+    counts = [size // block for size, block in zip(weight.shape, blocks, strict=True)]
+    scale = torch.rand(counts, generator=generator) + 0.1
+    zero = torch.randint(-2, 3, counts, generator=generator, dtype=torch.int8)
+
+    def function(x):
+        return torch.nn.functional.linear(x, affine(weight, blocks, scale, zero, torch.int8, low, high))
+
+    x = floats(3, 64)
+    program = lower(exported(function, x), opset=opset)
+    compare(run(program, x), function(x), 1e-5)
+    decoded = [op for op in program.main.body if op.op_name.startswith("constexpr")]
+    found = [(op.op_name, op.operands.get("data", op.operands.get("quantized_data")).dtype) for op in decoded]
+    assert found == ([] if kept is None else [kept])
+
+
+@pytest.mark.parametrize("opset", [iOS15, iOS17, iOS18])
+def test_a_weight_of_bytes_that_is_only_cast(opset):
+    """The scale comes after the product; the weight goes into the file as bytes where the opset decodes them."""
+    weight = torch.arange(-512, 512).remainder(251).sub(125).to(torch.int8).view(16, 64)
+    scale = torch.rand(16)
+
+    def function(x):
+        return x @ weight.t().to(torch.float32) * scale
+
+    x = floats(3, 64)
+    program = lower(exported(function, x), opset=opset)
+    compare(run(program, x), function(x), 1e-5)
+    assert any(op.op_name.startswith("constexpr") for op in program.main.body) == (opset >= iOS17)
+
+
+def test_a_product_of_bytes_is_exact():
+    """Sums beyond 2²⁴ do not go through a float."""
+    x, y = torch.full((17, 2048), 127, dtype=torch.int8), torch.full((2048, 8), 127, dtype=torch.int8)
+    y[0, 0] = 126
+
+    def function(a):
+        return torch._int_mm((a + 0).to(torch.int8), y)
+
+    (found,) = run(lower(exported(function, x), opset=iOS17), x)
+    np.testing.assert_array_equal(found, x.to(torch.int64).numpy() @ y.to(torch.int64).numpy())

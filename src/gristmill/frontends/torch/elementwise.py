@@ -11,6 +11,7 @@ import torch
 
 from gristmill.frontends.torch.context import Complex, Context, Number
 from gristmill.frontends.torch.elementwise_unary import truncated
+from gristmill.frontends.torch.quantization import widened_weight
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
 from gristmill.ir.program import Value
@@ -418,7 +419,9 @@ def to(ctx: Context, x: Any, *others: Any) -> Any:
             return Complex(ctx.cast(x.real, ctx.dtype), ctx.cast(x.imag, ctx.dtype))
     if ctx.torch_dtype.is_complex:
         return as_complex(ctx, x)
-    return ctx.wrap(ctx.cast(x, ctx.dtype))
+    source = ctx.argument_meta[0] if ctx.argument_meta else None
+    weight = widened_weight(ctx, x, source.dtype) if isinstance(source, torch.Tensor) else None
+    return weight if weight is not None else ctx.wrap(ctx.cast(x, ctx.dtype))
 
 
 @lowers(

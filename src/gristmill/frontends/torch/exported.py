@@ -442,10 +442,16 @@ def _given_shape(name: str, exported: Shape, given: Shape) -> Shape:
 
 
 def _within(given: Dim, exported: Dim) -> bool:
-    """Whether every size that the caller allows is one that the program was exported for."""
+    """Whether every size that the caller allows is one that the program was exported for.
+
+    PyTorch writes 2 as the least size of every dimension that is not fixed to 0 or 1, so a 2 forbids nothing here: ops
+    broadcast by the sizes that they meet, and a fixed size would show as a number.
+    """
     if isinstance(exported, int):
         return given == exported
     (low, high), (least, most) = bounds(given), bounds(exported)
+    if least == 2:
+        least = None
     return (least is None or (low is not None and low >= least)) and (
         most is None or (high is not None and high <= most)
     )

@@ -26,8 +26,10 @@ class Graph:
     """The nodes of an exported program that its outputs need, without in-place operators and aliases."""
 
     def __init__(self, exported: ExportedProgram) -> None:
-        with quiet():
-            self.exported = exported.run_decompositions(decompositions())
+        self.exported = exported
+        if not _is_plain(exported.graph_module):  # taking it apart costs more than all that follows
+            with quiet():
+                self.exported = exported.run_decompositions(decompositions())
         self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)
         self.output = next(node for node in self.nodes if node.op == "output")
         self.needed = _needed(self.output)
@@ -43,6 +45,19 @@ class Graph:
                 [UnsupportedOperator(name, tuple(places)) for name, places in sorted(missing.items())],
                 hint="write a lowering for each with @gristmill.frontends.torch.lowers, or leave them out of the model",
             )
+
+
+def _is_plain(module: torch.fx.GraphModule) -> bool:
+    """Whether a graph can be lowered as it is: no nested graphs, nothing in place, and a lowering for each operator."""
+    needed = needed_nodes(module)
+    for node in module.graph.nodes:
+        if node.op != "call_function" or is_python(node.target):
+            continue
+        if not isinstance(node.target, torch._ops.OpOverload) or node.target._schema.is_mutable:
+            return False
+        if node in needed and registry.find(str(node.target)) is None:
+            return False
+    return True
 
 
 def _with_subgraphs(module: torch.fx.GraphModule, needed: Collection[Node]) -> Iterator[Node]:

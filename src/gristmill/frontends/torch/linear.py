@@ -34,6 +34,12 @@ def _constant(ctx: Context, x: Value) -> Value:
     return found
 
 
+@lowers("aten._int_mm.default")
+def integer_product(ctx: Context, x: Value, y: Value) -> Value:
+    """A product of bytes, summed exactly in 32 bits."""
+    return ctx.mb.matmul(x=ctx.cast(x, types.int32), y=ctx.cast(y, types.int32))
+
+
 def product(ctx: Context, x: Value, y: Value) -> Value:
     """``torch.matmul``: vectors are rows on the left and columns on the right; the added axis goes again."""
     left, right = x.rank == 1, y.rank == 1

@@ -15,12 +15,15 @@ from gristmill.frontends.torch.context import Context
 from gristmill.frontends.torch.dtypes import narrow_integer
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
-from gristmill.ir.constants import Array, LazyData
-from gristmill.ir.opset import iOS16, iOS17
+from gristmill.ir.constants import Array, Data, LazyData
+from gristmill.ir.opset import iOS16, iOS17, iOS18
 from gristmill.ir.program import Value
 from gristmill.ir.types import DType
 
 _STORED = (types.int8, types.uint8)
+
+WEIGHT_SIZE = 1024
+"""Least elements of a constant of bytes that stays one: a smaller one is no weight, and folding it saves ops."""
 
 
 @lowers("quantized_decomposed.quantize_per_tensor.default", "quantized_decomposed.quantize_per_tensor.tensor")
@@ -68,6 +71,79 @@ def dequantize_channels(
     step = _static(ctx, scale)
     offset = np.zeros(step.shape) if zero_point is None else _static(ctx, zero_point)
     return _dequantized(ctx, q, step, offset, axis, dtype)
+
+
+@lowers("torchao.dequantize_affine.default")
+def dequantize_blocks(
+    ctx: Context,
+    q: Value,
+    block_size: list[int],
+    scale: Value,
+    zero_point: Value | None,
+    dtype: torch.dtype,
+    low: int | None = None,
+    high: int | None = None,
+    output_dtype: torch.dtype = torch.float32,
+) -> Value:
+    """Torchao's form: one scale for each block of a tensor."""
+    weight, step = ctx.folded(q), _static(ctx, scale).astype(np.float32)
+    if weight is None:
+        raise ctx.unsupported("blocks of values that the model computes", hint="quantise the weights only")
+    counts = tuple(size // block for size, block in zip(weight.shape, block_size, strict=True))
+    offset = np.zeros(counts) if zero_point is None else _static(ctx, zero_point).reshape(counts)
+    return _decoded(ctx, weight, step.reshape(counts), offset, _smallest(dtype, low, high))
+
+
+def widened_weight(ctx: Context, x: Value, dtype: torch.dtype) -> Value | None:
+    """A constant weight of bytes as floats, decoded when it is used; ``None`` where that is no weight."""
+    stored = narrow_integer(dtype)
+    if stored not in _STORED or x.rank < 2 or ctx.opset < iOS16 or not ctx.dtype.is_float:
+        return None
+    weight = ctx.folded(x)
+    if weight is None or weight.size < WEIGHT_SIZE:
+        return None
+    one, none = np.ones((1,) * x.rank, np.float32), np.zeros((1,) * x.rank)
+    return ctx.cast(_decoded(ctx, weight, one, none, stored), ctx.dtype)
+
+
+def _smallest(dtype: torch.dtype, low: int | None, high: int | None) -> DType:
+    """The narrowest type that holds the integers of a range, or all of PyTorch's type."""
+    stored = narrow_integer(dtype) or types.int32
+    if low is not None and high is not None:
+        for narrow in (types.int4, types.uint4):
+            if narrow.min <= low and high <= narrow.max:
+                return narrow
+    return stored
+
+
+def _decoded(ctx: Context, weight: Data, scale: Array, offset: Array, stored: DType) -> Value:
+    """``(weight - offset)·scale`` with one of both for each block, kept in integers as far as the opset can."""
+    if stored.bits < 8 and ctx.opset < iOS18:
+        stored = types.uint8 if stored.kind == "uint" else types.int8
+    varying = [axis for axis, count in enumerate(scale.shape) if count > 1]
+    by_channel = not varying or (len(varying) == 1 and scale.shape[varying[0]] == weight.shape[varying[0]])
+    data = LazyData(stored, weight.shape, lambda: weight.read().astype(stored.numpy), "quantised weight")
+    if ctx.opset >= iOS18 and stored in (*_STORED, types.int4, types.uint4):
+        shift = None if not offset.any() else ctx.mb.const(offset.astype(stored.numpy), dtype=stored, name="offset")
+        quantized = ctx.mb.const(data, name="quantized")
+        return ctx.mb.constexpr_blockwise_shift_scale(data=quantized, scale=scale, offset=shift)
+    if ctx.opset >= iOS16 and stored in _STORED and by_channel:
+        axis = varying[0] if varying else 0
+        return ctx.mb.constexpr_affine_dequantize(
+            quantized_data=ctx.mb.const(data, name="quantized"),
+            zero_point=offset.astype(stored.numpy).reshape(-1 if varying else ()),
+            scale=scale.reshape(-1 if varying else ()),
+            axis=axis,
+        )
+
+    def dense() -> Array:
+        blocks = [size // count for size, count in zip(weight.shape, scale.shape, strict=True)]
+        step, shift = scale, offset
+        for axis, block in enumerate(blocks):
+            step, shift = np.repeat(step, block, axis), np.repeat(shift, block, axis)
+        return ((weight.read() - shift) * step).astype(np.float32)
+
+    return ctx.mb.const(LazyData(types.fp32, weight.shape, dense, "decoded weight"))
 
 
 def _static(ctx: Context, parameter: Any) -> Array:

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory that the project's claims rest on."""

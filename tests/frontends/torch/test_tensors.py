@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gristmill.frontends.torch import lower
 from gristmill.ir.opset import iOS15, iOS17
-from tests.frontends.torch.harness import agree, bools, case, floats, ints
+from tests.frontends.torch.harness import Case, agree, bools, case, exported, floats, ints, run
 
 X, V, I = floats(2, 3, 4), floats(6), ints(2, 3, 4)
 M, B, COLUMNS = floats(4, 5), bools(4, 5), floats(4, 2)
@@ -168,6 +169,8 @@ ORDER = [
 
 DISTANCE = [
     case("cdist", lambda x: torch.cdist(x, x[:2]), M, tolerance=1e-5),
+    case("pdist", lambda x: F.pdist(x), M, tolerance=1e-5),
+    case("pdist p=1", lambda x: F.pdist(x, 1.0), M),
     case("histogram", lambda x: torch.histc(x, 6, -1, 2), M),
     case("bincount", lambda x: torch.bincount(x), ints(12, low=0, high=5)),
     case("histogram by one_hot", lambda x: F.one_hot(x, 5).sum(0), ints(12, low=0, high=5)),
@@ -183,3 +186,38 @@ def test_agrees_with_pytorch(case):
 def test_indexing_agrees_with_pytorch_in_old_and_new_opsets(case):
     """The ops' operands, and whether they check indices, differ between them."""
     agree(case._replace(opsets=(iOS15, iOS17)))
+
+
+WORDS, PLACES, STARTS = torch.tensor([1, 2, 0, 3, 2, 2, 1]), floats(4, 5), torch.tensor([0, 3, 3, 5])
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 2}, {"include_last_offset": True}], ids=str)
+@pytest.mark.parametrize("known", [True, False], ids=["known limits", "limits as input"])
+def test_bags_of_embeddings(mode, options, known):
+    """Empty bags, padding, limits that end the last bag; limits known at conversion or given to each prediction."""
+
+    starts = torch.tensor([0, 3, 3, 7]) if options.get("include_last_offset") else STARTS
+
+    def bags(words, starts):
+        return F.embedding_bag(words, PLACES, starts, mode=mode, **options)
+
+    if known:
+        agree(Case(lambda words: bags(words, starts), (WORDS,)))
+    else:
+        agree(Case(bags, (WORDS, starts)))
+
+
+def test_weighted_bags_of_embeddings():
+    agree(
+        Case(
+            lambda w, s, p: F.embedding_bag(w, PLACES, s, mode="sum", per_sample_weights=p), (WORDS, STARTS, floats(7))
+        )
+    )
+
+
+def test_a_random_permutation_is_one():
+    """Every number once; the order is no one's business."""
+    program = lower(exported(lambda x: torch.randperm(9) + x.to(torch.int64) * 0, floats(1)))
+    (found,) = run(program, floats(1))
+    assert sorted(found.tolist()) == list(range(9))

@@ -102,3 +102,9 @@ def multinomial(ctx: Context, x: Value, samples: int, replacement: bool = False)
     gumbel = ctx.mb.mul(x=ctx.mb.log(x=ctx.mb.mul(x=ctx.mb.log(x=noise), y=-1.0)), y=-1.0)
     keys = ctx.mb.add(x=ctx.mb.log(x=ctx.cast(x, types.fp32), epsilon=0.0), y=gumbel)
     return ctx.mb.results("topk", x=keys, k=samples, axis=x.rank - 1)[1]
+
+
+@lowers("aten.randperm.default")
+def randperm(ctx: Context, count: Size) -> Value:
+    """The order of as many random numbers."""
+    return ctx.mb.argsort(x=_uniform(ctx, [count]), axis=0, ascending=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from gristmill.frontends.torch.context import Complex, Context, Number, Size, positive_axes
 from gristmill.frontends.torch.elementwise_unary import magnitude
 from gristmill.frontends.torch.registry import lowers
@@ -197,6 +199,20 @@ def norm(ctx: Context, x: Value, order: Number | None, dim: Axes, keepdim: bool 
 @lowers("aten.norm.Scalar", "aten.norm.ScalarOpt_dtype")
 def norm_all(ctx: Context, x: Value, order: Number | None = 2) -> Value:
     return vector_norm(ctx, x, 2 if order is None else order)
+
+
+@lowers("aten._pdist_forward.default", "aten.pdist.default")
+def pdist(ctx: Context, x: Value, order: Number = 2) -> Value:
+    """Distances of all pairs of rows, each pair once."""
+    count = x.shape[0]
+    if not isinstance(count, int):
+        raise ctx.unsupported("distances between a number of rows that is only known at run time", hint="use cdist")
+    first, second = np.triu_indices(count, 1)
+    apart = ctx.mb.sub(
+        x=ctx.mb.gather(x=x, indices=first.astype(np.int32), axis=0),
+        y=ctx.mb.gather(x=x, indices=second.astype(np.int32), axis=0),
+    )
+    return vector_norm(ctx, apart, order, [1])
 
 
 @lowers("aten.cdist.default", "aten._cdist_forward.default", "aten._euclidean_dist.default")

@@ -14,6 +14,7 @@ from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import ConversionError, InputError, InputTypeError, UnsupportedError
 from gristmill.frontends.common import InputSpec, UnsupportedOperatorsError
 from gristmill.frontends.torch import lower, registry
+from gristmill.frontends.torch.graph import Graph
 from gristmill.ir import dims, types
 from gristmill.ir.opset import iOS17, iOS18
 from gristmill.ir.types import StateType, TensorType
@@ -403,3 +404,36 @@ def test_large_fillings_are_made_by_the_program():
     program = lower(exported(lambda x: x + torch.zeros(300, 300), floats(300)))
     assert any(op.op_name == "fill" for op in program.main.body)
     assert all(op.value.data.size < 300 * 300 for op in program.main.body if op.op_name == "const")
+
+
+def _taken_apart(function, *inputs) -> bool:
+    """Whether the frontend has PyTorch take an exported program apart."""
+    program = exported(function, *inputs)
+    return Graph(program).exported is not program
+
+
+def test_only_what_needs_it_is_taken_apart():
+    """PyTorch's decomposition takes longer than all the rest: most models go without."""
+    x = floats(3, 4)
+    assert not _taken_apart(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(inplace=True)), x)
+    assert not _taken_apart(lambda x: torch.nn.functional.dropout(x.flatten(), training=False), x)
+    assert _taken_apart(lambda x: x.diff(), x)  # has no lowering of its own
+    assert _taken_apart(lambda x: x[0].relu_() + x, x)  # a view of what others see
+    assert _taken_apart(lambda x: (y := x + 1, z := y.view(-1), y.relu_(), z * 2)[-1], x)  # another view of the same
+
+
+CHANGES = [
+    lambda x: torch.relu_(x * 2) + 1,
+    lambda x: (y := x * 2, torch.relu_(y), y + 1)[-1],
+    lambda x: (y := x * 2, torch.relu_(y[0]), y + 1)[-1],
+    lambda x: (y := x * 2, z := y + 1, torch.relu_(y), z + y)[-1],
+    lambda x: (x * 2).add_(x).mul_(3).relu_(),
+    lambda x: (y := (x * 2).view(-1), y.add_(1), y.neg())[-1],
+]
+
+
+@pytest.mark.parametrize("function", CHANGES)
+def test_what_is_changed_in_place(function):
+    """With and without other users, through views, one after the other."""
+    x = floats(3, 4)
+    compare(run(lower(exported(function, x)), x), function(x.clone()), 1e-6)

@@ -196,7 +196,6 @@ WORDS, PLACES, STARTS = torch.tensor([1, 2, 0, 3, 2, 2, 1]), floats(4, 5), torch
 @pytest.mark.parametrize("known", [True, False], ids=["known limits", "limits as input"])
 def test_bags_of_embeddings(mode, options, known):
     """Empty bags, padding, limits that end the last bag; limits known at conversion or given to each prediction."""
-
     starts = torch.tensor([0, 3, 3, 7]) if options.get("include_last_offset") else STARTS
 
     def bags(words, starts):

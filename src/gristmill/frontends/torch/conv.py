@@ -61,6 +61,35 @@ def convolution(
     return y if batched else ctx.mb.squeeze(x=y, axes=[0])
 
 
+@lowers("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
+def conv(
+    ctx: Context,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Value:
+    return convolution(ctx, x, weight, bias, stride, padding, dilation, False, (), groups)
+
+
+@lowers("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input")
+def conv_transpose(
+    ctx: Context,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+) -> Value:
+    return convolution(ctx, x, weight, bias, stride, padding, dilation, True, output_padding, groups)
+
+
 def _transposed(
     ctx: Context,
     x: Value,

@@ -48,16 +48,36 @@ class Graph:
 
 
 def _is_plain(module: torch.fx.GraphModule) -> bool:
-    """Whether a graph can be lowered as it is: no nested graphs, nothing in place, and a lowering for each operator."""
+    """Whether a graph can be lowered as it is.
+
+    It holds no nested graph, changes nothing in place that somebody else sees, and has a lowering for each operator.
+    """
     needed = needed_nodes(module)
     for node in module.graph.nodes:
         if node.op != "call_function" or is_python(node.target):
             continue
-        if not isinstance(node.target, torch._ops.OpOverload) or node.target._schema.is_mutable:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return False
+        if node.target._schema.is_mutable and not _works_on_its_own(node):
             return False
         if node in needed and registry.find(str(node.target)) is None:
             return False
     return True
+
+
+def _works_on_its_own(node: Node) -> bool:
+    """Whether an in-place operator may as well make a new tensor: nobody else uses or shares what it changes."""
+    if node.target is torch.ops.aten.dropout_.default and not node.args[2]:
+        return True  # it changes nothing
+    changed = node.args[0] if node.args else None
+    if not isinstance(changed, Node) or changed.op != "call_function" or len(changed.users) > 1:
+        return False
+    if not isinstance(changed.target, torch._ops.OpOverload):
+        return False
+    mine, theirs = node.target._schema, changed.target._schema  # type: ignore[union-attr]  # an overload, seen before
+    written = [a.name for a in mine.arguments if a.alias_info is not None and a.alias_info.is_write]
+    fresh = all(result.alias_info is None for result in theirs.returns) or _works_on_its_own(changed)
+    return fresh and written == [mine.arguments[0].name] and mine.name.endswith("_")
 
 
 def _with_subgraphs(module: torch.fx.GraphModule, needed: Collection[Node]) -> Iterator[Node]:

@@ -148,6 +148,26 @@ def batch_norm(
     return _affine(ctx, y, _per_channel(ctx, weight, x.rank), _per_channel(ctx, bias, x.rank))
 
 
+@lowers("aten.batch_norm.default")
+def batch_norm_layer(
+    ctx: Context,
+    x: Value,
+    weight: Any,
+    bias: Any,
+    mean: Value | None,
+    var: Value | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *ignored: object,
+) -> Value:
+    if training and mean is not None:
+        raise ctx.unsupported(
+            "batch normalisation in training mode changes its statistics", hint="export the model after model.eval()"
+        )
+    return batch_norm(ctx, x, weight, bias, mean, var, eps)
+
+
 @lowers("aten._native_batch_norm_legit_no_training.default")
 def batch_norm_inference(
     ctx: Context, x: Value, weight: Any, bias: Any, mean: Value, var: Value, momentum: float, eps: float

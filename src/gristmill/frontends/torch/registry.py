@@ -80,11 +80,15 @@ def known(name: str) -> bool:
 
 
 def find(operator: str) -> Lowering | None:
-    """The lowering of an operator, given with its overload, or ``None``."""
-    for found in (_by_name.get(bare(operator)), _lowerings.get(operator)):
+    """The lowering of an operator, given with its overload, or ``None``; an in-place form has that of the other."""
+    user = _by_name.get(bare(operator))
+    if user is not None:
+        return user
+    for name in (operator, operator.replace("_.", ".", 1)):
+        found = _lowerings.get(name) or _lowerings.get(name.rpartition(".")[0])
         if found is not None:
             return found
-    return _lowerings.get(operator.rpartition(".")[0])
+    return None
 
 
 def operators() -> Iterator[str]:

@@ -241,6 +241,15 @@ def split(ctx: Context, x: Value, size: int, dim: int) -> list[Value]:
     return split_with_sizes(ctx, x, sizes, dim)
 
 
+@lowers("aten.chunk.default")
+@on_parts
+def chunk(ctx: Context, x: Value, chunks: int, dim: int) -> list[Value]:
+    total = x.shape[dim]
+    if not isinstance(total, int):
+        raise ctx.unsupported("splitting an axis whose size is only known at run time", actual=total)
+    return split(ctx, x, max(-(-total // chunks), 1), dim)
+
+
 @lowers("aten.split_with_sizes.default", "aten.split.sizes", "aten.split_with_sizes_copy.default")
 @on_parts
 def split_with_sizes(ctx: Context, x: Value, sizes: Sequence[Size], dim: int) -> list[Value]:

@@ -14,7 +14,7 @@ from gristmill._version import __version__
 if TYPE_CHECKING:
     from gristmill import converters, errors, models, precision
     from gristmill.models import transform, utils
-    from gristmill.models.compute_units import ComputeUnit
+    from gristmill.models.compute_units import ComputeUnit, ReshapeFrequency, SpecializationStrategy
     from gristmill.models.convert import convert
     from gristmill.models.io_types import (
         ClassifierConfig,
@@ -37,6 +37,8 @@ _HOME = {
     "ImageType": "gristmill.models.io_types",
     "PassPipeline": "gristmill.passes.pipeline",
     "RangeDim": "gristmill.models.io_types",
+    "ReshapeFrequency": "gristmill.models.compute_units",
+    "SpecializationStrategy": "gristmill.models.compute_units",
     "Shape": "gristmill.models.io_types",
     "StateType": "gristmill.models.io_types",
     "TensorType": "gristmill.models.io_types",
@@ -59,7 +61,9 @@ __all__ = [
     "ImageType",
     "PassPipeline",
     "RangeDim",
+    "ReshapeFrequency",
     "Shape",
+    "SpecializationStrategy",
     "StateType",
     "TensorType",
     "__version__",

@@ -125,3 +125,30 @@ def test_what_an_op_selector_reads():
     types_of = {op.op_type: op.outputs[0].dtype for op in model.program.main.body.walk() if op.op_type != "const"}
     assert types_of["add"] == types_of["mul"] == types.fp32
     assert types_of["exp"] == types.fp16
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        (types.fp16, {"is_float", "is_primitive", "is_scalar"}),
+        (types.int32, {"is_int", "is_signed_int", "is_primitive", "is_scalar"}),
+        (types.uint4, {"is_int", "is_unsigned_int", "is_sub_byte", "is_primitive", "is_scalar"}),
+        (types.bool, {"is_bool", "is_primitive", "is_scalar"}),
+        (types.str, {"is_str", "is_primitive", "is_scalar"}),
+        (mb.TensorSpec((1,)).type, {"is_tensor"}),
+        (mb.StateTensorSpec((1,)).type, {"is_state"}),
+    ],
+)
+def test_questions_about_types(kind, answers):
+    """What lowerings ask: exactly these are true."""
+    questions = [name for name in types.__all__ if name.startswith("is_")]
+    assert {name for name in questions if getattr(types, name)(kind)} == answers
+
+
+def test_names_of_types():
+    """To and from texts and NumPy's types."""
+    assert types.builtin_to_string(types.fp16) == "fp16"
+    assert types.string_to_builtin("int32") == types.int32
+    assert types.string_to_builtin("nothing") is None
+    assert types.nptype_from_builtin(types.fp32) is np.float32
+    assert types.numpy_type_to_builtin_type(np.int32) == types.int32

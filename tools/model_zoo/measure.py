@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from gristmill.frontends.torch.torchvision import declare_operators
 from tools.model_zoo.catalogue import ARCHITECTURES
 from tools.model_zoo.registry import Architecture
 
@@ -29,23 +30,6 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def know_torchvision() -> None:
-    """Makes torchvision importable where its compiled part does not fit the installed PyTorch.
-
-    Its Python part only needs two of its operators to be declared.
-    """
-    import torch
-
-    if not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARIES.append(library)
-
-
-_LIBRARIES: list[Any] = []  # a declaration lasts as long as its library
-
-
 def export(entry: Architecture) -> tuple[Any, Any, tuple[Any, ...], float]:
     """An entry's module, its exported program, example arguments, and the seconds that torch.export took.
 
@@ -55,7 +39,7 @@ def export(entry: Architecture) -> tuple[Any, Any, tuple[Any, ...], float]:
     """
     import torch
 
-    know_torchvision()
+    declare_operators()  # those of torchvision, whose compiled part need not fit the installed PyTorch
     torch.manual_seed(0)
     module, arguments = entry.build()
     module = module.float().eval()

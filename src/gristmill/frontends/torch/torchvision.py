@@ -20,18 +20,27 @@ from gristmill.ir.program import Value
 def declare_operators() -> None:
     """Makes the operators known to torch where torchvision, which does that, is not installed or does not fit torch.
 
-    A file of an exported program that uses them can be read then.
+    A file of an exported program that uses them can be read then. Where only torchvision's compiled part does not fit,
+    its models can be imported afterwards: declaring two operators is all that they ask of it.
     """
-    with contextlib.suppress(Exception):  # whatever a build for another torch raises
-        importlib.import_module("torchvision")
-    if hasattr(torch.ops.torchvision, "nms"):
+    if _import_torchvision():
         return
     torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    if _import_torchvision():
+        return
 
     def kept(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
         return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.long)
 
     torch.library.register_fake("torchvision::nms", kept)
+
+
+def _import_torchvision() -> bool:
+    with contextlib.suppress(Exception):  # whatever a build for another torch raises
+        importlib.import_module("torchvision")
+        return True
+    return False
 
 
 @lowers("torchvision.nms.default")

@@ -161,10 +161,9 @@ def batch_norm_layer(
     eps: float,
     *ignored: object,
 ) -> Value:
-    if training and mean is not None:
-        raise ctx.unsupported(
-            "batch normalisation in training mode changes its statistics", hint="export the model after model.eval()"
-        )
+    """In training mode by the batch's own statistics; the running ones, which it also updates, no result depends on."""
+    if training:
+        mean = var = None
     return batch_norm(ctx, x, weight, bias, mean, var, eps)
 
 

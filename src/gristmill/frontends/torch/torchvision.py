@@ -27,13 +27,15 @@ def declare_operators() -> None:
         return
     torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    if _import_torchvision():
-        return
 
     def kept(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
         return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.long)
 
-    torch.library.register_fake("torchvision::nms", kept)
+    # torchvision's own form, if it can be imported now, refuses sizes that only their symbols tell apart. An old PyTorch
+    # does not let it be replaced.
+    _import_torchvision()
+    with contextlib.suppress(RuntimeError):
+        torch.library.register_fake("torchvision::nms", kept)
 
 
 def _import_torchvision() -> bool:

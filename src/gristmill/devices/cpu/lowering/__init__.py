@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gristmill.devices.cpu.lowering import linear, movement
+from gristmill.devices.cpu.lowering import linear, movement, windows
 
-FAMILIES = (linear, movement)
+FAMILIES = (linear, movement, windows)

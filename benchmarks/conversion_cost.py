@@ -60,6 +60,10 @@ def _decoder() -> Any:
     The weights are float16, as published ones are, and zero, which costs a conversion just as much.
     """
     import torch
+
+    from gristmill.frontends.torch.torchvision import declare_operators
+
+    declare_operators()  # which transformers asks for, where torchvision does not fit PyTorch
     import transformers
 
     config = transformers.LlamaConfig(

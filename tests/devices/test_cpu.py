@@ -10,6 +10,7 @@ from scipy import special
 
 from gristmill.devices.cpu import CpuDevice, _native
 from gristmill.devices.cpu.plan import NativeStep
+from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import symbol
 from gristmill.ir.program import Program
@@ -151,6 +152,58 @@ def test_a_product_finishes_what_follows_it():
     product = x.astype(np.float64) @ weight.T
     wanted = np.maximum(product * special.ndtr(product) + y, 0)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)  # sums of 8 in float32
+
+
+def _kernels(program: Program) -> list[str]:
+    plan = CpuDevice().prepare(program.main).plan
+    return [name for step in plan.steps if isinstance(step, NativeStep) for name, _ in step.emitter.calls]
+
+
+def test_between_convolutions_channels_stay_last():
+    """The image is permuted once on the way in and once on the way out; bias, activation and residual are epilogues."""
+    first, second, deep = _random(8, 3, 3, 3), _random(8, 8, 1, 1), _random(8, 1, 5, 5)
+
+    def make(x):
+        y = mb.relu(x=mb.conv(x=x, weight=first, bias=_random(8), pad_type="same"))
+        z = mb.conv(x=mb.silu(x=mb.conv(x=y, weight=second)), weight=deep, pad_type="same", groups=8)
+        return mb.max_pool(x=mb.add(x=z, y=y), kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid")
+
+    program = build(make, (1, 3, 9, 7))
+    assert _kernels(program) == ["permute", "conv", "conv", "depthwise", "max_pool", "permute"]
+    x = {"x": _random(1, 3, 9, 7)}
+    (got,), (wanted,) = (Session(program.main, d).run(x).values() for d in (CpuDevice(), ReferenceDevice()))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())  # float32 beside float64
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (16, 3)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_windows_that_reach_over_every_edge(size, stride, dilation):
+    """Padding larger than the image, and strides that step over its end."""
+    weight = _random(5, 3, 3, 5)
+
+    def make(x):
+        pads = {"pad_type": "custom", "pad": [7, 6, 9, 8], "strides": [stride] * 2, "dilations": [dilation] * 2}
+        return mb.conv(x=x, weight=weight, **pads)
+
+    program = build(make, (2, 3, *size), dtype=fp32)
+    assert "conv" in _kernels(program)
+    x = {"x": _random(2, 3, *size)}
+    (got,), (wanted,) = (Session(program.main, d).run(x).values() for d in (CpuDevice(), ReferenceDevice()))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of 45 in float32 beside float64
+
+
+def test_a_picture_of_any_size():
+    """Padding that depends on a symbolic size is worked out for each call."""
+    weight = _random(4, 3, 3, 3)
+    shape = (1, 3, symbol("h"), symbol("w"))
+    program = build(lambda x: mb.conv(x=x, weight=weight, pad_type="same", strides=[2, 2]), shape)
+    session, reference = (Session(program.main, d) for d in (CpuDevice(), ReferenceDevice()))
+    assert "conv" in _kernels(program)
+    for size in ((5, 8), (32, 17), (1, 1), (5, 8)):
+        x = {"x": _random(1, 3, *size)}
+        (got,), (wanted,) = (s.run(x).values() for s in (session, reference))
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of 27 in float32 beside float64
 
 
 def test_a_value_that_is_needed_elsewhere_is_stored_too():

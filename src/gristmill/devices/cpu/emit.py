@@ -243,10 +243,10 @@ class Emitter:
         for value in exports:
             if value in self.externals and value not in self.inputs:
                 continue
-            source = self.tensor(value)
+            layout = self.layout(value)
             self.externals.append(value)
             made = self.executable.external(value.dtype.name, self.sizes(value.shape))
-            self.call("permute", {"perm": list(range(value.rank))}, [source], [made])
+            self.call("permute", {"perm": _between(layout, PLAIN, value.rank)}, [self.tensor(value, layout)], [made])
 
 
 def _between(have: Layout, want: Layout, rank: int) -> list[int]:

@@ -31,8 +31,8 @@ def declare_operators() -> None:
     def kept(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
         return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.long)
 
-    # torchvision's own form, if it can be imported now, refuses sizes that only their symbols tell apart. An old PyTorch
-    # does not let it be replaced.
+    # torchvision's own form, if it can be imported now, refuses sizes that only their symbols tell apart. An old
+    # PyTorch does not let it be replaced.
     _import_torchvision()
     with contextlib.suppress(RuntimeError):
         torch.library.register_fake("torchvision::nms", kept)

@@ -17,6 +17,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
 from gristmill.ops.conv import conv
 from gristmill.ops.pooling import avg_pool, l2_pool, max_pool
+from gristmill.ops.reduction import reduce_mean
 from gristmill.ops.windows import Axis, axes_of
 
 _FLOATS = (types.fp16, types.fp32)
@@ -98,3 +99,23 @@ def _avg_pool(op: avg_pool, emit: Emitter) -> None:
 @lowers(l2_pool, supports=_float_pool, epilogue=CHANNELS_LAST)
 def _l2_pool(op: l2_pool, emit: Emitter) -> None:
     _pool(op, emit, "l2_pool")
+
+
+def _over_all_space(op: reduce_mean) -> Refusal | None:
+    rank = op.x.rank
+    axes = range(rank) if op.axes is None else [axis % rank for axis in op.axes]
+    if not 3 <= rank <= 5 or sorted(axes) != list(range(2, rank)):
+        return Refusal("only the mean over all spatial axes has a native kernel")
+    if not all(isinstance(size, int) and size > 0 for size in op.x.shape[2:]):
+        return Refusal("the mean over a size that is known only at run time has no native kernel")
+    return _float_pool(op)
+
+
+@lowers(reduce_mean, supports=_over_all_space)
+def _global_average(op: reduce_mean, emit: Emitter) -> None:
+    kernel = [int(str(size)) for size in op.x.shape[2:]]
+    arguments = {**_windows(emit, kernel, [Axis(size) for size in kernel]), "exclude": False}
+    batch, channels = op.x.shape[:2]
+    averages = emit.scratch(op.x.dtype.name, (batch, *(1 for _ in kernel), channels))
+    emit.call("avg_pool", arguments, [emit.tensor(op.x, CHANNELS_LAST)], [averages])
+    emit.alias(op.result, averages)  # the same elements in the same order, whatever axes of size 1 remain

@@ -123,6 +123,16 @@ NB_MODULE(_native, m) {
       "Packs a matrix [k, n] for products.");
 
   m.def(
+      "prepared_list",
+      [](std::vector<std::shared_ptr<Prepared>> items) {
+        auto list = std::make_shared<PreparedList>();
+        for (const auto& item : items) Require(item != nullptr, "a list holds no None");
+        list->items = std::move(items);
+        return std::static_pointer_cast<Prepared>(list);
+      },
+      nb::arg("items"), "Several prepared things as one.");
+
+  m.def(
       "tile_program",
       [](int inputs, int registers, const std::vector<std::tuple<std::string, int, int, int, int, double, double>>& steps,
          const std::vector<int>& outputs) {

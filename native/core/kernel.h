@@ -21,6 +21,17 @@ class Prepared {
   virtual size_t bytes() const = 0;
 };
 
+// Several of them, such as one packed matrix for each group of a convolution.
+struct PreparedList : Prepared {
+  std::vector<std::shared_ptr<Prepared>> items;
+
+  size_t bytes() const override {
+    size_t total = 0;
+    for (const auto& item : items) total += item->bytes();
+    return total;
+  }
+};
+
 // A size that depends on the input shapes: the number of an entry of the executable's size table.
 struct SizeRef {
   int entry;

@@ -1,5 +1,7 @@
 #include "kernels/elementwise/tile_program.h"
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/elementwise/tile_program.cc"
 #include "simd/foreach_target.h"
@@ -271,6 +273,63 @@ void Epilogue::Finish(float* values, int64_t row, int64_t column, size_t count, 
       const Tensor& out = operands.out(o);
       StoreTile(out.dtype, registers.value[program_->outputs[o]],
                 out.as<char>() + (row * columns_ + at) * SizeOf(out.dtype), part);
+    }
+  }
+}
+
+void Epilogue::FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, int64_t column, size_t count,
+                          const Operands& operands) const {
+  const int64_t width = static_cast<int64_t>(count), per_tile = static_cast<int64_t>(kTile) / std::max<int64_t>(width, 1);
+  if (per_tile < 2 || rows < 2) {
+    for (int64_t i = 0; i < rows; ++i) Finish(values + i * ld, row + i, column, count, operands);
+    return;
+  }
+  const bool whole = width == columns_;  // rows of the result touch
+  // One register from rows of a tensor, or rows of a tensor from one register.
+  auto load = [&](const Operand& operand, int64_t first, int64_t n, float* to) {
+    const DType dtype = operand.tensor.dtype;
+    auto at = [&](int64_t r) {
+      const int64_t place = r * operand.row_stride + column * operand.column_stride;
+      return operand.tensor.as<char>() + place * static_cast<int64_t>(SizeOf(dtype));
+    };
+    if (operand.row_stride == columns_ && whole) return LoadTile(dtype, at(first), 1, to, n * width);
+    if (operand.row_stride == 0 && operand.column_stride == 0) return LoadTile(dtype, at(0), 0, to, n * width);
+    for (int64_t i = 0; i < n; ++i) {
+      if (i > 0 && operand.row_stride == 0) {
+        memcpy(to + i * width, to, count * sizeof(float));
+      } else if (operand.column_stride == 0) {
+        LoadTile(dtype, at(first + i), 1, to + i * width, 1);
+        for (int64_t j = 1; j < width; ++j) memcpy(to + i * width + j, to + i * width, sizeof(float));
+      } else {
+        LoadTile(dtype, at(first + i), 1, to + i * width, count);
+      }
+    }
+  };
+  auto store = [&](const Tensor& out, const float* from, int64_t pitch, int64_t first, int64_t n) {
+    const int64_t size = static_cast<int64_t>(SizeOf(out.dtype));
+    char* to = out.as<char>() + (first * columns_ + column) * size;
+    if (whole && pitch == width) return StoreTile(out.dtype, from, to, n * width);
+    for (int64_t i = 0; i < n; ++i) StoreTile(out.dtype, from + i * pitch, to + i * columns_ * size, count);
+  };
+  if (program_ == nullptr) return store(operands.out(0), values, ld, row, rows);
+  thread_local TileRegisters registers;
+  for (int64_t done = 0; done < rows; done += per_tile) {
+    const int64_t n = std::min(per_tile, rows - done);
+    registers.value[0] = values + done * ld;
+    if (ld != width) {
+      for (int64_t i = 0; i < n; ++i) {
+        memcpy(registers.storage[0] + i * width, values + (done + i) * ld, count * sizeof(float));
+      }
+      registers.value[0] = registers.storage[0];
+    }
+    for (size_t i = 0; i < operands_.size(); ++i) {
+      registers.value[i + 1] = registers.storage[i + 1];
+      if (done == 0 || operands_[i].row_stride != 0) load(operands_[i], row + done, n, registers.storage[i + 1]);
+    }
+    for (int r = program_->inputs; r < program_->registers; ++r) registers.value[r] = registers.storage[r];
+    RunTile(*program_, registers.value, static_cast<size_t>(n * width));
+    for (size_t o = 0; o < program_->outputs.size(); ++o) {
+      store(operands.out(o), registers.value[program_->outputs[o]], width, row + done, n);
     }
   }
 }

@@ -88,6 +88,10 @@ class Epilogue {
   // whole vector) and stores the results in `outputs`.
   void Finish(float* values, int64_t row, int64_t column, size_t count, const Operands& operands) const;
 
+  // The same for `rows` rows one after the other, which lie `ld` floats apart in `values`. Short rows share a tile.
+  void FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, int64_t column, size_t count,
+                  const Operands& operands) const;
+
   bool empty() const { return program_ == nullptr; }
 
  private:

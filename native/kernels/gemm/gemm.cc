@@ -232,7 +232,7 @@ GemmPlan PlanGemm(int64_t m, const PackedMatrix& b, int threads) {
 }
 
 void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, const Epilogue& epilogue,
-             const Operands& operands, const Workspace& workspace) {
+             const Operands& operands, const Workspace& workspace, int64_t first_column) {
   auto task = [&](int64_t index, int thread) {
     const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
     const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
@@ -248,7 +248,13 @@ void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, co
     }
     const int64_t column = p0 * b.width;
     const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);
-    for (int64_t i = 0; i < rows; ++i) epilogue.Finish(c + i * ldc, m0 + i, column, columns, operands);
+    if (a.in_order()) {
+      epilogue.FinishRows(c, ldc, m0, rows, first_column + column, columns, operands);
+      return;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      epilogue.Finish(c + i * ldc, a.ResultRow(m0 + i), first_column + column, columns, operands);
+    }
   };
   workspace.Parallel(plan.tasks(), task);
 }

@@ -56,10 +56,15 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
   virtual const float* Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const = 0;
+
+  // Which row of the result row m of the product is, and whether that is m for all.
+  virtual int64_t ResultRow(int64_t m) const { return m; }
+  virtual bool in_order() const { return true; }
 };
 
-// Runs a planned product; `epilogue` has been bound to the operands.
+// Runs a planned product; `epilogue` has been bound to the operands. The product's first column is column
+// `first_column` of the result.
 void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, const Epilogue& epilogue,
-             const Operands& operands, const Workspace& workspace);
+             const Operands& operands, const Workspace& workspace, int64_t first_column = 0);
 
 }  // namespace gristmill

@@ -160,12 +160,12 @@ class conv_transpose(_Convolution):
             or dims.never_equal(result[1], made)
         ):
             raise self.misfit("output_shape", expected=(batch, made, *sizes), actual=result)
-        lengths = [size for size, _ in self._extents(sizes, kernel)]
+        lengths = [size for size, _ in self.extents(sizes, kernel)]
         if any(dims.always_lt(length, 1) for length in lengths):
             raise self.misfit("nothing is left after cropping", actual=tuple(lengths))
         return self.x.tensor.with_shape(sized(result if result is not None else (batch, made, *lengths)))
 
-    def _extents(self, sizes: Sequence[Dim], kernel: Sequence[Dim]) -> list[tuple[Dim, Axis]]:
+    def extents(self, sizes: Sequence[Dim], kernel: Sequence[Dim]) -> list[tuple[Dim, Axis]]:
         """Length of each spatial axis of the result, and how windows slide along it."""
         if self.pad_type not in ("valid", "same", "custom"):
             raise self.misfit("unknown pad_type", expected="valid, same, custom", actual=self.pad_type)
@@ -182,7 +182,7 @@ class conv_transpose(_Convolution):
         return found
 
     def reference(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        extents = self._extents(x.shape[2:], weight.shape[2:])
+        extents = self.extents(x.shape[2:], weight.shape[2:])
         lengths = tuple(int(length) for length, _ in extents)
         return _with_bias(scatter(x, weight, [axis for _, axis in extents], lengths, self.groups), bias)
 

@@ -189,10 +189,16 @@ class upsample_bilinear(_Upsample):
     align_corners = Const(bool, default=True)
     half_pixel_centers = Const(bool, default=None, since=iOS16)
 
-    def reference(self, x: Array, align_corners: bool) -> Array:
+    @property
+    def grid(self) -> str:
+        """The sampling mode."""
+        if self.align_corners:
+            return "STRICT_ALIGN_CORNERS"
         centred = self.half_pixel_centers if self.opset >= iOS16 else None
-        mode = "DEFAULT" if centred is False else "UNALIGN_CORNERS"
-        return resized(x, self.sizes(x), "LINEAR", "STRICT_ALIGN_CORNERS" if align_corners else mode)
+        return "DEFAULT" if centred is False else "UNALIGN_CORNERS"
+
+    def reference(self, x: Array) -> Array:
+        return resized(x, self.sizes(x), "LINEAR", self.grid)
 
 
 class upsample_nearest_neighbor(_Upsample):

@@ -36,6 +36,9 @@ def buffer(array: NDArray[Any]) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], k: int, n: int, k_stride: int, n_stride: int) -> Prepared:
     """Packs a matrix [k, n] for products."""
 
+def prepared_list(items: Sequence[Prepared]) -> Prepared:
+    """Several prepared things as one."""
+
 def tile_program(
     inputs: int, registers: int, steps: Sequence[tuple[str, int, int, int, int, float, float]], outputs: Sequence[int]
 ) -> Prepared:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gristmill.devices.cpu.lowering import linear, movement, windows
+from gristmill.devices.cpu.lowering import conv, linear, movement, pooling, resize
 
-FAMILIES = (linear, movement, windows)
+FAMILIES = (conv, linear, movement, pooling, resize)

@@ -1,0 +1,110 @@
+"""Convolutions over channels-last images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from gristmill.devices.base import Refusal
+from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.emit import Emitter
+from gristmill.devices.cpu.layout import CHANNELS_LAST
+from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.ir import types
+from gristmill.ir.constants import Array
+from gristmill.ops.conv import conv, conv_transpose
+from gristmill.ops.windows import Axis, axes_of
+
+MAX_DEPTHWISE_TAPS = 256
+"""Depthwise sums are one block of terms, whose length the contract's bound limits."""
+
+
+def _constant_weight(op: Any) -> Refusal | None:
+    if op.weight.constant is None or 0 in op.weight.shape:
+        return Refusal("the weight is no constant")
+    return None if op.weight.dtype in (types.fp16, types.fp32) else Refusal("the weight is not of floats")
+
+
+def window_arguments(emit: Emitter, axes: Sequence[Axis]) -> dict[str, object]:
+    """How windows slide, as kernels take it."""
+    return {
+        "kernel": [axis.kernel for axis in axes],
+        "strides": [axis.stride for axis in axes],
+        "dilations": [axis.dilation for axis in axes],
+        "before": emit.sizes([axis.before for axis in axes]),
+    }
+
+
+def _matrix(array: Array) -> _native.Prepared:
+    """Taps and channels [*K, C, O] as a packed matrix of O columns."""
+    made = array.shape[-1]
+    matrix = np.ascontiguousarray(array.reshape(-1, made))
+    return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, len(matrix), made, made, 1)
+
+
+def _channels_last(weight: Array, groups: int) -> list[Array]:
+    """A weight [O, C, *K] as one [*K, C, O / groups] for each group."""
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    return [np.moveaxis(part, (0, 1), (-1, -2)) for part in grouped]
+
+
+@lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST)
+def _conv(op: conv, emit: Emitter) -> None:
+    weight = op.weight.constant
+    assert weight is not None
+    axes = axes_of(op, op.x.shape[2:], op.weight.shape[2:], op.strides, op.dilations, op.pad_type, op.pad)
+    x = emit.tensor(op.x, CHANNELS_LAST)
+    made, taken, *kernel = op.weight.shape
+    taps = int(np.prod([int(k) for k in kernel]))
+    if op.groups > 1 and taken == 1 and taps <= MAX_DEPTHWISE_TAPS:
+        factors = emit.constant(np.moveaxis(weight.numpy(), 0, -1).reshape(taps, made), op.weight.dtype.name)
+        emit.finish(op, "depthwise", window_arguments(emit, axes), [x, factors], CHANNELS_LAST, op.bias)
+        return
+
+    def pack() -> _native.Prepared:
+        return _native.prepared_list([_matrix(part) for part in _channels_last(weight.numpy(), op.groups)])
+
+    arguments = {
+        **window_arguments(emit, axes),
+        "groups": op.groups,
+        "transposed": False,
+        "weight": emit.prepared((op.weight, "conv", op.groups), pack),
+    }
+    emit.finish(op, "conv", arguments, [x], CHANNELS_LAST, op.bias)
+
+
+def phase_taps(kernel: int, stride: int, dilation: int, phase: int) -> list[int]:
+    """The taps of a transposed convolution that reach the places of a phase."""
+    return [k for k in range(kernel) if (phase - k * dilation) % stride == 0]
+
+
+@lowers(conv_transpose, supports=_constant_weight, epilogue=CHANNELS_LAST)
+def _conv_transpose(op: conv_transpose, emit: Emitter) -> None:
+    weight = op.weight.constant
+    assert weight is not None
+    axes = [axis for _, axis in op.extents(op.x.shape[2:], op.weight.shape[2:])]
+
+    def pack() -> _native.Prepared:
+        channels = weight.numpy()
+        grouped = channels.reshape(op.groups, -1, *channels.shape[1:])  # [groups, C, O, *K]
+        items = []
+        for phases in product(*(range(axis.stride) for axis in axes)):
+            taps = [
+                phase_taps(int(axis.kernel), axis.stride, axis.dilation, phase)
+                for axis, phase in zip(axes, phases, strict=True)
+            ]
+            for part in grouped:
+                chosen = part[(slice(None), slice(None), *np.ix_(*taps))]
+                items.append(_matrix(np.moveaxis(chosen, (0, 1), (-2, -1))))
+        return _native.prepared_list(items)
+
+    arguments = {
+        **window_arguments(emit, axes),
+        "groups": op.groups,
+        "transposed": True,
+        "weight": emit.prepared((op.weight, "transposed", op.groups, op.strides, op.dilations), pack),
+    }
+    emit.finish(op, "conv", arguments, [emit.tensor(op.x, CHANNELS_LAST)], CHANNELS_LAST, op.bias)

@@ -227,6 +227,3 @@ for _name, _model in {
     architecture(_name, SEGMENTATION, "torchvision", size="96×96 pixels")(
         partial(_torchvision, _model, 96, weights_backbone=None)
     )
-architecture("fcn_resnet50", SEGMENTATION, "torchvision", size="128×128 pixels")(
-    partial(_torchvision, "fcn_resnet50", 128, weights_backbone=None)
-)

@@ -227,6 +227,9 @@ def examine_all() -> dict[str, list[Finding]]:
     """All modules, in the order of the page."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for path in MODULES:  # a package shows its submodules only when they have been imported
+            _resolve(path)
+            _resolve(path.replace("coremltools", "gristmill", 1))
         return {path: list(examine(path)) for path in MODULES}
 
 

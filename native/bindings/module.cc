@@ -67,12 +67,6 @@ std::shared_ptr<Buffer> CopyOf(const Bytes& array) {
   return buffer;
 }
 
-struct Step {
-  std::string op;
-  int to, x, y, z;
-  double p, q;
-};
-
 // An executable with the lock that lets one prediction at a time use its arena.
 struct Guarded {
   explicit Guarded(int threads) : executable(threads) {}
@@ -97,12 +91,6 @@ NB_MODULE(_native, m) {
   m.def("isa", &IsaName, "Name of the instruction set in use.");
   m.def("isas", &SupportedIsas, "Names of the instruction sets that this build has and this machine can run.");
   m.def("default_threads", &DefaultThreads, "Number of threads that executables use unless told otherwise.");
-  m.def("kernels", [] {
-    std::vector<std::string> names;
-    for (const auto& [name, make] : KernelTable()) names.push_back(name);
-    return names;
-  }, "Names of all kernels.");
-
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 
@@ -186,19 +174,6 @@ NB_MODULE(_native, m) {
              return g.executable.AddCall(kernel, AttributesOf(attributes), std::move(inputs), std::move(outputs));
            },
            nb::arg("kernel"), nb::arg("attributes"), nb::arg("inputs"), nb::arg("outputs"))
-      .def("configure",
-           [](Guarded& g, const std::vector<int64_t>& symbols) {
-             nb::gil_scoped_release release;
-             std::lock_guard<std::mutex> lock(g.mutex);
-             g.executable.Configure(symbols);
-           }, nb::arg("symbols"))
-      .def("shape",
-           [](Guarded& g, int tensor) {
-             const Shape shape = g.executable.shape(tensor);
-             nb::list dims;
-             for (size_t axis = 0; axis < shape.rank; ++axis) dims.append(shape[axis]);
-             return nb::tuple(dims);
-           }, nb::arg("tensor"))
       .def("run",
            [](Guarded& g, const std::vector<int64_t>& symbols,
               const Arrays& externals) {
@@ -227,9 +202,7 @@ NB_MODULE(_native, m) {
              }
              return rows;
            }, nb::arg("symbols"), nb::arg("externals"),
-           "Runs once; for each call (number, start, seconds, flops, bytes of constants, variant).")
-      .def_prop_ro("arena_bytes", [](Guarded& g) { return g.executable.arena_bytes(); })
-      .def_prop_ro("scratch_bytes", [](Guarded& g) { return g.executable.scratch_bytes(); });
+           "Runs once; for each call (number, start, seconds, flops, bytes of constants, variant).");
 }
 
 }  // namespace gristmill

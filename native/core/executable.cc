@@ -69,11 +69,11 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
   EvaluateShapes();
   PlanArena();
   BindOperands();
-  scratch_bytes_ = 0;
+  size_t scratch = 0;
   for (Call& call : calls_) {
-    scratch_bytes_ = std::max(scratch_bytes_, call.kernel->Configure(call.operands, sizes_, threads_));
+    scratch = std::max(scratch, call.kernel->Configure(call.operands, sizes_, threads_));
   }
-  scratch_.Resize(scratch_bytes_);
+  scratch_.Resize(scratch);
   symbols_ = symbols;
   configured_ = true;
 }
@@ -111,7 +111,7 @@ void Executable::PlanArena() {
     return (static_cast<size_t>(slot->value.bytes()) + kPadding + kAlignment - 1) / kAlignment * kAlignment;
   };
   std::vector<Slot*> placed;  // by offset
-  arena_bytes_ = 0;
+  size_t bytes = 0;
   for (Slot* slot : order) {
     size_t offset = 0;
     for (const Slot* other : placed) {
@@ -120,12 +120,12 @@ void Executable::PlanArena() {
       offset = std::max(offset, other->offset + room(other));
     }
     slot->offset = offset;
-    arena_bytes_ = std::max(arena_bytes_, offset + room(slot));
+    bytes = std::max(bytes, offset + room(slot));
     placed.insert(std::upper_bound(placed.begin(), placed.end(), slot,
                                    [](const Slot* a, const Slot* b) { return a->offset < b->offset; }),
                   slot);
   }
-  arena_.Resize(arena_bytes_);
+  arena_.Resize(bytes);
 }
 
 void Executable::BindOperands() {

@@ -25,8 +25,6 @@ class Executable {
   explicit Executable(int threads) : threads_(threads) {}
 
   SizeTable& sizes() { return sizes_; }
-  int threads() const { return threads_; }
-  void set_threads(int threads) { threads_ = threads, configured_ = false; }
 
   // Tensors, known by the number that is returned. An alias has the bytes of another tensor under a shape of its own.
   int AddArena(DType dtype, std::vector<SizeRef> shape);
@@ -43,9 +41,6 @@ class Executable {
   // Runs all calls. `externals[i]` holds the bytes of the i-th external tensor.
   void Run(const std::vector<void*>& externals, std::vector<CallProfile>* profile);
 
-  Shape shape(int tensor) const { return tensors_.at(tensor).value.shape; }
-  size_t arena_bytes() const { return arena_bytes_; }
-  size_t scratch_bytes() const { return scratch_bytes_; }
   const Kernel& kernel(int call) const { return *calls_.at(call).kernel; }
 
  private:
@@ -77,7 +72,6 @@ class Executable {
   int externals_ = 0;
   std::vector<int64_t> symbols_;
   bool configured_ = false;
-  size_t arena_bytes_ = 0, scratch_bytes_ = 0;
   Buffer arena_, scratch_;
 };
 

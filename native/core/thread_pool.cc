@@ -3,8 +3,9 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
+#include <new>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -140,8 +141,10 @@ int DefaultThreads() {
     const int count = std::atoi(text);
     if (count > 0) return count;
   }
+#if defined(__linux__)  // a container may be given fewer processors than the machine has
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 

@@ -1,20 +1,23 @@
 """The CPU device against float64, at any number of threads, with sizes that change, and how it groups ops."""
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import special
 
+from gristmill.devices import cpu
 from gristmill.devices.cpu import CpuDevice, _native
 from gristmill.devices.cpu.plan import NativeStep
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import symbol
 from gristmill.ir.program import Program
-from gristmill.ir.types import fp16, fp32
+from gristmill.ir.types import TensorType, fp16, fp32
 from gristmill.runtime.session import Session
 from tests.passes.programs import build
 
@@ -221,6 +224,43 @@ def test_a_value_that_is_needed_elsewhere_is_stored_too():
     np.testing.assert_allclose(product, np.exp(x) * (np.exp(x) + 1), rtol=1e-6)
 
 
+def test_a_long_group_whose_every_result_is_needed():
+    """More results and operands than a tile program has registers: it is cut into several."""
+
+    def make(*values):
+        results = [values[0]]
+        for value in values[1:]:
+            results.append(mb.add(x=results[-1], y=value))
+        return results[1:]
+
+    count = 40
+    inputs = {f"x{k}": TensorType(fp32, (4,)) for k in range(count)}
+    program = build(make, types=inputs)
+    arrays = {name: _random(4) for name in inputs}
+    results = Session(program.main, CpuDevice()).run(arrays).values()
+    np.testing.assert_allclose(list(results), np.cumsum(list(arrays.values()), 0)[1:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cast_of_an_integer_constant_is_no_native_float():
+    """Tile programs hold integers in the registers of floats: what is not of floats stays with the reference device."""
+    program = build(lambda x: mb.add(x=x, y=mb.cast(x=np.array([1, 2, 3], np.int32), dtype="fp32")), (3,))
+    (got,) = Session(program.main, CpuDevice()).run({"x": np.zeros(3, np.float32)}).values()
+    np.testing.assert_array_equal(got, [1, 2, 3])
+
+
+def test_an_observer_sees_every_result():
+    """Also of ops that are otherwise fused, or whose results only shape others."""
+
+    def make(x):
+        return mb.reshape(x=mb.relu(x=mb.exp(x=x)), shape=mb.mul(x=mb.shape(x=x), y=1))
+
+    program = build(make, (2, 3))
+    x, seen = _random(2, 3), {}
+    Session(program.main, CpuDevice()).run({"x": x}, observe=lambda op, results: seen.update({op.op_name: results[0]}))
+    assert list(seen) == ["exp", "relu", "shape", "mul", "reshape"]
+    np.testing.assert_allclose(seen["exp"], np.exp(x), rtol=1e-6)
+
+
 def test_a_group_is_not_delayed_past_another_user():
     """`y` goes through an op without a kernel before the group's last op runs: the group is cut there."""
 
@@ -258,21 +298,67 @@ def test_strict_rounds_every_result():
     assert [float(r[0]) for r in results] == [2.0**-11, 0.0]
 
 
-def test_an_instruction_set_can_be_forced_and_is_refused_where_it_cannot_run():
-    """Portable code runs everywhere and agrees; an unknown name is an error that lists what there is."""
-    code = "from gristmill.devices.cpu import _native; print(_native.isa())"
+def _elsewhere(isa: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process that is told which instruction set to use."""
+    environment = {**os.environ, "GRISTMILL_ISA": isa}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
-    def run(isa: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "GRISTMILL_ISA": isa}
-        return subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-        )
 
-    assert run("portable").stdout.strip() == "portable"
-    refused = run("avx9000")
+def test_every_instruction_set_gives_the_same_but_for_rounding():
+    """What this machine can run, the portable code included, on a product with an epilogue."""
+    code = """
+import numpy as np
+from gristmill.devices.cpu import CpuDevice, _native
+from gristmill.ir.builder import mb
+from gristmill.runtime.session import Session
+from tests.passes.programs import build
+
+rng = np.random.default_rng(0)
+weight, x = rng.standard_normal((50, 300), np.float32), rng.standard_normal((7, 300), np.float32)
+program = build(lambda x: mb.gelu(x=mb.linear(x=x, weight=weight), mode="EXACT"), (7, 300))
+(y,) = Session(program.main, CpuDevice()).run({"x": x}).values()
+print(_native.isa(), *y.ravel().tolist())
+"""
+    results = {}
+    for isa in _native.isas():
+        name, *numbers = _elsewhere(isa, code).stdout.split()
+        assert name == isa
+        results[isa] = np.array(numbers, np.float64)
+    assert "portable" in results
+    for result in results.values():  # sums of 300 in float32, in another order
+        np.testing.assert_allclose(result, results["portable"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_instruction_set_that_cannot_run_is_refused():
+    """The error lists what there is."""
+    refused = _elsewhere("avx9000", "from gristmill.devices.cpu import _native")
     assert refused.returncode != 0
     assert "avx9000" in refused.stderr
     assert "portable" in refused.stderr
+
+
+def test_the_type_stub_says_what_the_module_has():
+    """``scripts/native_stub.sh`` writes it; a binding that came or went since would show."""
+    stub = ast.parse(Path(cpu.__file__).with_name("_native.pyi").read_text())
+    stated = {node.name for node in stub.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert stated == {name for name in dir(_native) if not name.startswith("_")}
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef) and node.name != "NativeError":
+            members = {m.name for m in node.body if isinstance(m, ast.FunctionDef) and not m.name.startswith("_")}
+            assert members == {name for name in dir(getattr(_native, node.name)) if not name.startswith("_")}
+
+
+def test_a_profile_names_every_call():
+    """When each began, how long it took, and how many operations it was."""
+    program, weight, _ = _linear(6, 40, 16, fp32)
+    (step,) = CpuDevice().prepare(program.main).plan.steps
+    rows = step.emitter.executable.profile([], [_random(6, 40), np.empty((6, 16), np.float32)])
+    (number, start, seconds, flops, constants, variant) = rows[0]
+    assert len(rows) == 1
+    assert (number, flops, variant) == (0, 2 * 6 * 40 * 16, "f32 weights")
+    assert start >= 0
+    assert seconds > 0
+    assert constants >= weight.nbytes
 
 
 def test_a_call_that_makes_no_sense_is_an_error():

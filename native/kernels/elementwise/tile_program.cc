@@ -63,8 +63,6 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [p, zero](VF x) { return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, p), x); });
     case TileOp::kAbs:
       return Map1(s, r, count, [](VF x) { return hn::Abs(x); });
-    case TileOp::kNeg:
-      return Map1(s, r, count, [](VF x) { return hn::Neg(x); });
     case TileOp::kSquare:
       return Map1(s, r, count, [](VF x) { return hn::Mul(x, x); });
     case TileOp::kSqrt:
@@ -93,18 +91,6 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [p, q, zero, one](VF x) {
         return MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one);
       });
-    case TileOp::kHardSwish:
-      return Map1(s, r, count, [p, q, zero, one](VF x) {
-        return hn::Mul(x, MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one));
-      });
-    case TileOp::kSelect: {
-      const int32_t* condition = reinterpret_cast<const int32_t*>(r[s.x]);
-      for (size_t i = 0; i < count; i += Lanes()) {
-        const auto chosen = hn::RebindMask(d, hn::Ne(hn::LoadU(I32(), condition + i), hn::Zero(I32())));
-        hn::StoreU(hn::IfThenElse(chosen, hn::LoadU(d, r[s.y] + i), hn::LoadU(d, r[s.z] + i)), d, r[s.to] + i);
-      }
-      break;
-    }
   }
 }
 
@@ -223,6 +209,9 @@ void TileProgram::Check() const {
 Epilogue::Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout)
     : program_(std::move(program)), layout_(std::move(layout)), operands_(layout_.size()) {
   Require(program_->inputs == static_cast<int>(layout_.size()) + 1, "an epilogue has the row and its operands");
+  for (const std::string& kind : layout_) {
+    Require(kind == "full" || kind == "column" || kind == "scalar", "an operand meets a row in one of three ways");
+  }
 }
 
 Epilogue Epilogue::From(const Attributes& attributes) {
@@ -244,8 +233,8 @@ void Epilogue::Bind(const Operands& operands, size_t first, int64_t columns) {
   for (size_t i = 0; i < operands_.size(); ++i) {
     Operand& operand = operands_[i];
     operand.tensor = operands.in(first + i);
-    operand.row_stride = layout_[i] == "full" ? columns : layout_[i] == "row" ? 1 : 0;
-    operand.column_stride = layout_[i] == "full" || layout_[i] == "column" ? 1 : 0;
+    operand.row_stride = layout_[i] == "full" ? columns : 0;
+    operand.column_stride = layout_[i] == "scalar" ? 0 : 1;
   }
 }
 
@@ -297,9 +286,6 @@ void Epilogue::FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, 
     for (int64_t i = 0; i < n; ++i) {
       if (i > 0 && operand.row_stride == 0) {
         memcpy(to + i * width, to, count * sizeof(float));
-      } else if (operand.column_stride == 0) {
-        LoadTile(dtype, at(first + i), 1, to + i * width, 1);
-        for (int64_t j = 1; j < width; ++j) memcpy(to + i * width + j, to + i * width, sizeof(float));
       } else {
         LoadTile(dtype, at(first + i), 1, to + i * width, count);
       }

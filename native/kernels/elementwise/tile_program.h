@@ -18,9 +18,8 @@ namespace gristmill {
   X(Constant) X(ConstantInt) X(RoundHalf)                                                                           \
   X(Add) X(Sub) X(Mul) X(Div) X(Max) X(Min)                                                                         \
   X(AddP) X(MulP) X(MulAddPQ) X(Clip) X(Relu) X(LeakyRelu)                                                          \
-  X(Abs) X(Neg) X(Square) X(Sqrt) X(Rsqrt) X(Inverse)                                                               \
-  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(Gelu) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid) X(HardSwish)           \
-  X(Select)
+  X(Abs) X(Square) X(Sqrt) X(Rsqrt) X(Inverse)                                                                      \
+  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(Gelu) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid)
 
 enum class TileOp : uint8_t {
 #define GRISTMILL_ENUM(name) k##name,
@@ -77,7 +76,7 @@ class Epilogue {
 
   Epilogue() = default;
   // `layout` names for each operand beside the row how it meets the result: "full", "column" (one element for each
-  // column), "row" or "scalar".
+  // column) or "scalar".
   Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout);
   static Epilogue From(const Attributes& attributes);  // arguments "program" and "layout"; empty when there are none
 
@@ -91,8 +90,6 @@ class Epilogue {
   // The same for `rows` rows one after the other, which lie `ld` floats apart in `values`. Short rows share a tile.
   void FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, int64_t column, size_t count,
                   const Operands& operands) const;
-
-  bool empty() const { return program_ == nullptr; }
 
  private:
   std::shared_ptr<TileProgram> program_;

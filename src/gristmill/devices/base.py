@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from gristmill.errors import UnsupportedError
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function
 
@@ -54,6 +55,13 @@ class Device(ABC):
     @abstractmethod
     def supports(self, op: Op) -> Refusal | None:
         """``None`` when the device runs the op in its declared types, else the reason why not."""
+
+    def check(self, function: Function) -> None:
+        """Raises UnsupportedError for the first op of a function that the device refuses."""
+        for op in function.body.walk():
+            refusal = self.supports(op)
+            if refusal is not None:
+                raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
 
     @abstractmethod
     def prepare(self, function: Function) -> Executable:

@@ -10,7 +10,6 @@ from typing import Any, overload
 
 from gristmill.analysis.verify import ConversionReport
 from gristmill.devices.base import Device
-from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.ir.constants import Array
@@ -22,7 +21,14 @@ from gristmill.package.proto import Message
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
 
-DEVICES: Mapping[str, Callable[[], Device]] = {"reference": ReferenceDevice, "cpu": CpuDevice}
+
+def _cpu_device() -> Device:
+    from gristmill.devices.cpu import CpuDevice  # loads the native core, which nothing else needs
+
+    return CpuDevice()
+
+
+DEVICES: Mapping[str, Callable[[], Device]] = {"reference": ReferenceDevice, "cpu": _cpu_device}
 
 
 class MLState:

@@ -64,7 +64,7 @@ class _Builder(OpMethods):
         return Placeholder(TensorType(dtype or types.fp32, tuple(shape)))
 
     @staticmethod
-    def StateTensorSpec(shape: Sequence[Dim], dtype: DType | None = None) -> Placeholder:  # noqa: N802
+    def StateTensorSpec(shape: Sequence[Dim], dtype: DType | None = None) -> Placeholder:  # noqa: N802  # coremltools' name
         """A state; float32 when left out."""
         return Placeholder(StateType(TensorType(dtype or types.fp32, tuple(shape))))
 
@@ -102,8 +102,10 @@ class _Builder(OpMethods):
 
         return decorate
 
-    # Blocks come as functions here, where the builder underneath takes them made.
-    def cond(self, *, pred: Value, _true_fn: Body, _false_fn: Body, name: str | None = None) -> Any:  # type: ignore[override]
+    # Blocks come as functions here, as in coremltools, where the builder underneath takes them made.
+    def cond(  # type: ignore[override]  # see above
+        self, *, pred: Value, _true_fn: Body, _false_fn: Body, name: str | None = None
+    ) -> Any:
         """``_true_fn()`` where ``pred`` is true, ``_false_fn()`` elsewhere."""
         blocks = []
         for branch in (_true_fn, _false_fn):
@@ -112,7 +114,7 @@ class _Builder(OpMethods):
             blocks.append(block)
         return mb.op("cond", name=name, blocks=blocks, pred=pred)
 
-    def while_loop(  # type: ignore[override]
+    def while_loop(  # type: ignore[override]  # see above
         self, *, _cond: Body, _body: Body, loop_vars: Sequence[Any], name: str | None = None
     ) -> Any:
         """Repeats ``_body`` on the loop variables as long as ``_cond`` of them is true."""

@@ -17,9 +17,6 @@ def isas() -> list[str]:
 def default_threads() -> int:
     """Number of threads that executables use unless told otherwise."""
 
-def kernels() -> list[str]:
-    """Names of all kernels."""
-
 class Prepared:
     @property
     def nbytes(self) -> int:
@@ -56,15 +53,8 @@ class Executable:
     def call(
         self, kernel: str, attributes: dict[str, object], inputs: Sequence[int], outputs: Sequence[int]
     ) -> int: ...
-    def configure(self, symbols: Sequence[int]) -> None: ...
-    def shape(self, tensor: int) -> tuple[int, ...]: ...
     def run(self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]) -> None: ...
     def profile(
         self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]
     ) -> list[tuple[int, float, float, float, float, str]]:
         """Runs once; for each call (number, start, seconds, flops, bytes of constants, variant)."""
-
-    @property
-    def arena_bytes(self) -> int: ...
-    @property
-    def scratch_bytes(self) -> int: ...

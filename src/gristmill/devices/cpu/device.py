@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from gristmill.devices.base import Device, Executable, Observer, Refusal
 from gristmill.devices.cpu import _native
-from gristmill.devices.cpu.emit import Prepared
-from gristmill.devices.cpu.plan import Environment, Planner
+from gristmill.devices.cpu.emit import PreparedConstants
+from gristmill.devices.cpu.plan import BlockPlan, Environment, Planner
 from gristmill.devices.reference import ReferenceDevice
-from gristmill.errors import UnsupportedError
 from gristmill.ir.op import Op, RuntimeValue
-from gristmill.ir.program import Function
+from gristmill.ir.program import Function, Value
 
 
 class CpuDevice(Device):
@@ -34,10 +34,7 @@ class CpuDevice(Device):
         return self._reference.supports(op)
 
     def prepare(self, function: Function) -> CpuExecutable:
-        for op in function.body.walk():
-            refusal = self.supports(op)
-            if refusal is not None:
-                raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
+        self.check(function)
         return CpuExecutable(function, self.threads, strict=self.strict)
 
 
@@ -46,12 +43,20 @@ class CpuExecutable(Executable):
 
     def __init__(self, function: Function, threads: int, *, strict: bool) -> None:
         self._function = function
-        self._prepared: Prepared = {}
+        self._constants: dict[Value, RuntimeValue] = {}
+        self._prepared: PreparedConstants = {}
         self._threads, self._strict = threads, strict
-        self.plan = Planner(threads, self._prepared, strict=strict).plan(function.body)
+        self.plan = self._planned(fuse=True)
+
+    def _planned(self, *, fuse: bool) -> BlockPlan:
+        return Planner(self._threads, self._prepared, strict=self._strict, fuse=fuse).plan(self._function.body)
+
+    @cached_property
+    def _unfused(self) -> BlockPlan:
+        """The plan in which every result can be seen."""
+        return self._planned(fuse=False)
 
     def run(self, inputs: Mapping[str, RuntimeValue], observe: Observer | None = None) -> list[RuntimeValue]:
-        plan = self.plan
-        if observe is not None:  # every result must be seen, so nothing is fused
-            plan = Planner(self._threads, self._prepared, strict=self._strict, fuse=False).plan(self._function.body)
-        return plan.run(Environment(observe), [inputs[value.name] for value in self._function.inputs])
+        plan = self.plan if observe is None else self._unfused
+        environment = Environment(self._constants, observe)
+        return plan.run(environment, [inputs[value.name] for value in self._function.inputs])

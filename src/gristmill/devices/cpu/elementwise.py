@@ -10,6 +10,7 @@ from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.program import ProgramBuilder
 from gristmill.ir import types
 from gristmill.ir.op import Op
+from gristmill.ir.signature import Const
 from gristmill.ops import activation as act
 from gristmill.ops import elementwise_binary as binary
 from gristmill.ops import elementwise_unary as unary
@@ -36,9 +37,10 @@ _FLOATS = (types.fp16, types.fp32)
 
 
 def floats_only(op: Op) -> Refusal | None:
-    """Refuses ops with an operand that is not of floats."""
-    if all(value.constant is not None or value.dtype in _FLOATS for _, _, value in op.uses()):
-        return None if all(result.dtype in _FLOATS for result in op.results) else Refusal("its result is not of floats")
+    """Refuses ops with an operand or a result that is not of floats."""
+    operands = [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
+    if all(value.dtype in _FLOATS for value in (*operands, *op.results)):
+        return None
     return Refusal("only floats have a native kernel")
 
 
@@ -53,10 +55,13 @@ def steps(*ops: type[Op], supports: Callable[[Any], Refusal | None] = floats_onl
     return register
 
 
-def _unary(name: str, *ops: type[Op]) -> None:
-    @steps(*ops)
+def _unary(name: str, op: type[Op], *parameters: str) -> None:
+    """An op of one operand; its constants are the step's immediate numbers."""
+
+    @steps(op)
     def _emit(op: Any, p: ProgramBuilder) -> int:
-        return p.step(name, p.operand(op.x))
+        p_and_q = [getattr(op, parameter) for parameter in parameters]
+        return p.step(name, p.operand(op.x), **dict(zip("pq", p_and_q, strict=False)))
 
 
 def _binary(name: str, op: type[Op], immediate: str | None = None) -> None:
@@ -71,18 +76,21 @@ def _binary(name: str, op: type[Op], immediate: str | None = None) -> None:
         return p.step(name, p.operand(op.x), p.operand(op.y))
 
 
-for _name, _op in {
-    "Relu": act.relu,
-    "Sigmoid": act.sigmoid,
-    "Silu": act.silu,
-    "Abs": unary.abs,
-    "Exp": unary.exp,
-    "Sqrt": unary.sqrt,
-    "Square": unary.square,
-    "Tanh": unary.tanh,
-    "Erf": unary.erf,
-}.items():
-    _unary(_name, _op)
+_unary("Relu", act.relu)
+_unary("Sigmoid", act.sigmoid)
+_unary("Silu", act.silu)
+_unary("Abs", unary.abs)
+_unary("Exp", unary.exp)
+_unary("Sqrt", unary.sqrt)
+_unary("Square", unary.square)
+_unary("Tanh", unary.tanh)
+_unary("Erf", unary.erf)
+_unary("Clip", unary.clip, "alpha", "beta")
+_unary("LeakyRelu", act.leaky_relu, "alpha")
+_unary("MulAddPQ", act.linear_activation, "alpha", "beta")
+_unary("HardSigmoid", act.sigmoid_hard, "alpha", "beta")
+_unary("Rsqrt", unary.rsqrt, "epsilon")
+_unary("Inverse", unary.inverse, "epsilon")
 
 _binary("Add", binary.add, "AddP")
 _binary("Mul", binary.mul, "MulP")
@@ -101,36 +109,6 @@ def _gelu(op: act.gelu, p: ProgramBuilder) -> int:
 @steps(act.relu6)
 def _relu6(op: act.relu6, p: ProgramBuilder) -> int:
     return p.step("Clip", p.operand(op.x), p=0.0, q=6.0)
-
-
-@steps(unary.clip)
-def _clip(op: unary.clip, p: ProgramBuilder) -> int:
-    return p.step("Clip", p.operand(op.x), p=op.alpha, q=op.beta)
-
-
-@steps(act.leaky_relu)
-def _leaky_relu(op: act.leaky_relu, p: ProgramBuilder) -> int:
-    return p.step("LeakyRelu", p.operand(op.x), p=op.alpha)
-
-
-@steps(act.linear_activation)
-def _linear_activation(op: act.linear_activation, p: ProgramBuilder) -> int:
-    return p.step("MulAddPQ", p.operand(op.x), p=op.alpha, q=op.beta)
-
-
-@steps(act.sigmoid_hard)
-def _sigmoid_hard(op: act.sigmoid_hard, p: ProgramBuilder) -> int:
-    return p.step("HardSigmoid", p.operand(op.x), p=op.alpha, q=op.beta)
-
-
-@steps(unary.rsqrt)
-def _rsqrt(op: unary.rsqrt, p: ProgramBuilder) -> int:
-    return p.step("Rsqrt", p.operand(op.x), p=op.epsilon)
-
-
-@steps(unary.inverse)
-def _inverse(op: unary.inverse, p: ProgramBuilder) -> int:
-    return p.step("Inverse", p.operand(op.x), p=op.epsilon)
 
 
 @steps(unary.cast)

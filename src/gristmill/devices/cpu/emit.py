@@ -18,7 +18,7 @@ from gristmill.ir.dims import Dim, Symbol
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 
-Prepared = dict[Hashable, _native.Prepared]
+PreparedConstants = dict[Hashable, _native.Prepared]
 """Packed constants by what they were made from; shared by all plans of a function."""
 
 
@@ -44,7 +44,7 @@ class Emitter:
         threads: int,
         users: Users,
         exported: Callable[[Value], bool],
-        prepared: Prepared,
+        prepared: PreparedConstants,
         *,
         strict: bool = False,
     ) -> None:
@@ -177,9 +177,7 @@ class Emitter:
         register = program.operand(op.result)
         if bias is not None:
             register = program.step("Add", register, program.operand(bias))
-            program.define(op.result, register)
-        elif self._strict and op.result.dtype.name == "fp16":
-            program.define(op.result, register)
+        program.define(op.result, register)
         self._add_steps(group.followers, program)
         outputs = group.outputs(self._users)
         arguments = dict(attributes)
@@ -188,7 +186,6 @@ class Emitter:
             arguments["program"] = program.build(outputs)
             kinds = []
             for value in program.inputs[1:]:
-                assert value is not None
                 kind = epilogue_kind(value, op.result, layout)
                 assert kind is not None  # fusion asked before
                 kinds.append(kind)
@@ -207,10 +204,10 @@ class Emitter:
         program = ProgramBuilder(strict=self._strict)
         self._add_steps(group.ops, program)
         outputs = group.outputs(self._users)
-        layout = self._common_layout([value for value in program.inputs if value is not None], outputs[0])
+        layout = self._common_layout(program.inputs, outputs[0])
         rank = outputs[0].rank
         prepared = program.build(outputs)
-        operands = [self._broadcast(value, rank, layout) for value in program.inputs if value is not None]
+        operands = [self._broadcast(value, rank, layout) for value in program.inputs]
         self.call("elementwise", {"program": prepared}, operands, [self.result(value, layout) for value in outputs])
         self._group = None
 

@@ -17,8 +17,9 @@ from gristmill.ir.program import Block, Value
 Users: TypeAlias = "Callable[[Value], Iterable[Op | Block]]"
 """The users of a value that count: not those whose own results nobody needs."""
 
-MAX_OPS = 16
-"""Of one group: keeps its registers in the first-level cache."""
+MAX_OPS = 12
+"""Of one group. With two operands each they load at most 13 values beside a bias, and keep at most 12: a tile program
+has 32 registers."""
 
 
 @dataclass(eq=False)
@@ -50,7 +51,6 @@ def group(
     is_root: Callable[[Op], bool],
     joins_root: Callable[[Op, Op], bool],
     users: Users,
-    is_pinned: Callable[[Value], bool] = lambda value: False,
 ) -> list[Group]:
     """Divides ops that follow one another into groups, in the order in which they run.
 
@@ -60,7 +60,6 @@ def group(
         is_root: Whether an op's kernel has an epilogue.
         joins_root: Whether an op's operands beside the root's result suit the epilogue of that root.
         users: Of a value, those that count.
-        is_pinned: Whether a value must be read before the next op runs, as what shares memory with a state must.
     """
     place = {op: index for index, op in enumerate(ops)}
     group_of: dict[Op, Group] = {}
@@ -69,8 +68,6 @@ def group(
         """Whether the members can wait until ``to``, which others have joined already."""
         inside = {*members, *others}
         for member in members:
-            if any(is_pinned(value) for _, _, value in member.uses()):
-                return False
             for value in member.results:
                 for user in users(value):
                     outside = isinstance(user, Block) or user not in inside

@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.devices.base import Observer, Refusal
 from gristmill.devices.cpu import _native, lowering
 from gristmill.devices.cpu.elementwise import STEPS
-from gristmill.devices.cpu.emit import Emitter, Prepared, epilogue_kind
+from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, group
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.reference.executor import check_result, last_uses
@@ -46,13 +46,18 @@ def _is_native(kind: TensorType) -> bool:
 
 
 class Environment:
-    """What is known while a function runs: values, and sizes of symbols."""
+    """What is known while a function runs: values, and sizes of symbols.
 
-    def __init__(self, observe: Observer | None = None) -> None:
+    Args:
+        constants: Those that were read already; kept from run to run.
+        observe: Told of every op's results.
+    """
+
+    def __init__(self, constants: dict[Value, RuntimeValue], observe: Observer | None = None) -> None:
         self.observe = observe
         self.values: dict[Value, RuntimeValue] = {}
         self.sizes: dict[str, int] = {}
-        self._constants: dict[Value, RuntimeValue] = {}
+        self._constants = constants
 
     def value(self, value: Value) -> RuntimeValue:
         if value.constant is None:
@@ -87,10 +92,19 @@ class NativeStep:
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
         emitter = self.emitter
-        executable = emitter.executable
-        symbols = [environment.sizes[name] for name in emitter.symbols]
+        arrays: list[Array] = []
+        made: list[tuple[Value, Array]] = []
+        for value in emitter.externals:
+            if value in emitter.inputs:
+                array = environment.value(value)
+                arrays.append(np.ascontiguousarray(array).reshape(array.shape))  # which makes a vector of a scalar
+                continue
+            shape = value.tensor.shape
+            sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in shape]
+            arrays.append(np.empty(sizes, value.dtype.numpy))
+            made.append((value, arrays[-1]))
         try:
-            executable.configure(symbols)
+            emitter.executable.run([environment.sizes[name] for name in emitter.symbols], arrays)
         except _native.NativeError as error:
             raise ExecutionError(
                 f"the sizes of this input do not fit: {error}",
@@ -98,17 +112,6 @@ class NativeStep:
                 location=self.ops[0].location,
                 hint="the model's declared shapes do not hold for this input",
             ) from error
-        arrays: list[Array] = []
-        made: list[tuple[Value, Array]] = []
-        for value in emitter.externals:
-            if value in emitter.inputs:
-                arrays.append(np.ascontiguousarray(environment.value(value)).reshape(environment.value(value).shape))
-                continue
-            shape = value.tensor.shape
-            sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in shape]
-            arrays.append(np.empty(sizes, value.dtype.numpy))
-            made.append((value, arrays[-1]))
-        executable.run(symbols, arrays)
         for value, array in made:
             environment.values[value] = array
         if environment.observe is not None:
@@ -180,7 +183,7 @@ class Planner:
         fuse: Whether ops may be fused and share segments; if not, every op's results can be observed.
     """
 
-    def __init__(self, threads: int, prepared: Prepared, *, strict: bool = False, fuse: bool = True) -> None:
+    def __init__(self, threads: int, prepared: PreparedConstants, *, strict: bool = False, fuse: bool = True) -> None:
         self._threads, self._prepared, self._strict, self._fuse = threads, prepared, strict, fuse
 
     def plan(self, block: Block, known: frozenset[str] = frozenset()) -> BlockPlan:
@@ -202,7 +205,7 @@ class Planner:
             if refusals[op] is not None:
                 for result in op.results:
                     sizes |= _symbols_bound_by(result)
-        live = _live_ops(block, refusals)
+        live = _live_ops(block, refusals) if self._fuse else dict.fromkeys(refusals)
         steps: list[Step] = []
         nested: dict[Block, BlockPlan] = {}
         pending: list[Op] = []
@@ -313,10 +316,8 @@ def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None]) -> dict[Op, N
             if found is None or found.reads is None or name in found.reads:
                 needed.add(value)
         for inner in op.blocks:
-            for held in inner.walk():
-                needed.update(value for _, _, value in held.uses())
             needed.update(inner.outputs)
             for held in inner.walk():
-                for deeper in held.blocks:
-                    needed.update(deeper.outputs)
+                needed.update(value for _, _, value in held.uses())
+                needed.update(value for deeper in held.blocks for value in deeper.outputs)
     return dict.fromkeys(reversed(list(live)))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gristmill.devices.cpu import _native
 from gristmill.ir.program import Value
-
-MAX_REGISTERS = 32
 
 
 class ProgramBuilder:
@@ -19,7 +17,7 @@ class ProgramBuilder:
     """
 
     def __init__(self, first: Value | None = None, *, strict: bool = False) -> None:
-        self.inputs: list[Value | None] = [first] if first is not None else []
+        self.inputs: list[Value] = [first] if first is not None else []
         self.strict = strict
         self._input_of: dict[Value, int] = {first: 0} if first is not None else {}
         self._steps: list[tuple[str, int, tuple[int, ...], float, float]] = []
@@ -66,11 +64,7 @@ class ProgramBuilder:
         self._made[value] = register
 
     def build(self, outputs: Sequence[Value]) -> _native.Prepared:
-        """The program, with registers reused as soon as nothing needs what they hold.
-
-        Raises:
-            ValueError: It needs more registers than there are.
-        """
+        """The program, with registers reused as soon as nothing needs what they hold."""
         results = [self.operand(value) for value in outputs]
         last: dict[int, int] = {}
         for place, (_, _, operands, _, _) in enumerate(self._steps):
@@ -92,9 +86,4 @@ class ProgramBuilder:
             steps.append((op, real[to], x, y, z, p, q))
             dead = {r for r in (*operands, to) if r >= 0 and last.get(r, place) <= place}
             free += [real[r] for r in dead]
-        if used > MAX_REGISTERS:
-            raise ValueError("too many registers")
         return _native.tile_program(loaded, used, steps, [real[r] for r in results])
-
-
-Steps = Callable[..., int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from gristmill.devices.base import Device, Executable, Observer, Refusal
-from gristmill.errors import ExecutionError, UnsupportedError
+from gristmill.errors import ExecutionError
 from gristmill.ir.builtin import const
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
@@ -26,10 +26,7 @@ class ReferenceDevice(Device):
         return None
 
     def prepare(self, function: Function) -> ReferenceExecutable:
-        for op in function.body.walk():
-            refusal = self.supports(op)
-            if refusal is not None:
-                raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
+        self.check(function)
         return ReferenceExecutable(function)
 
 

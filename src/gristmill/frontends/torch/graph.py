@@ -27,7 +27,7 @@ class Graph:
 
     def __init__(self, exported: ExportedProgram) -> None:
         self.exported = exported
-        if not _is_plain(exported.graph_module):  # taking it apart costs more than all that follows
+        if not _is_plain(exported.graph_module):  # taking it apart is slow
             with quiet():
                 self.exported = exported.run_decompositions(decompositions())
         self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)

@@ -116,25 +116,35 @@ def _smallest(dtype: torch.dtype, low: int | None, high: int | None) -> DType:
     return stored
 
 
+def _integers(ctx: Context, weight: Data, stored: DType) -> Value:
+    """A weight's integers as a constant of their own type."""
+    data = LazyData(stored, weight.shape, lambda: weight.read().astype(stored.numpy), "quantised weight")
+    return ctx.mb.const(data, name="quantized")
+
+
+def _by_channel(ctx: Context, weight: Data, scale: Array, zero_point: Array, axis: int, stored: DType) -> Value:
+    """A weight with one scale for each place along an axis, or one for all."""
+    return ctx.mb.constexpr_affine_dequantize(
+        quantized_data=_integers(ctx, weight, stored),
+        zero_point=zero_point.astype(stored.numpy),
+        scale=scale.astype(np.float32),
+        axis=axis,
+    )
+
+
 def _decoded(ctx: Context, weight: Data, scale: Array, offset: Array, stored: DType) -> Value:
     """``(weight - offset)·scale`` with one of both for each block, kept in integers as far as the opset can."""
     if stored.bits < 8 and ctx.opset < iOS18:
         stored = types.uint8 if stored.kind == "uint" else types.int8
     varying = [axis for axis, count in enumerate(scale.shape) if count > 1]
     by_channel = not varying or (len(varying) == 1 and scale.shape[varying[0]] == weight.shape[varying[0]])
-    data = LazyData(stored, weight.shape, lambda: weight.read().astype(stored.numpy), "quantised weight")
     if ctx.opset >= iOS18 and stored in (*_STORED, types.int4, types.uint4):
         shift = None if not offset.any() else ctx.mb.const(offset.astype(stored.numpy), dtype=stored, name="offset")
-        quantized = ctx.mb.const(data, name="quantized")
-        return ctx.mb.constexpr_blockwise_shift_scale(data=quantized, scale=scale, offset=shift)
+        data = _integers(ctx, weight, stored)
+        return ctx.mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=shift)
     if ctx.opset >= iOS16 and stored in _STORED and by_channel:
-        axis = varying[0] if varying else 0
-        return ctx.mb.constexpr_affine_dequantize(
-            quantized_data=ctx.mb.const(data, name="quantized"),
-            zero_point=offset.astype(stored.numpy).reshape(-1 if varying else ()),
-            scale=scale.reshape(-1 if varying else ()),
-            axis=axis,
-        )
+        flat = (-1,) if varying else ()
+        return _by_channel(ctx, weight, scale.reshape(flat), offset.reshape(flat), varying[0] if varying else 0, stored)
 
     def dense() -> Array:
         blocks = [size // count for size, count in zip(weight.shape, scale.shape, strict=True)]
@@ -185,14 +195,7 @@ def _dequantized(
     stored = narrow_integer(dtype)
     weight = ctx.folded(q)
     if stored in _STORED and weight is not None and weight.shape and ctx.opset >= iOS16:
-        source = weight
-        data = LazyData(stored, weight.shape, lambda: source.read().astype(stored.numpy), "quantised weight")
-        return ctx.mb.constexpr_affine_dequantize(
-            quantized_data=ctx.mb.const(data, name="quantized"),
-            zero_point=zero_point.astype(stored.numpy),
-            scale=scale.astype(np.float32),
-            axis=axis or 0,
-        )
+        return _by_channel(ctx, weight, scale, zero_point, axis or 0, stored)
     narrow = _before_cast(q)
     if ctx.opset >= iOS17 and stored in _STORED and narrow is not None and narrow.dtype == stored:
         return ctx.mb.dequantize(input=narrow, **_parameters(scale, zero_point, axis, stored))

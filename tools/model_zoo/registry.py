@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-Build = "Callable[[], tuple[torch.nn.Module, tuple[Any, ...]]]"
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -59,3 +57,18 @@ def architecture(
         return build
 
     return add
+
+
+def calling(model: torch.nn.Module, call: Callable[..., Any]) -> torch.nn.Module:
+    """A module of positional arguments and tensor results, which ``call(model, *arguments)`` makes of a model."""
+    import torch
+
+    class Calling(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *arguments: Any) -> Any:
+            return call(self.model, *arguments)
+
+    return Calling()

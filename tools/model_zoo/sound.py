@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.model_zoo.registry import architecture
+from tools.model_zoo.registry import architecture, calling
 
 SPEECH = "Speech and audio"
 
@@ -107,15 +107,8 @@ def _vits() -> Any:
     }
     model = _transformers("VitsModel", "VitsConfig", options)
 
-    class Flow(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.flow = model.flow
-
-        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return self.flow(x, mask, reverse=True)
-
-    return Flow(), (torch.randn(1, 32, 20), torch.ones(1, 1, 20))
+    call = calling(model.flow, lambda m, x, mask: m(x, mask, reverse=True))
+    return call, (torch.randn(1, 32, 20), torch.ones(1, 1, 20))
 
 
 @architecture("conv_tasnet_style", SPEECH, "torch", size="4 blocks, width 32", small=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tools.model_zoo.registry import architecture
+from tools.model_zoo.registry import architecture, calling
 
 
 def _picture(size: int, batch: int = 1) -> Any:
@@ -112,42 +112,29 @@ for _name, (_model, _size, _options, _note) in {
     architecture(_name, TRANSFORMERS, "timm", size=_note)(partial(_timm, _model, _size, **_options))
 
 
+def _heads(detector: Any) -> Any:
+    """What a detector's heads say, before boxes are decoded and suppressed."""
+    return calling(detector, lambda m, x: m.head(list(m.backbone(x).values())))
+
+
 @architecture("ssdlite320_mobilenet_v3", DETECTION, "torchvision", size="heads, before suppression")
 def _ssdlite() -> Any:
-    import torch
     import torchvision
 
     detector = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
 
-    class Heads(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.head = detector.backbone, detector.head
-
-        def forward(self, x: torch.Tensor) -> Any:
-            return self.head(list(self.backbone(x).values()))
-
-    return Heads(), (_picture(160),)
+    return _heads(detector), (_picture(160),)
 
 
 @architecture("retinanet_resnet18", DETECTION, "torchvision", size="heads, before suppression; ResNet-18 backbone")
 def _retinanet() -> Any:
-    import torch
     from torchvision.models.detection import RetinaNet
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
     backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
     detector = RetinaNet(backbone, num_classes=11)
 
-    class Heads(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.head = detector.backbone, detector.head
-
-        def forward(self, x: torch.Tensor) -> Any:
-            return self.head(list(self.backbone(x).values()))
-
-    return Heads(), (_picture(96),)
+    return _heads(detector), (_picture(96),)
 
 
 def _transformers_vision(model: str, config: str, size: int, options: dict[str, Any]) -> Any:

@@ -1,9 +1,9 @@
 """What a conversion costs: ``python -m benchmarks.conversion_cost [--large]``.
 
 A transformer of 2, 4, 8, 16 and 32 equal layers is exported, converted to float16 for iOS 18 and saved, each in a fresh
-process, a few times. *Seconds* are the least of ``convert`` and ``save`` together, without ``torch.export``, after a
-small model was converted to load modules; *peak* is the most memory beyond what the process held when the exported
-program, with its weights, was ready.
+process, a few times; the sizes take turns. *Convert* and *save* are seconds of the run in which both together took
+least, without ``torch.export``, after a small model was converted to load modules; *peak* is the most memory beyond
+what the process held when the exported program, with its weights, was ready.
 """
 
 from __future__ import annotations
@@ -101,36 +101,34 @@ def measure(module: Any, arguments: tuple[Any, ...]) -> dict[str, float]:
 
     target = ct.target.iOS18
 
-    def converted(module: Any, arguments: tuple[Any, ...], folder: Path) -> tuple[float, int, int]:
+    def converted(module: Any, arguments: tuple[Any, ...], folder: Path) -> dict[str, float]:
         with torch.no_grad():
             program = torch.export.export(module, arguments, strict=False)
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
-        ct.convert(program, minimum_deployment_target=target, verify=False).save(folder / "model.mlpackage")
-        seconds = time.perf_counter() - start
-        return seconds, _memory("VmHWM") - before, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        model = ct.convert(program, minimum_deployment_target=target, verify=False)
+        middle = time.perf_counter()
+        model.save(folder / "model.mlpackage")
+        end = time.perf_counter()
+        return {"convert": middle - start, "save": end - middle, "peak": _memory("VmHWM") - before}
 
     with tempfile.TemporaryDirectory() as folder:
         converted(*_transformer(1, 64), Path(folder))
     with tempfile.TemporaryDirectory() as folder:
-        seconds, peak, size = converted(module, arguments, Path(folder))
+        found = converted(module, arguments, Path(folder))
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    count = sum(p.numel() for p in module.parameters())
-    return {"seconds": seconds, "peak": peak, "weights": weights, "parameters": count, "file": size}
+    return {**found, "weights": weights, "parameters": sum(p.numel() for p in module.parameters())}
 
 
-def _in_a_fresh_process(what: str, times: int) -> dict[str, float]:
-    runs = []
-    for _ in range(times):
-        command = [sys.executable, "-m", "benchmarks.conversion_cost", "--one", what]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    best: dict[str, float] = min(runs, key=lambda run: run["seconds"])
-    return best
+def _in_a_fresh_process(what: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.conversion_cost", "--one", what]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -145,13 +143,15 @@ def main() -> None:
         module, arguments = _decoder() if options.one == "large" else _transformer(int(options.one), WIDTH)
         print(json.dumps(measure(module, arguments)))
         return
-    print("layers  parameters   seconds  a layer   peak/weights   peak")
-    for what in ["large"] if options.large else map(str, LAYERS):
-        found = _in_a_fresh_process(what, 1 if options.large else options.times)
-        layers = 22 if what == "large" else int(what)
+    sizes = {"large": 22} if options.large else {str(layers): layers for layers in LAYERS}
+    runs = [{what: _in_a_fresh_process(what) for what in sizes} for _ in range(1 if options.large else options.times)]
+    print("layers  parameters  convert    save  a layer  peak/weights   peak")
+    for what, layers in sizes.items():
+        found = min((run[what] for run in runs), key=lambda run: run["convert"] + run["save"])
+        seconds = found["convert"] + found["save"]
         print(
-            f"{layers:6d}  {found['parameters'] / 1e6:8.0f} M  {found['seconds']:8.2f}  "
-            f"{found['seconds'] / layers:7.3f}  {found['peak'] / found['weights']:13.3f}  {found['peak'] / 1e6:6.0f} MB"
+            f"{layers:6d}  {found['parameters'] / 1e6:8.0f} M  {found['convert']:7.2f}  {found['save']:6.2f}  "
+            f"{seconds / layers:7.3f}  {found['peak'] / found['weights']:12.3f}  {found['peak'] / 1e6:3.0f} MB"
         )
 
 

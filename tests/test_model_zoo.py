@@ -40,6 +40,8 @@ def test_there_are_ten_in_the_tests_and_sixty_on_the_page():
     assert len(SMALL) >= 10
     assert len(measured) >= 60
     assert {ARCHITECTURES[name].kind for name in measured} == {entry.kind for entry in ARCHITECTURES.values()}
+    readme = (PAGE.parent.parent / "README.md").read_text()
+    assert f"[docs/model-zoo.md](docs/model-zoo.md) has {len(measured)} architectures" in readme
 
 
 def test_the_page_says_what_was_measured():

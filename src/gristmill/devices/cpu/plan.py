@@ -261,7 +261,7 @@ class Planner:
         emitter = Emitter(self._threads, users, exported, self._prepared, strict=self._strict)
         groups = group(ops, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in ops]
         for found in groups:
-            if found.root is None and type(found.ops[0]) in STEPS and type(found.ops[0]) not in LOWERINGS:
+            if found.root is None and _is_elementwise(found.ops[0]):
                 emitter.elementwise(found)
             else:
                 emitter.lower(found, LOWERINGS[type(found.ops[0])].emit)
@@ -274,7 +274,7 @@ def _alone(op: Op) -> Group:
 
 
 def _is_elementwise(op: Op) -> bool:
-    return type(op) in STEPS and type(op) not in LOWERINGS
+    return type(op) in STEPS
 
 
 def _is_root(op: Op) -> bool:

@@ -158,9 +158,16 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
     bind(call.inputs, call.operands.inputs);
     bind(call.outputs, call.operands.outputs);
   }
-  const Workspace workspace{threads_, scratch_.as<char>()};
+  std::atomic<const char*> failure{nullptr};
+  const Workspace workspace{threads_, scratch_.as<char>(), &failure};
+  auto check = [&] {
+    if (const char* what = failure.load(std::memory_order_relaxed)) throw Error(what);
+  };
   if (profile == nullptr) {
-    for (Call& call : calls_) call.kernel->Run(call.operands, workspace);
+    for (Call& call : calls_) {
+      call.kernel->Run(call.operands, workspace);
+      check();
+    }
     return;
   }
   using Clock = std::chrono::steady_clock;
@@ -169,6 +176,7 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
   for (size_t i = 0; i < calls_.size(); ++i) {
     const auto start = Clock::now();
     calls_[i].kernel->Run(calls_[i].operands, workspace);
+    check();
     profile->push_back({static_cast<int>(i), seconds(start), seconds(Clock::now()) - seconds(start)});
   }
 }

@@ -1,6 +1,7 @@
 // What a kernel is, and how an executable gives it its operands.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -88,6 +89,10 @@ struct Operands {
 struct Workspace {
   int threads = 1;
   char* scratch = nullptr;  // as many bytes as Configure asked for, aligned
+  std::atomic<const char*>* failure = nullptr;
+
+  // Says that the values do not allow a result: the run ends after this call with an Error of this text.
+  void Fail(const char* what) const { failure->store(what, std::memory_order_relaxed); }
 
   // Shares tasks among the threads. Bits of the results must not depend on how many there are.
   void Parallel(int64_t tasks, TaskRef fn) const { ThreadPool::Global().Run(tasks, threads, fn); }

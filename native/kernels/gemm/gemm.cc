@@ -171,11 +171,56 @@ void Pack(const void* source, int64_t k_stride, int64_t n_stride, PackedMatrix& 
   }
 }
 
+template <typename T>
+void PackFloatsOf(const T* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0, int64_t p1,
+                  float* to) {
+  const int64_t width = PanelWidthHere(), lanes = static_cast<int64_t>(Lanes());
+  for (int64_t p = p0; p < p1; ++p) {
+    float* out = to + p * k * width;
+    const int64_t n0 = p * width, columns = std::min(width, n - n0);
+    const T* from = source + n0 * n_stride;
+    if (n_stride == 1 && columns == width) {
+      for (int64_t i = 0; i < k; ++i) {
+        StoreF(LoadF(from + i * k_stride), out + i * width);
+        StoreF(LoadF(from + i * k_stride + lanes), out + i * width + lanes);
+      }
+      continue;
+    }
+    if (columns < width) std::fill(out, out + k * width, 0.0f);
+    if (k_stride == 1) {  // rows of the source are columns of the panel: a block of each at a time
+      float row[64];
+      for (int64_t k0 = 0; k0 < k; k0 += 64) {
+        const int64_t depth = std::min<int64_t>(64, k - k0);
+        for (int64_t j = 0; j < columns; ++j) {
+          ConvertRun(from + j * n_stride + k0, row, static_cast<size_t>(depth));
+          for (int64_t i = 0; i < depth; ++i) out[(k0 + i) * width + j] = row[i];
+        }
+      }
+      continue;
+    }
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = 0; j < columns; ++j) {
+        out[i * width + j] = hn::GetLane(LoadFirst(from + i * k_stride + j * n_stride, 1));
+      }
+    }
+  }
+}
+
+void PackFloats(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
+                int64_t p1, float* to) {
+  if (dtype == DType::kF32) {
+    PackFloatsOf(static_cast<const float*>(source), k, n, k_stride, n_stride, p0, p1, to);
+  } else {
+    PackFloatsOf(static_cast<const half*>(source), k, n, k_stride, n_stride, p0, p1, to);
+  }
+}
+
 GRISTMILL_SIMD_END
 
 #if HWY_ONCE
 namespace gristmill {
 
+HWY_EXPORT(PackFloats);
 HWY_EXPORT(Multiply);
 HWY_EXPORT(Pack);
 HWY_EXPORT(PanelWidthHere);
@@ -198,6 +243,7 @@ std::shared_ptr<PackedMatrix> PackMatrix(DType dtype, const void* source, int64_
   packed->width = PanelWidth();
   packed->dtype = dtype;
   packed->data.Resize(packed->bytes());
+  packed->at = packed->data.as<char>();
   HWY_DYNAMIC_DISPATCH(Pack)(source, k_stride, n_stride, *packed);
   return packed;
 }
@@ -231,32 +277,42 @@ GemmPlan PlanGemm(int64_t m, const PackedMatrix& b, int threads) {
   return plan;
 }
 
+void PackPanels(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
+                int64_t p1, float* to) {
+  HWY_DYNAMIC_DISPATCH(PackFloats)(dtype, source, k, n, k_stride, n_stride, p0, p1, to);
+}
+
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const PackedMatrix& b,
+                 const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
+  const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
+  const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
+  float* panel = reinterpret_cast<float*>(scratch);
+  float* c = panel + kDepth * b.width;
+  const int64_t ldc = plan.panels * b.width;
+  float* block = c + std::min(plan.rows, plan.m) * ldc;
+  for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
+    const int64_t depth = std::min(kDepth, b.k - k0);
+    int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
+    const float* from = a.Rows(m0, rows, k0, depth, block, ld);
+    MultiplyBlock(from, ld, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
+  }
+  const int64_t column = p0 * b.width;
+  const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);
+  if (a.in_order()) {
+    epilogue.FinishRows(c, ldc, first_row + m0, rows, first_column + column, columns, operands);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    epilogue.Finish(c + i * ldc, first_row + a.ResultRow(m0 + i), first_column + column, columns, operands);
+  }
+}
+
 void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column) {
-  auto task = [&](int64_t index, int thread) {
-    const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
-    const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
-    float* panel = reinterpret_cast<float*>(workspace.scratch + thread * plan.scratch_per_thread);
-    float* c = panel + kDepth * b.width;
-    const int64_t ldc = plan.panels * b.width;
-    float* block = c + std::min(plan.rows, plan.m) * ldc;
-    for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, b.k - k0);
-      int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
-      const float* from = a.Rows(m0, rows, k0, depth, block, ld);
-      MultiplyBlock(from, ld, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
-    }
-    const int64_t column = p0 * b.width;
-    const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);
-    if (a.in_order()) {
-      epilogue.FinishRows(c, ldc, m0, rows, first_column + column, columns, operands);
-      return;
-    }
-    for (int64_t i = 0; i < rows; ++i) {
-      epilogue.Finish(c + i * ldc, a.ResultRow(m0 + i), first_column + column, columns, operands);
-    }
-  };
-  workspace.Parallel(plan.tasks(), task);
+  workspace.Parallel(plan.tasks(), [&](int64_t index, int thread) {
+    RunGemmTask(plan, index, workspace.scratch + thread * plan.scratch_per_thread, a, b, epilogue, operands, 0,
+                first_column);
+  });
 }
 
 }  // namespace gristmill

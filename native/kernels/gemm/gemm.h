@@ -20,10 +20,11 @@ constexpr int64_t kDepth = 256;  // of a block of K
 struct PackedMatrix : Prepared {
   int64_t k = 0, n = 0, width = 0;
   DType dtype = DType::kF32;
+  const char* at = nullptr;  // the panels: in `data`, or in a kernel's scratch memory
   Buffer data;
 
   int64_t panels() const { return (n + width - 1) / width; }
-  const char* panel(int64_t p) const { return data.as<char>() + p * k * width * SizeOf(dtype); }
+  const char* panel(int64_t p) const { return at + p * k * width * SizeOf(dtype); }
   size_t bytes() const override { return static_cast<size_t>(panels() * k * width) * SizeOf(dtype); }
 };
 
@@ -66,5 +67,13 @@ class RowSource {
 // `first_column` of the result.
 void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column = 0);
+
+// One task of it, where several products are shared at once: row m of the product is row `first_row` + m of the result.
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const PackedMatrix& b,
+                 const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column);
+
+// Packs panels [p0, p1) of a float32 or float16 matrix as float32 to `to`, which has room for all panels.
+void PackPanels(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
+                int64_t p1, float* to);
 
 }  // namespace gristmill

@@ -324,7 +324,7 @@ def _open(model: Any, weights_dir: str | os.PathLike[str] | None) -> Package:
 
 def _device() -> Device:
     """The device that runs models on this computer, or the one that ``GRISTMILL_DEVICE`` names."""
-    name = os.environ.get("GRISTMILL_DEVICE") or "reference"
+    name = os.environ.get("GRISTMILL_DEVICE") or "cpu"
     if name not in DEVICES:
         raise InputError("GRISTMILL_DEVICE names no device", expected=", ".join(DEVICES), actual=name)
     return DEVICES[name]()

@@ -61,12 +61,21 @@ def _within(place: Dim | None, default: Dim, dim: Dim, low: int) -> Dim:
     """
     if place is None:
         return default
+    return dims.maximum(dims.minimum(_from_front(place, dim), dim + low), low)
+
+
+def _from_front(place: Dim, dim: Dim) -> Dim:
+    """A place counted from the front.
+
+    Raises:
+        DimError: Its sign is not known.
+    """
     least, most = dims.bounds(place)
     if most is not None and most < 0:
-        place = place + dim
-    elif least is None or least < 0:
+        return place + dim
+    if least is None or least < 0:
         raise DimError(f"whether {place} counts from the front or the end is not known")
-    return dims.maximum(dims.minimum(place, dim + low), low)
+    return place
 
 
 class _Slices(Op):
@@ -119,6 +128,21 @@ class _Slices(Op):
             _Along(None if ignore_b else b, None if ignore_e else e, s, bool(single))
             for b, e, s, ignore_b, ignore_e, single in zip(begin, end, stride, *masks, strict=True)
         ]
+
+    def starts(self) -> list[Dim] | None:
+        """The first element taken on each axis, counted from the front; ``None`` where that is not known."""
+        begin = sizes_of(self.begin)
+        if begin is None and not all(self._mask("begin_mask")):
+            return None
+        unknown: list[Dim | None] = [None] * self.x.rank
+        found: list[Dim] = []
+        for taken, dim in zip(self._along(begin or unknown, unknown, self.x.rank), self.x.shape, strict=True):
+            default, low = (0, 0) if taken.stride > 0 or taken.single else (dim - 1, -1)
+            try:
+                found.append(_within(taken.begin, default, dim, low))
+            except DimError:
+                return None
+        return found
 
     def _key(self, x: Array, begin: Array, end: Array) -> tuple[int | slice, ...]:
         along = self._along(begin.tolist(), end.tolist(), x.ndim)
@@ -198,6 +222,14 @@ class slice_by_size(Op):
             else:
                 found.append(wanted)
         return found
+
+    def starts(self) -> list[Dim] | None:
+        """The first element taken on each axis, counted from the front; ``None`` where that is not known."""
+        begin = sizes_of(self.begin)
+        try:
+            return begin and [_from_front(place, dim) for place, dim in zip(begin, self.x.shape, strict=True)]
+        except DimError:
+            return None
 
     @staticmethod
     def _rest(dim: Dim, begin: Dim) -> Dim:

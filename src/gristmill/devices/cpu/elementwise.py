@@ -14,6 +14,7 @@ from gristmill.ir.signature import Const
 from gristmill.ops import activation as act
 from gristmill.ops import elementwise_binary as binary
 from gristmill.ops import elementwise_unary as unary
+from gristmill.ops.control_flow import select
 
 EmitSteps: TypeAlias = Callable[[Any, ProgramBuilder], int]
 
@@ -44,6 +45,14 @@ def floats_only(op: Op) -> Refusal | None:
     return Refusal("only floats have a native kernel")
 
 
+def any_type(op: Op) -> Refusal | None:
+    """Takes 32-bit integers and truth values as well."""
+    operands = [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
+    if all(value.dtype in (*_FLOATS, types.int32, types.bool_) for value in (*operands, *op.results)):
+        return None
+    return Refusal("integers of this size have no native kernel")
+
+
 def steps(*ops: type[Op], supports: Callable[[Any], Refusal | None] = floats_only) -> Callable[[EmitSteps], EmitSteps]:
     """Declares a function as the steps of some ops; a decorator."""
 
@@ -64,9 +73,19 @@ def _unary(name: str, op: type[Op], *parameters: str) -> None:
         return p.step(name, p.operand(op.x), **dict(zip("pq", p_and_q, strict=False)))
 
 
-def _binary(name: str, op: type[Op], immediate: str | None = None) -> None:
-    @steps(op)
+def _binary(
+    name: str, op: type[Op], immediate: str | None = None, *, integers: str | None = None, swapped: bool = False
+) -> None:
+    """An op of two operands: its step for floats, one with a constant operand, and one for integers modulo 2³²."""
+
+    @steps(op, supports=floats_only if integers is None else any_type)
     def _emit(op: Any, p: ProgramBuilder) -> int:
+        if not op.x.dtype.is_float:
+            assert integers is not None
+            x, y = p.operand(op.x), p.operand(op.y)
+            return p.step(integers, y, x) if swapped else p.step(integers, x, y)
+        if swapped:
+            return p.step(name, p.operand(op.y), p.operand(op.x))
         number = p.immediate(op.y)
         if immediate is not None and number is not None:
             return p.step(immediate, p.operand(op.x), p=number)
@@ -79,25 +98,53 @@ def _binary(name: str, op: type[Op], immediate: str | None = None) -> None:
 _unary("Relu", act.relu)
 _unary("Sigmoid", act.sigmoid)
 _unary("Silu", act.silu)
-_unary("Abs", unary.abs)
-_unary("Exp", unary.exp)
-_unary("Sqrt", unary.sqrt)
-_unary("Square", unary.square)
-_unary("Tanh", unary.tanh)
-_unary("Erf", unary.erf)
-_unary("Clip", unary.clip, "alpha", "beta")
+_unary("Softplus", act.softplus)
+_unary("Elu", act.elu, "alpha")
 _unary("LeakyRelu", act.leaky_relu, "alpha")
 _unary("MulAddPQ", act.linear_activation, "alpha", "beta")
 _unary("HardSigmoid", act.sigmoid_hard, "alpha", "beta")
-_unary("Rsqrt", unary.rsqrt, "epsilon")
+_unary("Abs", unary.abs)
+_unary("Acos", unary.acos)
+_unary("Asin", unary.asin)
+_unary("Atan", unary.atan)
+_unary("Atanh", unary.atanh)
+_unary("Ceil", unary.ceil)
+_unary("Clip", unary.clip, "alpha", "beta")
+_unary("Cos", unary.cos)
+_unary("Cosh", unary.cosh)
+_unary("Erf", unary.erf)
+_unary("Exp", unary.exp)
+_unary("Exp2", unary.exp2)
+_unary("Floor", unary.floor)
 _unary("Inverse", unary.inverse, "epsilon")
+_unary("Log", unary.log, "epsilon")
+_unary("Round", unary.round)
+_unary("Rsqrt", unary.rsqrt, "epsilon")
+_unary("Sign", unary.sign)
+_unary("Sin", unary.sin)
+_unary("Sinh", unary.sinh)
+_unary("Sqrt", unary.sqrt)
+_unary("Square", unary.square)
+_unary("Tan", unary.tan)
+_unary("Tanh", unary.tanh)
+_unary("MaxP", unary.threshold, "alpha")
 
-_binary("Add", binary.add, "AddP")
-_binary("Mul", binary.mul, "MulP")
-_binary("Sub", binary.sub)
+_binary("Add", binary.add, "AddP", integers="AddInt")
+_binary("Mul", binary.mul, "MulP", integers="MulInt")
+_binary("Sub", binary.sub, integers="SubInt")
 _binary("Div", binary.real_div)
-_binary("Max", binary.maximum)
-_binary("Min", binary.minimum)
+_binary("Pow", binary.pow)
+_binary("Max", binary.maximum, integers="MaxInt")
+_binary("Min", binary.minimum, integers="MinInt")
+_binary("Equal", binary.equal, integers="EqualInt")
+_binary("NotEqual", binary.not_equal, integers="NotEqualInt")
+_binary("Less", binary.less, integers="LessInt")
+_binary("LessEqual", binary.less_equal, integers="LessEqualInt")
+_binary("Less", binary.greater, integers="LessInt", swapped=True)
+_binary("LessEqual", binary.greater_equal, integers="LessEqualInt", swapped=True)
+_binary("And", binary.logical_and, integers="And")
+_binary("Or", binary.logical_or, integers="Or")
+_binary("Xor", binary.logical_xor, integers="Xor")
 
 
 @steps(act.gelu)
@@ -111,8 +158,34 @@ def _relu6(op: act.relu6, p: ProgramBuilder) -> int:
     return p.step("Clip", p.operand(op.x), p=0.0, q=6.0)
 
 
-@steps(unary.cast)
+@steps(unary.logical_not, supports=any_type)
+def _not(op: unary.logical_not, p: ProgramBuilder) -> int:
+    return p.step("Not", p.operand(op.x))
+
+
+@steps(select, supports=any_type)
+def _select(op: select, p: ProgramBuilder) -> int:
+    return p.step("Select", p.operand(op.cond), p.operand(op.a), p.operand(op.b))
+
+
+def _castable(op: unary.cast) -> Refusal | None:
+    to, x = op.result.dtype, op.x.dtype
+    if to in (*_FLOATS, types.int32, types.bool_) or to == x:
+        return None
+    return Refusal(f"casts to {to} have no native kernel")
+
+
+@steps(unary.cast, supports=_castable)
 def _cast(op: unary.cast, p: ProgramBuilder) -> int:
     # What the source wrote is a rounding point in every mode.
-    x = p.operand(op.x)
-    return p.step("RoundHalf", x) if op.result.dtype == types.fp16 and op.x.dtype == types.fp32 else x
+    x, to = p.operand(op.x), op.result.dtype
+    if op.x.dtype in _FLOATS:
+        if to == types.bool_:
+            return p.step("FloatToBool", x)
+        if not to.is_float:
+            return p.step("FloatToInt", x, p=float(to.min), q=float(to.max))
+        return p.step("RoundHalf", x) if to == types.fp16 and op.x.dtype == types.fp32 else x
+    if to.is_float:
+        made = p.step("IntToFloat", x)
+        return p.step("RoundHalf", made) if to == types.fp16 else made
+    return p.step("IntToBool", x) if to == types.bool_ else x

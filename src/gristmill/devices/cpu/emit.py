@@ -103,7 +103,7 @@ class Emitter:
         if _same_order(value.shape, layout, other):
             return self.executable.alias(source, value.dtype.name, shape)
         made = self.executable.arena(value.dtype.name, shape)
-        self.call("permute", {"perm": _between(other, layout, value.rank)}, [source], [made])
+        self.call("view", {"perm": _between(other, layout, value.rank)}, [source], [made])
         return made
 
     def constant(self, array: Array, dtype: str) -> int:
@@ -143,6 +143,14 @@ class Emitter:
         if key not in self._prepared:
             self._prepared[key] = make()
         return self._prepared[key]
+
+    def moved(self, value: Value, perm: Sequence[int]) -> int:
+        """A value's tensor with its axes in another order."""
+        if list(perm) == list(range(value.rank)):
+            return self.tensor(value)
+        made = self.scratch(value.dtype.name, [value.shape[axis] for axis in perm])
+        self.call("view", {"perm": list(perm)}, [self.tensor(value)], [made])
+        return made
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -226,7 +234,7 @@ class Emitter:
             return self.executable.alias(tensor, value.dtype.name, self.sizes(layout.order(shape)))
         source = self.executable.alias(tensor, value.dtype.name, self.sizes(shape))
         made = self.executable.arena(value.dtype.name, self.sizes(layout.order(shape)))
-        self.call("permute", {"perm": _between(PLAIN, layout, rank)}, [source], [made])
+        self.call("view", {"perm": _between(PLAIN, layout, rank)}, [source], [made])
         return made
 
     def lower(self, group: Group, emit: Callable[[Op, Emitter], None]) -> None:
@@ -243,7 +251,7 @@ class Emitter:
             layout = self.layout(value)
             self.externals.append(value)
             made = self.executable.external(value.dtype.name, self.sizes(value.shape))
-            self.call("permute", {"perm": _between(layout, PLAIN, value.rank)}, [self.tensor(value, layout)], [made])
+            self.call("view", {"perm": _between(layout, PLAIN, value.rank)}, [self.tensor(value, layout)], [made])
 
 
 def _between(have: Layout, want: Layout, rank: int) -> list[int]:

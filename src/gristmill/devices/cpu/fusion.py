@@ -83,6 +83,8 @@ def group(
                 found = group_of.get(producer) if producer is not None else None
                 if found is None or found is own or value.type != _shaped(op, value):
                     continue
+                if found.root is None and not is_elementwise(found.ops[0]):
+                    continue  # a kernel that finishes nothing
                 if len(found.ops) + len(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
                     continue
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from gristmill.devices.cpu.lowering import conv, linear, movement, pooling, resize
+from gristmill.devices.cpu.lowering import (
+    attention,
+    conv,
+    linear,
+    movement,
+    normalization,
+    pooling,
+    reduction,
+    resize,
+)
 
-FAMILIES = (conv, linear, movement, pooling, resize)
+FAMILIES = (attention, conv, linear, movement, normalization, pooling, reduction, resize)

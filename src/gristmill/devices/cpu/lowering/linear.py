@@ -1,4 +1,4 @@
-"""Products with a constant matrix."""
+"""Matrix products."""
 
 from __future__ import annotations
 
@@ -41,13 +41,21 @@ def _linear(op: linear, emit: Emitter) -> None:
     emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)], bias=op.bias)
 
 
-def _constant_right(op: matmul) -> Refusal | None:
-    if not _float_matrix(op.y) or op.x.rank < 2 or op.transpose_x:
-        return Refusal("only products with a constant matrix on the right are native")
-    return None if op.x.dtype in (types.fp16, types.fp32) else Refusal("the operand is not of floats")
+def _constant_right(op: matmul) -> bool:
+    return _float_matrix(op.y) and op.x.rank >= 2 and not op.transpose_x
 
 
-@lowers(matmul, supports=_constant_right, epilogue=PLAIN)
+def _matrices(op: matmul) -> Refusal | None:
+    if any(value.dtype not in (types.fp16, types.fp32) for value in (op.x, op.y)):
+        return Refusal("an operand is not of floats")
+    return Refusal("products with a vector have no native kernel") if min(op.x.rank, op.y.rank) < 2 else None
+
+
+@lowers(matmul, supports=_matrices, epilogue=PLAIN)
 def _matmul(op: matmul, emit: Emitter) -> None:
-    weight = _pack(emit, op.y, transposed=op.transpose_y)
-    emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)])
+    if _constant_right(op):
+        weight = _pack(emit, op.y, transposed=op.transpose_y)
+        emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)])
+        return
+    arguments = {"transpose_x": op.transpose_x, "transpose_y": op.transpose_y}
+    emit.finish(op, "matmul", arguments, [emit.tensor(op.x), emit.tensor(op.y)])

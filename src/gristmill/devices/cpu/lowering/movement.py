@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from typing import Any
+
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN
 from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.ir.dims import Dim
 from gristmill.ir.op import Op
-from gristmill.ops.tensor_operation import concat, identity
-from gristmill.ops.tensor_transformation import expand_dims, reshape, squeeze, transpose
+from gristmill.ir.opset import iOS17
+from gristmill.ir.program import Value
+from gristmill.ops.scatter_gather import gather
+from gristmill.ops.sizes import sizes_of
+from gristmill.ops.slicing import slice_by_index, slice_by_size
+from gristmill.ops.tensor_operation import concat, identity, split, stack, tile
+from gristmill.ops.tensor_transformation import expand_dims, reshape, reverse, squeeze, transpose
 
 
 @lowers(reshape, expand_dims, squeeze, reads=("x",))
@@ -33,7 +42,7 @@ def _transpose(op: transpose, emit: Emitter) -> None:
     ):
         emit.alias(op.result, emit.tensor(op.x), CHANNELS_LAST)
         return
-    emit.call("permute", {"perm": list(perm)}, [emit.tensor(op.x)], [emit.result(op.result)])
+    emit.call("view", {"perm": list(perm)}, [emit.tensor(op.x)], [emit.result(op.result)])
 
 
 def _plain_join(op: concat) -> Refusal | None:
@@ -50,3 +59,105 @@ def _concat(op: concat, emit: Emitter) -> None:
     inputs = [emit.tensor(value, layout) for value in op.values]
     place = layout.permutation(rank).index(axis)
     emit.call("concat", {"axis": place}, inputs, [emit.result(op.result, layout)])
+
+
+@lowers(stack)
+def _stack(op: stack, emit: Emitter) -> None:
+    rank = op.result.rank
+    axis = op.axis % rank
+    parts = []
+    for value in op.values:
+        shape = emit.sizes([*value.shape[:axis], 1, *value.shape[axis:]])
+        parts.append(emit.executable.alias(emit.tensor(value), value.dtype.name, shape))
+    emit.call("concat", {"axis": axis}, parts, [emit.result(op.result)])
+
+
+def _slice(
+    emit: Emitter, x: Value, begin: list[Dim], to: Value, kept: list[Dim] | None = None, step: list[int] | None = None
+) -> None:
+    """A slice of ``x``; ``kept`` is its shape where the result lacks some of its axes."""
+    result = emit.result(to)
+    if kept is not None:
+        result = emit.executable.alias(result, to.dtype.name, emit.sizes(kept))
+    arguments: dict[str, Any] = {"perm": list(range(x.rank)), "begin": emit.sizes(begin)}
+    if step is not None:
+        arguments["step"] = step
+    emit.call("view", arguments, [emit.tensor(x)], [result])
+
+
+def _known_start(op: Any) -> Refusal | None:
+    return None if op.starts() is not None else Refusal("where the slice begins is known only while the model runs")
+
+
+@lowers(slice_by_size, supports=_known_start, reads=("x",))
+def _slice_by_size(op: slice_by_size, emit: Emitter) -> None:
+    begin = op.starts()
+    assert begin is not None
+    _slice(emit, op.x, begin, op.result)
+
+
+@lowers(slice_by_index, supports=_known_start, reads=("x",))
+def _slice_by_index(op: slice_by_index, emit: Emitter) -> None:
+    begin = op.starts()
+    assert begin is not None
+    dropped = op.squeeze_mask or [False] * op.x.rank
+    sizes = iter(op.result.shape)
+    kept = [1 if single else next(sizes) for single in dropped]
+    step = [1 if single else s for single, s in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
+    _slice(emit, op.x, begin, op.result, kept, step)
+
+
+@lowers(split)
+def _split(op: split, emit: Emitter) -> None:
+    axis = op.axis % op.x.rank
+    sizes = [part.shape[axis] for part in op.results]
+    for part, start in zip(op.results, accumulate(sizes, initial=0), strict=False):
+        begin: list[Dim] = [0] * op.x.rank
+        begin[axis] = start
+        _slice(emit, op.x, begin, part)
+
+
+@lowers(reverse)
+def _reverse(op: reverse, emit: Emitter) -> None:
+    rank = op.x.rank
+    turned = set(range(rank)) if op.axes is None else {axis % rank for axis in op.axes}
+    begin = [op.x.shape[axis] - 1 if axis in turned else 0 for axis in range(rank)]
+    _slice(emit, op.x, begin, op.result, step=[-1 if axis in turned else 1 for axis in range(rank)])
+
+
+def _few_axes(op: tile) -> Refusal | None:
+    reps = sizes_of(op.reps)
+    if reps is None:
+        return Refusal("how often a tensor is repeated is known only while the model runs")
+    return Refusal("more than 8 axes") if op.x.rank + sum(r != 1 for r in reps) > 8 else None
+
+
+@lowers(tile, supports=_few_axes, reads=("x",))
+def _tile(op: tile, emit: Emitter) -> None:
+    reps = sizes_of(op.reps)
+    assert reps is not None
+    one: list[Dim] = []
+    many: list[Dim] = []
+    for size, times in zip(op.x.shape, reps, strict=True):
+        if times != 1:
+            one.append(1)
+            many.append(times)
+        one.append(size)
+        many.append(size)
+    source = emit.executable.alias(emit.tensor(op.x), op.x.dtype.name, emit.sizes(one))
+    result = emit.executable.alias(emit.result(op.result), op.x.dtype.name, emit.sizes(many))
+    emit.call("view", {"perm": list(range(len(one)))}, [source], [result])
+
+
+def _unbatched(op: gather) -> Refusal | None:
+    return Refusal("gathering along batches has no native kernel") if op.batch_dims else None
+
+
+@lowers(gather, supports=_unbatched)
+def _gather(op: gather, emit: Emitter) -> None:
+    arguments = {
+        "axis": op.axis % op.x.rank,
+        "negative": not op.validate_indices,
+        "clamps": op.opset >= iOS17 and not op.validate_indices,
+    }
+    emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])

@@ -1,0 +1,67 @@
+// Sums and extremes of runs of floats.
+#include "simd/math.h"
+#include "simd/simd.h"
+
+#if defined(GRISTMILL_SIMD_SUMS_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GRISTMILL_SIMD_SUMS_H_
+#undef GRISTMILL_SIMD_SUMS_H_
+#else
+#define GRISTMILL_SIMD_SUMS_H_
+#endif
+
+GRISTMILL_SIMD_BEGIN
+
+// Σ f(x). Four sums go side by side through blocks of 1024 elements, whose sums are added to each other: errors grow
+// with 1024/(4·lanes) + n/1024 + a few, below the contract's 4·√n at any length up to 2²⁴.
+template <typename F>
+HWY_INLINE float SumOf(const float* x, size_t count, const F& f) {
+  const F32 d;
+  const size_t lanes = Lanes();
+  VF total = hn::Zero(d);
+  size_t i = 0;
+  while (count - i >= 4 * lanes) {
+    const size_t end = i + 4 * lanes * ((count - i < 1024 ? count - i : 1024) / (4 * lanes));
+    VF s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    for (; i < end; i += 4 * lanes) {
+      s0 = hn::Add(s0, f(hn::LoadU(d, x + i)));
+      s1 = hn::Add(s1, f(hn::LoadU(d, x + i + lanes)));
+      s2 = hn::Add(s2, f(hn::LoadU(d, x + i + 2 * lanes)));
+      s3 = hn::Add(s3, f(hn::LoadU(d, x + i + 3 * lanes)));
+    }
+    total = hn::Add(total, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+  }
+  for (; i + lanes <= count; i += lanes) total = hn::Add(total, f(hn::LoadU(d, x + i)));
+  float sum = hn::GetLane(hn::SumOfLanes(d, total));
+  if (i < count) {
+    HWY_ALIGN float rest[HWY_MAX_BYTES / 4] = {};
+    hn::StoreU(f(LoadFirst(x + i, count - i)), d, rest);
+    for (size_t j = 0; j < count - i; ++j) sum += rest[j];
+  }
+  return sum;
+}
+
+// The greatest or least element by `pick`, which carries a NaN on; count > 0.
+template <typename Pick>
+HWY_INLINE float ExtremeOf(const float* x, size_t count, const Pick& pick) {
+  const F32 d;
+  const size_t lanes = Lanes();
+  VF best = hn::Set(d, x[0]);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) best = pick(best, hn::LoadU(d, x + i));
+  HWY_ALIGN float part[HWY_MAX_BYTES / 4];
+  hn::StoreU(best, d, part);
+  float result = part[0];
+  auto take = [&](float value) { result = hn::GetLane(pick(hn::Set(d, result), hn::Set(d, value))); };
+  for (size_t j = 1; j < lanes; ++j) take(part[j]);
+  for (; i < count; ++i) take(x[i]);
+  return result;
+}
+
+// to = f(x), up to a whole vector past the end.
+template <typename F>
+HWY_INLINE void MapRun(const float* x, float* to, size_t count, const F& f) {
+  for (size_t i = 0; i < count; i += Lanes()) hn::StoreU(f(hn::LoadU(F32(), x + i)), F32(), to + i);
+}
+
+GRISTMILL_SIMD_END
+#endif  // per target

@@ -14,6 +14,7 @@
 #include "core/executable.h"
 #include "kernels/elementwise/tile_program.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/measure/peak.h"
 #include "simd/isa.h"
 
 namespace nb = nanobind;
@@ -91,6 +92,10 @@ NB_MODULE(_native, m) {
   m.def("isa", &IsaName, "Name of the instruction set in use.");
   m.def("isas", &SupportedIsas, "Names of the instruction sets that this build has and this machine can run.");
   m.def("default_threads", &DefaultThreads, "Number of threads that executables use unless told otherwise.");
+  m.def("peak_flops", &PeakFlops, nb::arg("threads"), nb::call_guard<nb::gil_scoped_release>(),
+        "Float32 multiply-adds per second, two operations each, measured for about 0.1 s.");
+  m.def("peak_bytes", &PeakBytes, nb::arg("threads"), nb::call_guard<nb::gil_scoped_release>(),
+        "Bytes read from memory per second, measured for about 0.1 s.");
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 
@@ -198,11 +203,11 @@ NB_MODULE(_native, m) {
              for (const CallProfile& call : calls) {
                const Kernel& kernel = g.executable.kernel(call.call);
                rows.append(nb::make_tuple(call.call, call.start, call.seconds, kernel.flops(), kernel.constant_bytes(),
-                                          kernel.variant()));
+                                          g.executable.operand_bytes(call.call), kernel.variant()));
              }
              return rows;
            }, nb::arg("symbols"), nb::arg("externals"),
-           "Runs once; for each call (number, start, seconds, flops, bytes of constants, variant).");
+           "Runs once; for each call (number, start, seconds, flops, bytes of constants, of operands, variant).");
 }
 
 }  // namespace gristmill

@@ -41,6 +41,8 @@ class Executable {
   // Runs all calls. `externals[i]` holds the bytes of the i-th external tensor.
   void Run(const std::vector<void*>& externals, std::vector<CallProfile>* profile);
 
+  // Bytes of a call's operands and results, for profiles.
+  double operand_bytes(int call) const;
   const Kernel& kernel(int call) const { return *calls_.at(call).kernel; }
 
  private:

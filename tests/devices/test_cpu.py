@@ -353,12 +353,13 @@ def test_a_profile_names_every_call():
     program, weight, _ = _linear(6, 40, 16, fp32)
     (step,) = CpuDevice().prepare(program.main).plan.steps
     rows = step.emitter.executable.profile([], [_random(6, 40), np.empty((6, 16), np.float32)])
-    (number, start, seconds, flops, constants, variant) = rows[0]
+    (number, start, seconds, flops, constants, operands, variant) = rows[0]
     assert len(rows) == 1
     assert (number, flops, variant) == (0, 2 * 6 * 40 * 16, "f32 weights")
     assert start >= 0
     assert seconds > 0
     assert constants >= weight.nbytes
+    assert operands == 4 * (6 * 40 + 6 * 16 + 16)  # x, the result and the bias
 
 
 def test_a_call_that_makes_no_sense_is_an_error():

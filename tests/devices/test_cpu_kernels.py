@@ -12,7 +12,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.dims import symbol
 from gristmill.ir.opset import iOS16, iOS18
 from gristmill.ir.program import Program
-from gristmill.ir.types import TensorType, bool_, fp16, fp32, int32
+from gristmill.ir.types import StateType, TensorType, bool_, fp16, fp32, int32
 from gristmill.runtime.session import Session
 
 RNG = np.random.default_rng(7)
@@ -248,3 +248,55 @@ def test_integers_and_truth_values_never_pass_through_floats():
     chosen = _program(lambda x, y: mb.select(cond=mb.greater_equal(x=x, y=y), a=x, b=y), **kinds)
     assert _is_native(chosen)
     np.testing.assert_array_equal(_run(chosen, x=x, y=y), np.maximum(x, y))
+
+
+def _cache(length: int = 6) -> Program:
+    """Writes a row of a cache at ``position`` and gives the sum of the rows up to a growing size."""
+    program = Program()
+    kinds = {"cache": StateType(TensorType(fp16, (length, 4))), "x": TensorType(fp16, (1, 4)), "seen": SEEN}
+    with mb.function(program, "main", kinds, iOS18) as (cache, x, seen):
+        before = mb.read_state(input=cache)
+        end = mb.slice_by_index(x=mb.shape(x=seen), begin=[0], end=[1], squeeze_mask=[True])
+        begin = mb.concat(values=[mb.sub(x=end, y=1), 0], axis=0)
+        limit = mb.concat(values=[end, 4], axis=0)
+        after = mb.coreml_update_state(state=cache, value=mb.slice_update(x=before, update=x, begin=begin, end=limit))
+        rows = mb.slice_by_index(x=after, begin=[0, 0], end=limit)
+        mb.output(mb.reduce_sum(x=rows, axes=[0]))
+    return program
+
+
+SEEN = TensorType(fp32, (symbol("length", lower=1, upper=6),))
+
+
+def test_a_cache_in_a_state_grows_natively():
+    """Reading, updating and reading again is one segment; each step sees what the steps before it wrote."""
+    program = _cache()
+    session = Session(program.main, CpuDevice())
+    state, other = session.make_state(), session.make_state()
+    rows = RNG.normal(size=(6, 4)).astype(np.float16)
+    for step in range(6):
+        inputs = {"x": rows[step : step + 1], "seen": np.zeros(step + 1, np.float32)}
+        (got,) = session.run(inputs, state).values()
+        np.testing.assert_allclose(got, rows[: step + 1].astype(np.float64).sum(0), rtol=2e-3, atol=2e-3)
+        np.testing.assert_array_equal(state.read("cache")[: step + 1], rows[: step + 1])
+    assert not other.read("cache").any()
+    kinds = [type(step) for step in CpuDevice().prepare(program.main).plan.steps]
+    assert kinds == [NativeStep]
+
+
+def test_a_failed_prediction_leaves_the_state():
+    """The cache is written before the gather fails."""
+    program = Program()
+    kinds = {"cache": StateType(TensorType(fp16, (2,))), "x": TensorType(fp16, (2,)), "i": TensorType(int32, (1,))}
+    with mb.function(program, "main", kinds, iOS18) as (cache, x, i):
+        written = mb.coreml_update_state(state=cache, value=x)
+        mb.output(mb.gather(x=written, indices=i, validate_indices=True))
+    session = Session(program.main, CpuDevice())
+    state = session.make_state()
+    x = np.array([1, 2], np.float16)
+    with pytest.raises(ExecutionError, match="out of range"):
+        session.run({"x": x, "i": np.array([2], np.int32)}, state)
+    assert not state.read("cache").any()
+    session.run({"x": x, "i": np.array([1], np.int32)}, state)
+    x[:] = 0  # the caller's own array again
+    np.testing.assert_array_equal(state.read("cache"), [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,29 @@ class Refusal:
     fix: str | None = None
 
 
+@dataclass(frozen=True)
+class CallProfile:
+    """What one call, or one op on the reference device, took.
+
+    Attributes:
+        kernel: Its name; ``reference`` for an op without one.
+        ops: The ops that it ran: several where they were fused, none where data only changed its order in memory.
+        start: When, in seconds of ``time.perf_counter``.
+        seconds: How long it ran.
+        flops: Floating-point operations, where the kernel counts them.
+        bytes: Of operands, results and constants, each counted once.
+        variant: Which of the kernel's ways was taken, or why the op has no kernel.
+    """
+
+    kernel: str
+    ops: tuple[Op, ...]
+    start: float
+    seconds: float
+    flops: float
+    bytes: float
+    variant: str
+
+
 class Executable(ABC):
     """A function prepared for a device."""
 
@@ -45,6 +69,24 @@ class Executable(ABC):
         Raises:
             ExecutionError: An op failed on these values.
         """
+
+    def profile(self, inputs: Mapping[str, RuntimeValue]) -> list[CallProfile]:
+        """Runs the function once and says what each op took, those in nested blocks too.
+
+        Raises:
+            ExecutionError: An op failed on these values.
+        """
+        calls: list[CallProfile] = []
+        last = time.perf_counter()
+
+        def observe(op: Op, results: list[RuntimeValue]) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            calls.append(CallProfile(op.op_name, (op,), last, now - last, 0, 0, ""))
+            last = now
+
+        self.run(inputs, observe)
+        return calls
 
 
 class Device(ABC):

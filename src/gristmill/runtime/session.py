@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from gristmill.devices.base import Device, Observer
+from gristmill.devices.base import CallProfile, Device, Observer
 from gristmill.errors import InputError, InputTypeError, StateError
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol
@@ -54,6 +54,18 @@ class Session:
             StateError: The state is missing, is another function's, or is in use.
             ExecutionError: An op failed on these values; the state is then as before.
         """
+        with self._bound(inputs, state) as values:
+            outputs = self._executable.run(values, observe)
+        return {value.name: output for value, output in zip(self.function.outputs, outputs, strict=True)}
+
+    def profile(self, inputs: Mapping[str, Array], state: State | None = None) -> list[CallProfile]:
+        """Runs the function once and says what each call of the device took; arguments and errors as of ``run``."""
+        with self._bound(inputs, state) as values:
+            return self._executable.profile(values)
+
+    @contextlib.contextmanager
+    def _bound(self, inputs: Mapping[str, Array], state: State | None) -> Iterator[dict[str, RuntimeValue]]:
+        """Values for all inputs; states are written when the block has succeeded."""
         self._check(inputs)
         with contextlib.ExitStack() as stack:
             values: dict[str, RuntimeValue] = dict(inputs)
@@ -68,8 +80,7 @@ class Session:
                         hint="pass the result of make_state()",
                     )
                 values.update(stack.enter_context(state.transaction()))
-            outputs = self._executable.run(values, observe)
-        return {value.name: output for value, output in zip(self.function.outputs, outputs, strict=True)}
+            yield values
 
     def _check(self, inputs: Mapping[str, Array]) -> None:
         expected = [value.name for value in self._tensors]

@@ -17,6 +17,12 @@ def isas() -> list[str]:
 def default_threads() -> int:
     """Number of threads that executables use unless told otherwise."""
 
+def peak_flops(threads: int) -> float:
+    """Float32 multiply-adds per second, two operations each, measured for about 0.1 s."""
+
+def peak_bytes(threads: int) -> float:
+    """Bytes read from memory per second, measured for about 0.1 s."""
+
 class Prepared:
     @property
     def nbytes(self) -> int:
@@ -56,5 +62,5 @@ class Executable:
     def run(self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]) -> None: ...
     def profile(
         self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]
-    ) -> list[tuple[int, float, float, float, float, str]]:
-        """Runs once; for each call (number, start, seconds, flops, bytes of constants, variant)."""
+    ) -> list[tuple[int, float, float, float, float, float, str]]:
+        """Runs once; for each call (number, start, seconds, flops, bytes of constants, of operands, variant)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from gristmill.devices.base import Device, Executable, Observer, Refusal
+from gristmill.devices.base import CallProfile, Device, Executable, Observer, Refusal
 from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.emit import PreparedConstants
 from gristmill.devices.cpu.plan import BlockPlan, Environment, Planner
@@ -60,3 +60,6 @@ class CpuExecutable(Executable):
         plan = self.plan if observe is None else self._unfused
         environment = Environment(self._constants, observe)
         return plan.run(environment, [inputs[value.name] for value in self._function.inputs])
+
+    def profile(self, inputs: Mapping[str, RuntimeValue]) -> list[CallProfile]:
+        return self.plan.profile(Environment(self._constants), [inputs[value.name] for value in self._function.inputs])

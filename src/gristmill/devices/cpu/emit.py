@@ -17,6 +17,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.dims import Dim, Symbol
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
+from gristmill.ir.types import StateType
 
 PreparedConstants = dict[Hashable, _native.Prepared]
 """Packed constants by what they were made from; shared by all plans of a function."""
@@ -37,6 +38,7 @@ class Emitter:
         symbols: Symbols of the segment's sizes, in the order of their numbers.
         externals: Values whose arrays the caller hands over, in order: inputs, and results that are needed outside.
         calls: For each call the ops that it runs.
+        written: For each state that the segment writes the value that it leaves there.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Emitter:
         self.externals: list[Value] = []
         self.inputs: set[Value] = set()
         self.calls: list[tuple[str, list[Op]]] = []
+        self.written: dict[Value, Value] = {}
         self._users, self._exported, self._prepared, self._strict = users, exported, prepared, strict
         self._sizes: dict[Dim, int] = {}
         self._tensors: dict[tuple[Value, Layout], int] = {}
         self._layout: dict[Value, Layout] = {}
         self._group: Group | None = None
+        self._states: dict[Value, int] = {}
 
     # -- sizes and tensors ---------------------------------------------------------------------------------------------
 
@@ -133,6 +137,21 @@ class Emitter:
         layout = PLAIN if value.rank < 3 else layout
         shape = self.sizes(layout.order(value.shape))
         self.define(value, self.executable.alias(tensor, value.dtype.name, shape), layout)
+
+    def state(self, state: Value) -> int:
+        """The number of the tensor that holds a state's present contents."""
+        if state not in self._states:
+            assert isinstance(state.type, StateType)
+            contents = state.type.wrapped
+            self.inputs.add(state)
+            self.externals.append(state)
+            self._states[state] = self.executable.external(contents.dtype.name, self.sizes(contents.shape))
+        return self._states[state]
+
+    def write_state(self, state: Value, value: Value) -> None:
+        """Makes a value a state's contents, for what follows in the segment and, after it, for everybody."""
+        self._states[state] = self.tensor(value)
+        self.written[state] = value
 
     def scratch(self, dtype: str, dims: Sequence[Dim]) -> int:
         """A tensor that no value of the program stands for."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from gristmill.devices.base import Observer, Refusal
+from gristmill.devices.base import CallProfile, Observer, Refusal
 from gristmill.devices.cpu import _native, lowering
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
@@ -21,7 +22,8 @@ from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Value
 from gristmill.ir.traits import ControlFlow, WritesState
-from gristmill.ir.types import TensorType
+from gristmill.ir.types import StateType, TensorType
+from gristmill.ops.state import coreml_update_state, write_state
 
 assert lowering.FAMILIES  # importing them registers the lowerings
 
@@ -83,37 +85,68 @@ class NativeStep:
     Attributes:
         ops: What it runs.
         emitter: The executable, with what it needs from outside.
+        shares: For each state that it writes, whether others see the array that becomes its contents.
         dying: Values that nobody needs after it.
     """
 
     ops: list[Op]
     emitter: Emitter
+    shares: Mapping[Value, bool] = field(default_factory=dict)
     dying: list[Value] = field(default_factory=list)
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
+        arrays, made = self._externals(environment)
+        try:
+            self.emitter.executable.run(self._symbols(environment), arrays)
+        except _native.NativeError as error:
+            raise ExecutionError(
+                f"the native code refuses this input: {error}",
+                op=self.ops[0].title,
+                location=self.ops[0].location,
+                hint="an index is out of range, or the model's declared shapes do not hold for this input",
+            ) from error
+        self._take(environment, made)
+
+    def profile(self, environment: Environment) -> list[CallProfile]:
+        """Runs once and says what each call took."""
+        arrays, made = self._externals(environment)
+        begin = time.perf_counter()
+        rows = self.emitter.executable.profile(self._symbols(environment), arrays)
+        self._take(environment, made)
+        return [
+            CallProfile(kernel, tuple(ops), begin + start, seconds, flops, moved + constants, variant)
+            for (number, start, seconds, flops, constants, moved, variant) in rows
+            for kernel, ops in [self.emitter.calls[number]]
+        ]
+
+    def _symbols(self, environment: Environment) -> list[int]:
+        return [environment.sizes[name] for name in self.emitter.symbols]
+
+    def _externals(self, environment: Environment) -> tuple[list[Array], list[tuple[Value, Array]]]:
+        """Arrays for all external tensors, and those of them that are results."""
         emitter = self.emitter
         arrays: list[Array] = []
         made: list[tuple[Value, Array]] = []
         for value in emitter.externals:
             if value in emitter.inputs:
                 array = environment.value(value)
+                if isinstance(value.type, StateType):
+                    array = array.read()
                 arrays.append(np.ascontiguousarray(array).reshape(array.shape))  # which makes a vector of a scalar
                 continue
             shape = value.tensor.shape
             sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in shape]
             arrays.append(np.empty(sizes, value.dtype.numpy))
             made.append((value, arrays[-1]))
-        try:
-            emitter.executable.run([environment.sizes[name] for name in emitter.symbols], arrays)
-        except _native.NativeError as error:
-            raise ExecutionError(
-                f"the sizes of this input do not fit: {error}",
-                op=self.ops[0].title,
-                location=self.ops[0].location,
-                hint="the model's declared shapes do not hold for this input",
-            ) from error
+        return arrays, made
+
+    def _take(self, environment: Environment, made: Sequence[tuple[Value, Array]]) -> None:
         for value, array in made:
             environment.values[value] = array
+        for state, value in self.emitter.written.items():
+            # A copy where somebody else gets the array too, and might write to it.
+            contents = environment.value(value)
+            environment.values[state].write(contents.copy() if self.shares[state] else contents)
         if environment.observe is not None:
             for op in self.ops:
                 environment.observe(op, [environment.values[result] for result in op.results])
@@ -166,6 +199,22 @@ class BlockPlan:
             for value in step.dying:
                 environment.values.pop(value, None)
         return [environment.value(value) for value in self.block.outputs]
+
+    def profile(self, environment: Environment, arguments: Sequence[RuntimeValue]) -> list[CallProfile]:
+        """Runs the block and says what each native call, and each op on the reference device, took."""
+        for value, argument in zip(self.block.arguments, arguments, strict=True):
+            environment.bind(value, argument)
+        calls: list[CallProfile] = []
+        for step in self.steps:
+            if isinstance(step, NativeStep):
+                calls += step.profile(environment)
+                continue
+            begin = time.perf_counter()
+            step.run(environment, self._run_nested)
+            calls.append(
+                CallProfile("reference", (step.op,), begin, time.perf_counter() - begin, 0, 0, step.reason.reason)
+            )
+        return calls
 
     def _run_nested(
         self, block: Block, environment: Environment, arguments: Sequence[RuntimeValue]
@@ -255,8 +304,16 @@ class Planner:
                 if not isinstance(user, Op) or user in live or user.block is not ops[0].block
             ]
 
-        def exported(value: Value) -> bool:
+        def needed_outside(value: Value) -> bool:
             return any(user not in inside for user in users(value)) or not self._fuse
+
+        # What a state holds in the end is an array of its own.
+        left = {state: value for op in ops for state, value in _writes(op)}
+
+        def exported(value: Value) -> bool:
+            return needed_outside(value) or value in kept
+
+        kept = set(left.values())
 
         emitter = Emitter(self._threads, users, exported, self._prepared, strict=self._strict)
         groups = group(ops, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in ops]
@@ -266,7 +323,21 @@ class Planner:
             else:
                 emitter.lower(found, LOWERINGS[type(found.ops[0])].emit)
         emitter.close([value for op in ops for value in op.results if exported(value)])
-        return NativeStep(ops, emitter)
+        shares = {
+            state: value in emitter.inputs
+            or value.constant is not None
+            or needed_outside(value)
+            or list(left.values()).count(value) > 1
+            for state, value in left.items()
+        }
+        return NativeStep(ops, emitter, shares)
+
+
+def _writes(op: Op) -> list[tuple[Value, Value]]:
+    """States that an op writes, each with what it leaves there."""
+    if isinstance(op, write_state):
+        return [(op.input, op.data)]
+    return [(op.state, op.value)] if isinstance(op, coreml_update_state) else []
 
 
 def _alone(op: Op) -> Group:

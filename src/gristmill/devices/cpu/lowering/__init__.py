@@ -11,6 +11,7 @@ from gristmill.devices.cpu.lowering import (
     pooling,
     reduction,
     resize,
+    state,
 )
 
-FAMILIES = (attention, conv, linear, movement, normalization, pooling, reduction, resize)
+FAMILIES = (attention, conv, linear, movement, normalization, pooling, reduction, resize, state)

@@ -15,7 +15,7 @@ from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
 from gristmill.ops.scatter_gather import gather
 from gristmill.ops.sizes import sizes_of
-from gristmill.ops.slicing import slice_by_index, slice_by_size
+from gristmill.ops.slicing import slice_by_index, slice_by_size, slice_update
 from gristmill.ops.tensor_operation import concat, identity, split, stack, tile
 from gristmill.ops.tensor_transformation import expand_dims, reshape, reverse, squeeze, transpose
 
@@ -105,6 +105,19 @@ def _slice_by_index(op: slice_by_index, emit: Emitter) -> None:
     kept = [1 if single else next(sizes) for single in dropped]
     step = [1 if single else s for single, s in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
     _slice(emit, op.x, begin, op.result, kept, step)
+
+
+@lowers(slice_update, supports=_known_start, reads=("x", "update"))
+def _slice_update(op: slice_update, emit: Emitter) -> None:
+    begin = op.starts()
+    assert begin is not None
+    dropped = op.squeeze_mask or [False] * op.x.rank
+    sizes = iter(op.update.shape)
+    kept = emit.sizes([1 if single else next(sizes) for single in dropped])
+    update = emit.executable.alias(emit.tensor(op.update), op.update.dtype.name, kept)
+    step = [1 if single else s for single, s in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
+    arguments = {"begin": emit.sizes(begin), "step": step}
+    emit.call("update", arguments, [emit.tensor(op.x), update], [emit.result(op.result)])
 
 
 @lowers(split)

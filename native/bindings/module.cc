@@ -75,6 +75,20 @@ struct Guarded {
   std::mutex mutex;
 };
 
+// An executable with the arrays of a run that is repeated; no sizes of it depend on symbols.
+struct Bound {
+  std::shared_ptr<Guarded> guarded;
+  Arrays arrays;
+  std::vector<void*> pointers;
+
+  void Run() {
+    nb::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(guarded->mutex);
+    guarded->executable.Configure({});
+    guarded->executable.Run(pointers, nullptr);
+  }
+};
+
 std::vector<void*> Pointers(const Arrays& arrays) {
   std::vector<void*> pointers;
   for (const auto& array : arrays) pointers.push_back(const_cast<void*>(array.data()));
@@ -149,8 +163,14 @@ NB_MODULE(_native, m) {
       nb::arg("inputs"), nb::arg("registers"), nb::arg("steps"), nb::arg("outputs"),
       "Makes an element-wise program of steps (op, to, x, y, z, p, q).");
 
+  nb::class_<Bound>(m, "Bound").def("__call__", &Bound::Run, "Runs on the bound arrays.");
+
   nb::class_<Guarded>(m, "Executable")
-      .def(nb::init<int>(), nb::arg("threads"))
+      .def(nb::new_([](int threads) { return std::make_shared<Guarded>(threads); }), nb::arg("threads"))
+      .def("bind", [](std::shared_ptr<Guarded> g, Arrays externals) {
+             std::vector<void*> pointers = Pointers(externals);
+             return Bound{std::move(g), std::move(externals), std::move(pointers)};
+           }, nb::arg("externals"), "A run of these arrays, to be repeated.")
       .def("size",
            [](Guarded& g, const std::vector<std::pair<int, int64_t>>& steps) {
              std::vector<SizeTable::Step> made;

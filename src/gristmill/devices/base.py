@@ -6,9 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from gristmill.errors import UnsupportedError
+from gristmill.ir.constants import Array
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function
 
@@ -52,6 +53,20 @@ class CallProfile:
     variant: str
 
 
+class DirectRun(Protocol):
+    """A short way to run a function whose arrays all have fixed shapes, where a device has one."""
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Array] | None:
+        """Runs on contiguous arrays of exactly the declared types and shapes, by input name.
+
+        Returns:
+            The outputs by name, or ``None``, without having run, if an array is not as declared.
+        """
+
+    def bind(self) -> tuple[dict[str, Array], dict[str, Array], Callable[[], None]]:
+        """Arrays for the inputs and the outputs by name, and a function that computes these from those."""
+
+
 class Executable(ABC):
     """A function prepared for a device."""
 
@@ -69,6 +84,10 @@ class Executable(ABC):
         Raises:
             ExecutionError: An op failed on these values.
         """
+
+    def direct(self) -> DirectRun | None:
+        """The short way to run the function, if there is one."""
+        return None
 
     def profile(self, inputs: Mapping[str, RuntimeValue]) -> list[CallProfile]:
         """Runs the function once and says what each op took, those in nested blocks too.

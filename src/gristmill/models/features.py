@@ -11,6 +11,7 @@ import numpy as np
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.ir import types
 from gristmill.ir.constants import Array
+from gristmill.ir.program import Value
 from gristmill.ir.types import DType, TensorType
 from gristmill.models import images
 from gristmill.package.proto import Message
@@ -107,6 +108,20 @@ class ArrayFeature(Feature):
         if self.dtype is None or not isinstance(value, np.ndarray) or value.dtype == object:
             return value
         return np.atleast_1d(value.astype(self.dtype.numpy, copy=False))  # applications know no array of rank 0
+
+    def is_plain(self, value: Value | None) -> bool:
+        """Whether applications and a program's value have the very same arrays, of one fixed shape."""
+        return (
+            value is not None
+            and isinstance(value.type, TensorType)
+            and not self.optional
+            and self.shapes is None
+            and self.ranges is None
+            and value.rank > 0
+            and self.dtype is not None
+            and self.dtype == value.dtype
+            and self.shape in (value.shape, ())
+        )
 
     def default(self, declared: TensorType) -> Array:
         if not self.optional:

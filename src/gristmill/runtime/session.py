@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from gristmill.devices.base import CallProfile, Device, Observer
+from gristmill.devices.base import CallProfile, Device, DirectRun, Observer
 from gristmill.errors import InputError, InputTypeError, StateError
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol
@@ -28,6 +28,10 @@ class Session:
         self.device = device
         self._executable = device.prepare(function)
         self._tensors = [value for value in function.inputs if not isinstance(value.type, StateType)]
+
+    def direct(self) -> DirectRun | None:
+        """The device's short way to run the function, if it has one."""
+        return self._executable.direct()
 
     def make_state(self) -> State:
         """Fresh states, all zero."""

@@ -47,8 +47,15 @@ def tile_program(
 ) -> Prepared:
     """Makes an element-wise program of steps (op, to, x, y, z, p, q)."""
 
+class Bound:
+    def __call__(self) -> None:
+        """Runs on the bound arrays."""
+
 class Executable:
     def __init__(self, threads: int) -> None: ...
+    def bind(self, externals: Sequence[NDArray[Any]]) -> Bound:
+        """A run of these arrays, to be repeated."""
+
     def size(self, steps: Sequence[tuple[int, int]]) -> int:
         """Adds a size expression in postfix form and returns its number."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from gristmill.devices.base import CallProfile, Device, Executable, Observer, Refusal
+from gristmill.devices.base import CallProfile, Device, DirectRun, Executable, Observer, Refusal
 from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.direct import direct_run
 from gristmill.devices.cpu.emit import PreparedConstants
 from gristmill.devices.cpu.plan import BlockPlan, Environment, Planner
 from gristmill.devices.reference import ReferenceDevice
@@ -60,6 +61,9 @@ class CpuExecutable(Executable):
         plan = self.plan if observe is None else self._unfused
         environment = Environment(self._constants, observe)
         return plan.run(environment, [inputs[value.name] for value in self._function.inputs])
+
+    def direct(self) -> DirectRun | None:
+        return direct_run(self._function, self.plan)
 
     def profile(self, inputs: Mapping[str, RuntimeValue]) -> list[CallProfile]:
         return self.plan.profile(Environment(self._constants), [inputs[value.name] for value in self._function.inputs])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +97,15 @@ class NativeStep:
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
         arrays, made = self._externals(environment)
-        try:
+        with self.errors_named():
             self.emitter.executable.run(self._symbols(environment), arrays)
+        self._take(environment, made)
+
+    @contextlib.contextmanager
+    def errors_named(self) -> Iterator[None]:
+        """Turns what native code refuses into an error that names the segment."""
+        try:
+            yield
         except _native.NativeError as error:
             raise ExecutionError(
                 f"the native code refuses this input: {error}",
@@ -105,13 +113,13 @@ class NativeStep:
                 location=self.ops[0].location,
                 hint="an index is out of range, or the model's declared shapes do not hold for this input",
             ) from error
-        self._take(environment, made)
 
     def profile(self, environment: Environment) -> list[CallProfile]:
         """Runs once and says what each call took."""
         arrays, made = self._externals(environment)
         begin = time.perf_counter()
-        rows = self.emitter.executable.profile(self._symbols(environment), arrays)
+        with self.errors_named():
+            rows = self.emitter.executable.profile(self._symbols(environment), arrays)
         self._take(environment, made)
         return [
             CallProfile(kernel, tuple(ops), begin + start, seconds, flops, moved + constants, variant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -68,6 +69,8 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measures or reads results, and reports them."""
     options = _options()
+    # Workers are stopped most of the time and would stay so for ever: this process must not end without ending them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if options.report:
         results = json.loads(options.report.read_text())
     elif options.folder:

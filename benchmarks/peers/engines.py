@@ -55,7 +55,12 @@ class Engine(abc.ABC):
 
     def start(self) -> str:
         """Imports the engine and gives its version."""
-        return str(importlib.import_module(self.module).__version__)
+        return str(self.library.__version__)
+
+    @property
+    def library(self) -> Any:
+        """The engine's Python module, which need not be installed and has no types."""
+        return importlib.import_module(self.module)
 
     @abc.abstractmethod
     def prepare(self, folder: Path) -> None:
@@ -149,12 +154,10 @@ class OnnxRuntime(Engine):
         )
 
     def load(self, folder: Path, threads: int, inputs: Arrays, names: list[str]) -> Loaded:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        options = self.library.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+        options.graph_optimization_level = self.library.GraphOptimizationLevel.ORT_ENABLE_ALL
+        session = self.library.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
         used = {item.name for item in session.get_inputs()}
         given = {name: array for name, array in inputs.items() if name in used}
         return Loaded(
@@ -175,22 +178,18 @@ class OpenVino(Engine):
     precision = "f32"
 
     def prepare(self, folder: Path) -> None:
-        import openvino
-
         if not (folder / GRAPH).exists():
             OnnxRuntime().prepare(folder)
-        openvino.save_model(openvino.convert_model(folder / GRAPH), folder / REPRESENTATION)
+        self.library.save_model(self.library.convert_model(folder / GRAPH), folder / REPRESENTATION)
 
     def load(self, folder: Path, threads: int, inputs: Arrays, names: list[str]) -> Loaded:
-        import openvino
-
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        compiled = openvino.Core().compile_model(folder / REPRESENTATION, "CPU", settings)
+        compiled = self.library.Core().compile_model(folder / REPRESENTATION, "CPU", settings)
         actual = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if actual != self.precision:
             raise RuntimeError(f"OpenVINO computes in {actual} on this processor, where {self.precision} was asked for")
@@ -239,7 +238,8 @@ class PyTorch(Engine):
         if self.channels_last:
             if not any(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()):
                 raise NotImplementedError("the model has no convolutions")
-            module = module.to(memory_format=torch.channels_last)
+            # PyTorch's own stub leaves this argument out where it stands alone.
+            module = module.to(torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload]
             tensors = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in tensors]
 
         def run() -> Any:

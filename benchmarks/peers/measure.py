@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +24,9 @@ from benchmarks.peers.engines import ENGINES, files_size
 from benchmarks.peers.prepare import FACTS
 
 Results = dict[str, Any]
+
+LIMIT = 600
+"""Seconds that an engine may take for one thing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +58,9 @@ class Worker:
     def __init__(self, engine: str, folder: Path, threads: int) -> None:
         command = [sys.executable, "-m", "benchmarks.peers.worker", engine, str(folder), str(threads)]
         environment = {**os.environ, **ENGINES[engine].environment(threads)}
+        self._said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up and block
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
         )
 
     def __enter__(self) -> Worker:
@@ -65,6 +71,7 @@ class Worker:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._said.close()
 
     def ask(self, what: str, **details: float) -> Any:
         """Wakes the process, has it do something, and stops it: waiting threads of some engines spin.
@@ -78,18 +85,24 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": what, **details}) + "\n")
             self._process.stdin.flush()
+        timer = threading.Timer(LIMIT, self._process.kill)
+        timer.start()
         line = self._process.stdout.readline()
+        timer.cancel()
         if not line:
-            raise EngineError(f"the process ended with {self._process.wait()}: {self._last_words()}")
+            self._process.wait()
+            self._said.seek(0)
+            raise EngineError(f"the process ended: {_last_line(self._said.read(), self._process.returncode)}")
         self._process.send_signal(signal.SIGSTOP)
         answer = json.loads(line)
         if isinstance(answer, dict) and "error" in answer:
             raise EngineError(answer["error"])
         return answer
 
-    def _last_words(self) -> str:
-        assert self._process.stderr is not None
-        return (self._process.stderr.read().strip().splitlines() or ["no message"])[-1]
+
+def _last_line(text: str, code: int) -> str:
+    """What a failed process said at last; -9 as its code means that it was stopped for time or memory."""
+    return (text.strip().splitlines() or [f"no message, code {code}"])[-1]
 
 
 def prepare(model: str, engine: str, folder: Path) -> None:
@@ -102,9 +115,12 @@ def prepare(model: str, engine: str, folder: Path) -> None:
     if done.exists():
         return
     command = [sys.executable, "-m", "benchmarks.peers.prepare", model, engine, str(folder)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"its file was not made in {LIMIT} s") from error
     if ran.returncode:
-        raise EngineError((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
+        raise EngineError(_last_line(ran.stderr, ran.returncode))
     done.touch()
 
 

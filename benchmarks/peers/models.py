@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +64,8 @@ def _torchvision(name: str, title: str) -> Workload:
     from gristmill.frontends.torch.torchvision import declare_operators
 
     declare_operators()  # what torchvision's models ask for where its compiled part does not fit PyTorch
-    import torchvision
-
-    module: nn.Module = torchvision.models.get_model(name, weights=None)
+    models: Any = importlib.import_module("torchvision.models")  # which has no types
+    module: nn.Module = models.get_model(name, weights=None).eval()
     for label, weight in module.named_parameters():
         if label.endswith("layer_scale"):
             # A fresh ConvNeXt scales its blocks by 1e-6: a comparison of outputs would not see them.

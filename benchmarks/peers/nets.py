@@ -51,7 +51,8 @@ class DecoderLayer(nn.Module):
         """The layer's result, given the cache with the new token in it."""
         mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
-        return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        result: Tensor = x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        return result
 
 
 class Decoder(nn.Module):
@@ -153,4 +154,5 @@ class UNetBlock(nn.Module):
         y = y + self._attend(1, self.norms[1](y), text)
         value, gate = self.up(self.norms[2](y)).chunk(2, dim=-1)
         y = y + self.down(value * functional.gelu(gate))
-        return x + self.back(y).transpose(1, 2).reshape(x.shape)
+        result: Tensor = x + self.back(y).transpose(1, 2).reshape(x.shape)
+        return result

@@ -15,55 +15,41 @@ BEST_OF = {"pytorch": ("pytorch", "pytorch-channels-last")}
 WEIGHT_BYTES = 2
 """Of a float16 weight: no engine can read less of what these models hold."""
 
+ABOUT_LATENCY = (
+    "Median / 95th percentile in milliseconds. *Floor*: the longer of the arithmetic at {:.0f} GFLOP/s (float32, the "
+    "best of large matrix products) and, where float16 weights exceed the last-level cache, reading them at {:.1f} "
+    "GB/s. *Of floor*: floor / Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 "
+    "Gristmill is faster. An engine that computes in another precision is shown and not counted."
+)
+ABOUT_LOADING = (
+    "A fresh process with the files in the page cache: importing the engine, then from the file to the first result. "
+    "The memory is the most that was resident, the interpreter and the engine's libraries included."
+)
+ABOUT_DIFFERENCE = "The largest difference as a share of the largest magnitude."
+
 
 def markdown(results: Results) -> str:
     """Tables of latency, loading, memory and accuracy, and the list of what failed."""
     machine, settings = results["machine"], results["settings"]
-    versions = _versions(results)
+    versions = [f"{ENGINES[name].title} {version}" for name, version in _versions(results).items()]
+    system = f"{machine['system']}, Python {machine['python']}"
     lines = [
-        f"{machine['processor']}, {machine['processors']} processors, {' '.join(machine['features'])}; "
-        f"{machine['system']}, Python {machine['python']}.",
-        "; ".join(f"{ENGINES[name].title} {version}" for name, version in versions.items()) + ".",
+        f"{machine['processor']}, {machine['processors']} processors, {' '.join(machine['features'])}; {system}.",
+        f"{'; '.join(versions)}.",
         f"{settings['rounds']} rounds of batches of {settings['seconds']} s, the engines in turn.",
         "",
     ]
     for threads in settings["threads"]:
         best = _machine(results, threads)
-        lines += [
-            f"## Latency, {threads} thread{'s' if threads > 1 else ''}",
-            "",
-            "Median / 95th percentile in milliseconds. *Floor*: the longer of the arithmetic at "
-            f"{best['flops'] / 1e9:.0f} GFLOP/s (float32, the best of large matrix products) and, where float16 weights "
-            f"exceed the last-level cache, reading them at {best['bandwidth'] / 1e9:.1f} GB/s. *Of floor*: floor / "
-            "Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is "
-            "faster. Peers that compute in another precision are shown and not counted.",
-            "",
-            *_latency_table(results, threads),
-            "",
-        ]
-    seconds = _table(results, "Start and load, s", _load_cell, lambda one: f"{one['import']:.2f} + {one['load']:.2f}")
-    memory = _table(results, "Peak memory, MB", _load_cell, lambda one: f"{one['peak'] / 1e6:.0f}")
-    exact = _table(results, "Difference", lambda r, m, e: r["models"][m]["engines"].get(e), _difference)
-    lines += [
-        "## Loading",
-        "",
-        "A fresh process with the files in the page cache: importing the engine, then from the file to the first "
-        "result. The memory is the most that was resident, the interpreter and the engine's libraries included.",
-        "",
-        *seconds,
-        "",
-        *memory,
-        "",
-        "## Agreement with PyTorch",
-        "",
-        "The largest difference as a share of the largest magnitude; allowed are "
-        + ", ".join(f"{engine.tolerance:g} ({engine.title})" for engine in ENGINES.values())
-        + ".",
-        "",
-        *exact,
-        "",
-        *_failures(results),
-    ]
+        lines += [f"## Latency, {threads} thread{'s' if threads > 1 else ''}", ""]
+        lines += [ABOUT_LATENCY.format(best["flops"] / 1e9, best["bandwidth"] / 1e9), ""]
+        lines += [*_latency_table(results, threads), ""]
+    lines += ["## Loading", "", ABOUT_LOADING, ""]
+    lines += _table(results, "Start and load, s", "load", lambda one: f"{one['import']:.2f} + {one['load']:.2f}")
+    lines += ["", *_table(results, "Peak memory, MB", "load", lambda one: f"{one['peak'] / 1e6:.0f}")]
+    allowed = ", ".join(f"{engine.tolerance:g} ({engine.title})" for engine in ENGINES.values())
+    lines += ["", "## Agreement with PyTorch", "", f"{ABOUT_DIFFERENCE} Allowed are {allowed}.", ""]
+    lines += [*_table(results, "Difference", "difference", lambda one: f"{one:.1e}"), "", *_failures(results)]
     return "\n".join(lines)
 
 
@@ -134,27 +120,15 @@ def _ms(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _table(
-    results: Results,
-    title: str,
-    find: Callable[[Results, str, str], Any],
-    show: Callable[[Any], str],
-) -> list[str]:
+def _table(results: Results, title: str, key: str, show: Callable[[Any], str]) -> list[str]:
+    """One figure of each engine for each model."""
     columns = _columns(results)
     rows = []
-    for name, model in results["models"].items():
-        found = [find(results, name, engine) for engine in columns]
+    for model in results["models"].values():
         if "error" not in model:
-            rows.append([model["title"], *(show(one) if one else "failed" for one in found)])
+            found = [model["engines"].get(engine, {}).get(key) for engine in columns]
+            rows.append([model["title"], *("failed" if one is None else show(one) for one in found)])
     return _rows([title, *(ENGINES[engine].title for engine in columns)], rows)
-
-
-def _load_cell(results: Results, model: str, engine: str) -> Any:
-    return results["models"][model]["engines"].get(engine, {}).get("load")
-
-
-def _difference(one: Any) -> str:
-    return f"{one['difference']:.1e}" if "difference" in one else "failed"
 
 
 def _failures(results: Results) -> list[str]:
@@ -176,16 +150,16 @@ def plot(results: Results, path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "peers"  # the same results give the same file
-    from matplotlib import pyplot
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "peers"  # the same results give the same file
+    from matplotlib import pyplot as plt
 
     models = [name for name, model in results["models"].items() if "error" not in model]
     columns = [engine for engine in _columns(results) if not ENGINES[engine].apart]
     counts = results["settings"]["threads"]
-    figure, panels = pyplot.subplots(
+    figure, panels = plt.subplots(
         1, len(counts), figsize=(5 * len(counts) + 2, 0.7 * len(models) + 1.5), sharey=True, squeeze=False
     )
     height = 0.8 / len(columns)
@@ -206,4 +180,4 @@ def plot(results: Results, path: Path) -> None:
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(columns), frameon=False)
     figure.tight_layout(rect=(0, 0.4 / figure.get_figheight(), 1, 1))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
+    plt.close(figure)

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,8 @@ from benchmarks.peers import machine, report
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.measure import Settings, measure
 
-NAMES = (
-    "resnet50",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "convnext_tiny",
-    "vit_b_16",
-    "bert_base",
-    "mlp_4096",
-    "gpt2_step",
-    "mlp_64",
-    "unet_block",
-)
-"""The models; their builders are in ``models``, which loads PyTorch, and this process must stay small."""
 
-
-def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
+def _chosen(text: str, known: Iterable[str]) -> list[str]:
     names = text.split(",")
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -37,10 +24,16 @@ def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
+def _models(text: str) -> list[str]:
+    from benchmarks.peers.models import MODELS  # loads PyTorch, which a report does without
+
+    return list(MODELS) if text == "all" else _chosen(text, MODELS)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--models", type=lambda text: _chosen(text, NAMES), default=list(NAMES))
-    parser.add_argument("--engines", type=lambda text: _chosen(text, tuple(ENGINES)), default=list(ENGINES))
+    parser.add_argument("--models", type=_models, help="names with commas between them; all when left out")
+    parser.add_argument("--engines", type=lambda text: _chosen(text, ENGINES), default=list(ENGINES))
     parser.add_argument("--threads", type=lambda text: tuple(map(int, text.split(","))), default=(1, 2))
     parser.add_argument("--quick", action="store_true", help="a look, in a tenth of the time; figures are noisy")
     parser.add_argument("--json", type=Path, help="where the results go, after each model")
@@ -55,7 +48,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if options.quick:
         settings = Settings(options.threads, rounds=3, seconds=0.1, least=2, loads=2)
     results: dict[str, Any] = {"machine": machine.description(), "settings": vars(settings), "models": {}}
-    for model in options.models:
+    for model in options.models or _models("all"):
         for step in measure(model, options.engines, folder / model, settings):
             if isinstance(step, str):
                 print(step, file=sys.stderr, flush=True)

@@ -58,7 +58,8 @@ class Worker:
     def __init__(self, engine: str, folder: Path, threads: int) -> None:
         command = [sys.executable, "-m", "benchmarks.peers.worker", engine, str(folder), str(threads)]
         environment = {**os.environ, **ENGINES[engine].environment(threads)}
-        self._said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up and block
+        # A pipe that nobody reads would fill up and block. The file lives as long as the process.
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
         )

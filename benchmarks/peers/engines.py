@@ -17,7 +17,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 PACKAGE, GRAPH, REPRESENTATION = "model.mlpackage", "model.onnx", "model.xml"
-PICKLE, INPUTS, EXPECTED = "module.pt", "inputs.npz", "expected.npz"
+PICKLE, INPUTS, EXPECTED, FACTS = "module.pt", "inputs.npz", "expected.npz", "facts.json"
 
 
 class Loaded:
@@ -53,8 +53,8 @@ class Engine(abc.ABC):
         """Variables that must be set before the process starts."""
         return {"OMP_NUM_THREADS": str(threads)}
 
-    def start(self) -> str:
-        """Imports the engine and gives its version."""
+    def start(self, modules: list[str]) -> str:
+        """Imports the engine and gives its version; ``modules`` are those of the model's layers in Python."""
         return str(self.library.__version__)
 
     @property
@@ -83,10 +83,10 @@ class Gristmill(Engine):
         variables = {"GRISTMILL_DEVICE": "cpu", "GRISTMILL_NUM_THREADS": str(threads)}
         return {**super().environment(threads), **variables}
 
-    def start(self) -> str:
+    def start(self, modules: list[str]) -> str:
         importlib.import_module("gristmill.models.model")  # the package itself loads nothing until it is used
         importlib.import_module("gristmill.devices.cpu")
-        return super().start()
+        return super().start(modules)
 
     def prepare(self, folder: Path) -> None:
         import torch
@@ -223,6 +223,12 @@ class PyTorch(Engine):
     title = "PyTorch"
     module = "torch"
     channels_last = False
+
+    def start(self, modules: list[str]) -> str:
+        from benchmarks.peers.prepare import import_layers
+
+        import_layers(modules)
+        return super().start(modules)
 
     def prepare(self, folder: Path) -> None:
         """Nothing: every model starts as the pickled module."""

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import machine
-from benchmarks.peers.engines import ENGINES, files_size
-from benchmarks.peers.prepare import FACTS
+from benchmarks.peers.engines import ENGINES, FACTS, files_size
 
 Results = dict[str, Any]
 

@@ -5,7 +5,7 @@ A failing exporter then takes nothing down with it, and its memory is given back
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import json
 import sys
 import warnings
@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.peers.engines import ENGINES, EXPECTED, INPUTS, PICKLE
+from benchmarks.peers.engines import ENGINES, EXPECTED, FACTS, INPUTS, PICKLE
 
 if TYPE_CHECKING:
     from benchmarks.peers.models import Workload
-
-FACTS = "facts.json"
 
 
 def prepare_reference(name: str, folder: Path) -> None:
@@ -35,7 +33,8 @@ def prepare_reference(name: str, folder: Path) -> None:
     found = found if isinstance(found, tuple) else (found,)
     _store(folder / INPUTS, {k: v.numpy() for k, v in workload.inputs.items()})
     _store(folder / EXPECTED, {k: v.numpy() for k, v in zip(workload.outputs, found, strict=True)})
-    facts = {"title": workload.title, "outputs": workload.outputs, **workload.costs()}
+    modules = sorted({type(layer).__module__ for layer in workload.module.modules()} | {"benchmarks.peers.models"})
+    facts = {"title": workload.title, "outputs": workload.outputs, "modules": modules, **workload.costs()}
     (folder / FACTS).write_text(json.dumps(facts))
 
 
@@ -43,19 +42,27 @@ def _store(path: Path, arrays: dict[str, Any]) -> None:
     np.savez(path, allow_pickle=False, **arrays)
 
 
+def import_layers(modules: list[str]) -> None:
+    """Imports the modules that define a model's layers, as unpickling would.
+
+    Where torchvision's compiled part does not fit PyTorch, its models can be imported once its operators are declared.
+    """
+    if any(name.startswith(("torchvision.", "transformers.")) for name in modules):
+        try:
+            importlib.import_module("torchvision")
+        except Exception:  # whatever a build for another PyTorch raises
+            from gristmill.frontends.torch.torchvision import declare_operators
+
+            declare_operators()
+    for name in modules:
+        importlib.import_module(name)
+
+
 def unpickled(folder: Path) -> Workload:
     """What ``prepare_reference`` pickled."""
     import torch
 
-    with contextlib.suppress(Exception):  # what a torchvision raises whose compiled part does not fit PyTorch
-        return _load(torch, folder)
-    from gristmill.frontends.torch.torchvision import declare_operators
-
-    declare_operators()
-    return _load(torch, folder)
-
-
-def _load(torch: Any, folder: Path) -> Workload:
+    import_layers(json.loads((folder / FACTS).read_text())["modules"])
     # mmap: a page that is not needed is not read, which suits the peak memory that is reported.
     workload: Workload = torch.load(folder / PICKLE, weights_only=False, mmap=True)
     return workload

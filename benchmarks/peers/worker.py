@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.engines import ENGINES, Arrays, Loaded, read_inputs
+from benchmarks.peers.engines import ENGINES, EXPECTED, FACTS, Arrays, Loaded, read_inputs
 
 
 def _peak_memory() -> int:
@@ -55,12 +55,12 @@ def difference(found: Arrays, expected: Arrays) -> float:
 
 def load(engine: str, folder: Path, threads: int) -> tuple[Loaded, dict[str, Any]]:
     """Loads and runs once, which is when some engines do their last preparations."""
-    outputs = json.loads((folder / "facts.json").read_text())["outputs"]
+    model = json.loads((folder / FACTS).read_text())
     inputs = read_inputs(folder)
     start = time.perf_counter()
-    version = ENGINES[engine].start()
+    version = ENGINES[engine].start(model["modules"])
     imported, before = time.perf_counter(), _peak_memory()
-    loaded = ENGINES[engine].load(folder, threads, inputs, outputs)
+    loaded = ENGINES[engine].load(folder, threads, inputs, model["outputs"])
     loaded.run()
     seconds = time.perf_counter() - imported
     facts = {"import": imported - start, "load": seconds, "peak": _peak_memory(), "before": before, "version": version}
@@ -83,7 +83,7 @@ def main() -> None:
                 loaded, answer = load(engine, folder, threads)
             elif asked["do"] == "compare":
                 assert loaded is not None
-                with np.load(folder / "expected.npz") as expected:
+                with np.load(folder / EXPECTED) as expected:
                     answer = difference(loaded.outputs(), dict(expected))
             else:
                 assert loaded is not None

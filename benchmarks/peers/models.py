@@ -78,14 +78,22 @@ def _torchvision(name: str, title: str) -> Workload:
 
 
 def _settle(module: nn.Module) -> None:
-    """Gives batch normalisation the statistics of random pictures, or activations die out or overflow."""
+    """Has batch normalisation divide by the magnitudes that random pictures give, or activations die out or overflow.
+
+    Means are left at zero: what varies around them is small in a random network, and subtracting them would enlarge
+    every engine's rounding errors with it.
+    """
+
+    def settle(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        norm.get_buffer("running_var").copy_(arguments[0].square().mean((0, 2, 3)))
+
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
     if norms:
         with torch.no_grad():
             module(torch.randn(4, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
 
 
 def _bert() -> Workload:

@@ -18,6 +18,8 @@ Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 PACKAGE, GRAPH, REPRESENTATION = "model.mlpackage", "model.onnx", "model.xml"
 PICKLE, INPUTS, EXPECTED, FACTS = "module.pt", "inputs.npz", "expected.npz", "facts.json"
+UPDATED = "new_"
+"""Stands before a state's name in the name of the output that the peers return it as."""
 
 
 class Loaded:
@@ -96,7 +98,7 @@ class Gristmill(Engine):
 
         workload = unpickled(folder)
         module = workload.stateful or workload.module
-        inputs = {k: v for k, v in workload.inputs.items() if workload.stateful is None or k not in workload.outputs}
+        inputs = {k: v for k, v in workload.inputs.items() if f"{UPDATED}{k}" not in workload.outputs}
         with torch.no_grad():
             program = torch.export.export(module, tuple(inputs.values()), strict=False)
         model = ct.convert(
@@ -121,7 +123,7 @@ class Gristmill(Engine):
 
         def outputs() -> Arrays:
             found = model.predict(given, state)
-            return {**found, **{name: state.read_state(name) for name in state.names}}
+            return {**found, **{f"{UPDATED}{name}": state.read_state(name) for name in state.names}}
 
         return Loaded(lambda: model.predict(given, state), outputs)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers import nets
+from benchmarks.peers.engines import UPDATED
 
 CACHE = 256
 """Positions in the decoder's cache; the step that is measured fills one in the middle."""
@@ -25,8 +26,8 @@ class Workload:
         module: In evaluation mode; weights are float32 that float16 holds exactly.
         inputs: By name, in the order of the module's arguments; floats are exact in float16 as well.
         outputs: Names of the results in order.
-        stateful: The module with its cache as states, for engines that have such; the states' names are those of inputs
-            and outputs of ``module``.
+        stateful: The module with its cache as states, for engines that have such. A state has the name of the input
+            that it stands for; the output that it stands for has ``UPDATED`` before that.
     """
 
     title: str
@@ -113,7 +114,8 @@ def _decoder() -> Workload:
     inputs = {"token": torch.tensor([[1234]]), "place": torch.tensor([CACHE // 2])}
     inputs |= {name: torch.randn(decoder.cache_shape) for name in names}
     title = f"GPT-2-size decoder step, cache of {CACHE}"
-    return Workload(title, decoder, inputs, ["logits", *names], nets.StatefulDecoder(decoder))
+    outputs = ["logits", *(f"{UPDATED}{name}" for name in names)]
+    return Workload(title, decoder, inputs, outputs, nets.StatefulDecoder(decoder))
 
 
 def _dense(layers: int, width: int) -> Workload:

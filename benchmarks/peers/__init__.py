@@ -1,0 +1,1 @@
+"""Gristmill beside other engines on the same models, weights and machine."""

@@ -182,12 +182,8 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
 }
 
 double Executable::operand_bytes(int call) const {
-  double bytes = 0;
-  const Operands& operands = calls_.at(static_cast<size_t>(call)).operands;
-  for (const auto* list : {&operands.inputs, &operands.outputs}) {
-    for (const Tensor& tensor : *list) bytes += tensor.given ? static_cast<double>(tensor.bytes()) : 0;
-  }
-  return bytes;
+  const Call& made = calls_.at(static_cast<size_t>(call));
+  return made.kernel->operand_bytes(made.operands);
 }
 
 }  // namespace gristmill

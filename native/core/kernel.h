@@ -115,6 +115,14 @@ class Kernel {
   // chosen.
   virtual double flops() const { return 0; }
   virtual double constant_bytes() const { return 0; }
+  // Bytes of operands and results that a run reads and writes: all of them, unless a kernel touches only a part.
+  virtual double operand_bytes(const Operands& operands) const {
+    double bytes = 0;
+    for (const auto* list : {&operands.inputs, &operands.outputs}) {
+      for (const Tensor& tensor : *list) bytes += tensor.given ? static_cast<double>(tensor.bytes()) : 0;
+    }
+    return bytes;
+  }
   virtual std::string variant() const { return ""; }
 };
 

@@ -184,6 +184,23 @@ def test_an_index_out_of_range_is_an_error_or_is_held():
     np.testing.assert_array_equal(held, [1, 2])
 
 
+def test_scattered_slices_replace_and_the_last_one_wins():
+    """Negative indices count from the end; since iOS17 what is out of range is dropped, before it is an error."""
+    data, updates = np.zeros((2, 5, 3), np.float32), RNG.normal(size=(2, 4, 3)).astype(np.float32)
+    kinds = {"d": TensorType(fp32, data.shape), "i": TensorType(int32, (4,)), "u": TensorType(fp32, updates.shape)}
+
+    def make(d, i, u):
+        return mb.scatter(data=d, indices=i, updates=u, axis=1, mode="update")
+
+    assert _is_native(_program(make, **kinds))
+    indices = np.array([1, -1, 9, 1], np.int32)
+    wanted = data.copy()
+    wanted[:, 4], wanted[:, 1] = updates[:, 1], updates[:, 3]
+    np.testing.assert_array_equal(_run(_program(make, **kinds), d=data, i=indices, u=updates), wanted)
+    with pytest.raises(ExecutionError, match="out of range"):
+        _run(_program(make, iOS16, **kinds), d=data, i=indices, u=updates)
+
+
 REDUCTIONS = {
     "reduce_sum": np.sum,
     "reduce_mean": np.mean,

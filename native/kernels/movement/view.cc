@@ -95,6 +95,10 @@ class View : public Kernel {
     workspace.Parallel((planes + together - 1) / together * parts, task);
   }
 
+  double operand_bytes(const Operands& operands) const override {
+    return static_cast<double>(2 * operands.out(0).bytes());
+  }
+
  private:
   // Dimensions that lie one behind the other on both sides become one. The innermost of the result are the columns; the
   // rows are the dimension that lies closest in the operand, so that a transposition reads and writes blocks.

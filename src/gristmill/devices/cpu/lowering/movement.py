@@ -13,7 +13,7 @@ from gristmill.ir.dims import Dim
 from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
-from gristmill.ops.scatter_gather import gather
+from gristmill.ops.scatter_gather import gather, scatter
 from gristmill.ops.sizes import sizes_of
 from gristmill.ops.slicing import slice_by_index, slice_by_size, slice_update
 from gristmill.ops.tensor_operation import concat, identity, split, stack, tile
@@ -174,3 +174,18 @@ def _gather(op: gather, emit: Emitter) -> None:
         "clamps": op.opset >= iOS17 and not op.validate_indices,
     }
     emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])
+
+
+def _replaces(op: scatter) -> Refusal | None:
+    return None if op.mode == "update" else Refusal(f"scattering by '{op.mode}' has no native kernel")
+
+
+@lowers(scatter, supports=_replaces)
+def _scatter(op: scatter, emit: Emitter) -> None:
+    arguments = {
+        "axis": op.axis % op.data.rank,
+        "negative": not op.validate_indices,
+        "drops": op.opset >= iOS17 and not op.validate_indices,
+    }
+    operands = [emit.tensor(value) for value in (op.data, op.indices, op.updates)]
+    emit.call("scatter", arguments, operands, [emit.result(op.result)])

@@ -87,8 +87,10 @@ class Worker:
             self._process.stdin.flush()
         timer = threading.Timer(LIMIT, self._process.kill)
         timer.start()
-        line = self._process.stdout.readline()
-        timer.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()  # or this process, interrupted here, would end only after the limit
         if not line:
             self._process.wait()
             self._said.seek(0)

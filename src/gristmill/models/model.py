@@ -290,7 +290,7 @@ class MLModel:
         """
         if isinstance(data, list):
             return [self._predict(row, state) for row in data]
-        if state is None and self._direct is not None and isinstance(data, dict):
+        if self._direct is not None and isinstance(data, dict):  # a function without states
             results = self._direct(data)
             if results is not None:
                 return results

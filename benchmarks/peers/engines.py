@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import importlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -245,7 +244,7 @@ class PyTorch(Engine):
         tensors = [torch.from_numpy(array) for array in inputs.values()]
         if self.channels_last:
             if not any(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()):
-                raise NotImplementedError("the model has no convolutions")
+                raise ValueError("the model has no convolutions")
             # PyTorch's own stub leaves this argument out where it stands alone.
             module = module.to(torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload]
             tensors = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in tensors]
@@ -287,6 +286,8 @@ def read_inputs(folder: Path) -> Arrays:
         return dict(stored)
 
 
-def files_size(folder: Path) -> int:
-    """Bytes of all files below a folder, each of which is read: their pages are in memory afterwards."""
-    return sum(len(Path(root, name).read_bytes()) for root, _, names in os.walk(folder) for name in names)
+def read_all(folder: Path) -> None:
+    """Reads every file below a folder, so that its pages are in memory."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.read_bytes()

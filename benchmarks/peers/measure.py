@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import machine
-from benchmarks.peers.engines import ENGINES, FACTS, files_size
+from benchmarks.peers.engines import ENGINES, FACTS, read_all
 
 Results = dict[str, Any]
 
@@ -203,7 +203,7 @@ def _latencies(results: Results, folder: Path, threads: int, settings: Settings)
 
 
 def _loads(results: Results, folder: Path, threads: int, times: int) -> None:
-    files_size(folder)  # reads all files: what is measured is not the disk
+    read_all(folder)  # what is measured is not the disk
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in _working(results)}
     for _ in range(times):
         for name in _working(results):

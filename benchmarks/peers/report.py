@@ -16,8 +16,8 @@ WEIGHT_BYTES = 2
 """Of a float16 weight: no engine can read less of what these models hold."""
 
 ABOUT_LATENCY = (
-    "Median / 95th percentile in milliseconds. *Floor*: the longer of the arithmetic at {:.0f} GFLOP/s (float32, the "
-    "best of large matrix products) and, where float16 weights exceed the last-level cache, reading them at {:.1f} "
+    "Median / 95th percentile in milliseconds. *Floor*: the longer of the arithmetic at {:.0f} GFLOP/s (float32 "
+    "multiply-adds in registers) and, where float16 weights exceed the last-level cache, reading them at {:.1f} "
     "GB/s. *Of floor*: floor / Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 "
     "Gristmill is faster. An engine that computes in another precision is shown and not counted."
 )

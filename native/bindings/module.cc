@@ -107,9 +107,9 @@ NB_MODULE(_native, m) {
   m.def("isas", &SupportedIsas, "Names of the instruction sets that this build has and this machine can run.");
   m.def("default_threads", &DefaultThreads, "Number of threads that executables use unless told otherwise.");
   m.def("peak_flops", &PeakFlops, nb::arg("threads"), nb::call_guard<nb::gil_scoped_release>(),
-        "Float32 multiply-adds per second, two operations each, measured for about 0.1 s.");
+        "Float32 multiply-adds per second, two operations each, measured now.");
   m.def("peak_bytes", &PeakBytes, nb::arg("threads"), nb::call_guard<nb::gil_scoped_release>(),
-        "Bytes read from memory per second, measured for about 0.1 s.");
+        "Bytes read from memory per second, measured now.");
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 

@@ -12,6 +12,9 @@ constexpr size_t kAlignment = 64;
 // Kernels may read (never write) this far past the end of what they were given.
 constexpr size_t kPadding = 64;
 
+// Bytes rounded up to whole cache lines, with the padding: what one of several neighbours in a buffer takes.
+constexpr size_t Room(size_t bytes) { return (bytes + kPadding + kAlignment - 1) / kAlignment * kAlignment; }
+
 class Buffer {
  public:
   Buffer() = default;
@@ -35,8 +38,7 @@ class Buffer {
     std::free(data_);
     data_ = nullptr;
     capacity_ = 0;
-    const size_t rounded = (bytes + kPadding + kAlignment - 1) / kAlignment * kAlignment;
-    data_ = std::aligned_alloc(kAlignment, rounded);
+    data_ = std::aligned_alloc(kAlignment, Room(bytes));
     if (data_ == nullptr) throw std::bad_alloc();
     capacity_ = bytes;
   }

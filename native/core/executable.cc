@@ -106,10 +106,8 @@ void Executable::PlanArena() {
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const Slot* a, const Slot* b) { return a->value.bytes() > b->value.bytes(); });
-  auto room = [](const Slot* slot) {
-    // The padding keeps reads past the end of one tensor inside the arena.
-    return (static_cast<size_t>(slot->value.bytes()) + kPadding + kAlignment - 1) / kAlignment * kAlignment;
-  };
+  // Padding keeps reads past the end of one tensor inside the arena.
+  auto room = [](const Slot* slot) { return Room(static_cast<size_t>(slot->value.bytes())); };
   std::vector<Slot*> placed;  // by offset
   size_t bytes = 0;
   for (Slot* slot : order) {

@@ -12,7 +12,7 @@
 GRISTMILL_SIMD_BEGIN
 
 // Σ f(x). Four sums go side by side through blocks of 1024 elements, whose sums are added to each other: errors grow
-// with 1024/(4·lanes) + n/1024 + a few, below the contract's 4·√n at any length up to 2²⁴.
+// with 1024/(4·lanes) + n/1024, not with n.
 template <typename F>
 HWY_INLINE float SumOf(const float* x, size_t count, const F& f) {
   const F32 d;

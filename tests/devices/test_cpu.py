@@ -45,6 +45,19 @@ FUNCTIONS = {
     "Erf": (special.erf, 3),
     "Gelu": (lambda x: x * special.ndtr(x), 6),
     "GeluTanh": (lambda x: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)), 4),
+    # By the C library in double precision, rounded once.
+    "Log": (np.log, 0.51),
+    "Exp2": (np.exp2, 0.51),
+    "Sin": (np.sin, 0.51),
+    "Cos": (np.cos, 0.51),
+    "Tan": (np.tan, 0.51),
+    "Asin": (np.arcsin, 0.51),
+    "Acos": (np.arccos, 0.51),
+    "Atan": (np.arctan, 0.51),
+    "Sinh": (np.sinh, 0.51),
+    "Cosh": (np.cosh, 0.51),
+    "Atanh": (np.arctanh, 0.51),
+    "Softplus": (lambda x: np.logaddexp(0, x), 0.51),
 }
 
 

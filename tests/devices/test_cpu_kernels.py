@@ -317,3 +317,16 @@ def test_a_failed_prediction_leaves_the_state():
     session.run({"x": x, "i": np.array([1], np.int32)}, state)
     x[:] = 0  # the caller's own array again
     np.testing.assert_array_equal(state.read("cache"), [1, 2])
+
+
+@pytest.mark.parametrize("to", ["fp32", "int32"])
+def test_a_cast_reads_the_float16_value_that_was_declared(to):
+    """σ(9) is 0.99988, whose nearest float16 is 1: no cast may see what float32 still knew."""
+    program = _program(lambda x: mb.cast(x=mb.sigmoid(x=x), dtype=to), x=TensorType(fp16, (1,)))
+    np.testing.assert_array_equal(_run(program, x=np.array([9.0], np.float16)), [1])
+
+
+def test_a_cast_to_bool_reads_it_too():
+    """e⁻²⁰ is 2e-9, which float16 rounds to 0."""
+    program = _program(lambda x: mb.cast(x=mb.exp(x=x), dtype="bool"), x=TensorType(fp16, (1,)))
+    np.testing.assert_array_equal(_run(program, x=np.array([-20.0], np.float16)), [False])

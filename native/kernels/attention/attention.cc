@@ -123,13 +123,12 @@ class Attention : public Kernel {
     length_ = q[rank - 2], wide_ = q[rank - 1], keys_ = k[rank - 2], out_ = v[rank - 1];
     Require(k[rank - 1] == wide_ && v[rank - 2] == keys_, "keys fit queries and values");
     if (operands.given(3)) PlaceMask(operands.in(3).shape, q);
-    transposed_.k = wide_, transposed_.n = keys_, values_.k = keys_, values_.n = out_;
-    transposed_.width = values_.width = PanelWidth();
-    const int64_t score_width = kKeys + transposed_.width, out_width = values_.panels() * values_.width;
-    ldo_ = out_width;
-    lds_ = score_width;
+    transposed_ = {wide_, keys_, PanelWidth()};
+    values_ = {keys_, out_, PanelWidth()};
+    lds_ = kKeys + transposed_.width;
+    ldo_ = values_.panels() * values_.width;
     floats_ = kQueries * (wide_ + 16 + lds_ + ldo_) + std::max(kDepth * transposed_.width, ldo_) + 64;
-    packed_ = length_ <= kFew ? 0 : Room(transposed_.bytes()) + Room(values_.bytes());
+    packed_ = length_ <= kFew ? 0 : Room(transposed_.size()) + Room(values_.size());
     return packed_ * static_cast<size_t>(heads_) + static_cast<size_t>(floats_ * threads) * sizeof(float);
   }
 
@@ -149,7 +148,6 @@ class Attention : public Kernel {
   std::string variant() const override { return packed_ == 0 ? "few queries" : "blocks"; }
 
  private:
-  static size_t Room(size_t bytes) { return (bytes + kPadding + kAlignment - 1) / kAlignment * kAlignment; }
   static const char* At(const Tensor& x, int64_t element) {
     return x.as<char>() + element * static_cast<int64_t>(SizeOf(x.dtype));
   }
@@ -184,15 +182,9 @@ class Attention : public Kernel {
                    panel + 1, reinterpret_cast<float*>(to));
       } else {
         PackPanels(operands.in(2).dtype, At(operands.in(2), head * keys_ * out_), keys_, out_, out_, 1, panel - first,
-                   panel - first + 1, reinterpret_cast<float*>(to + Room(transposed_.bytes())));
+                   panel - first + 1, reinterpret_cast<float*>(to + Room(transposed_.size())));
       }
     });
-  }
-
-  PackedMatrix Panels(const PackedMatrix& shape, const char* at) const {
-    PackedMatrix matrix;
-    matrix.k = shape.k, matrix.n = shape.n, matrix.width = shape.width, matrix.at = at;
-    return matrix;
   }
 
   void Mask(const Tensor& mask, int64_t head, int64_t row, int64_t key, int64_t count, float* scores) const {
@@ -224,7 +216,7 @@ class Attention : public Kernel {
       std::fill(sums + i * ldo_, sums + (i + 1) * ldo_, 0.0f);
     }
     const char* at = packed + packed_ * static_cast<size_t>(head);
-    const PackedMatrix keys = Panels(transposed_, at), values = Panels(values_, at + Room(transposed_.bytes()));
+    const Panels keys = transposed_.Placed(at), values = values_.Placed(at + Room(transposed_.size()));
     for (int64_t key = 0; key < keys_; key += kKeys) {
       const int64_t count = std::min(kKeys, keys_ - key);
       if (packed_ != 0) {
@@ -265,7 +257,7 @@ class Attention : public Kernel {
   int64_t heads_ = 0, length_ = 0, keys_ = 0, wide_ = 0, out_ = 0, lds_ = 0, ldo_ = 0, floats_ = 0;
   int64_t mask_row_ = 0, mask_column_ = 0;
   std::vector<int64_t> mask_head_;
-  PackedMatrix transposed_, values_;
+  Panels transposed_, values_;
   size_t packed_ = 0;
 };
 

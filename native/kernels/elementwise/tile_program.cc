@@ -45,7 +45,7 @@ HWY_INLINE void Compare(const TileStep& s, float* const* r, size_t count, const 
   Map2(s, r, count, [&f](VF x, VF y) { return hn::BitCast(F32(), Truth(f(x, y))); });
 }
 
-// One element at a time in double precision, rounded once: at most 0.51 ulp, whatever the C library.
+// One element at a time by the C library in double precision, rounded once: at most 0.51 ulp.
 template <typename F>
 HWY_INLINE void MapDouble(const TileStep& s, float* const* r, size_t count, const F& f) {
   for (size_t i = 0; i < count; ++i) r[s.to][i] = static_cast<float>(f(static_cast<double>(r[s.x][i])));

@@ -53,12 +53,10 @@ class BatchedMatmul : public Kernel {
     left_ = Places(x, out);
     right_ = Places(y, out);
     right_count_ = y.Product(0, y.rank - 2);
-    shape_.k = k_;
-    shape_.n = n_;
-    shape_.width = PanelWidth();
+    shape_ = {k_, n_, PanelWidth()};
     // Few rows of many products: a product is the task.
     plan_ = PlanGemm(m_, shape_, static_cast<int64_t>(left_.size()) >= 4 * threads ? 1 : threads);
-    packed_ = (shape_.bytes() + kPadding + kAlignment - 1) / kAlignment * kAlignment;
+    packed_ = Room(shape_.size());
     return packed_ * static_cast<size_t>(right_count_) + plan_.scratch_per_thread * static_cast<size_t>(threads);
   }
 
@@ -77,11 +75,7 @@ class BatchedMatmul : public Kernel {
     const int64_t tasks = plan_.tasks(), x_bytes = m_ * k_ * static_cast<int64_t>(SizeOf(x.dtype));
     workspace.Parallel(static_cast<int64_t>(left_.size()) * tasks, [&](int64_t index, int thread) {
       const size_t product = static_cast<size_t>(index / tasks);
-      PackedMatrix right;
-      right.k = k_;
-      right.n = n_;
-      right.width = shape_.width;
-      right.at = panels + packed_ * static_cast<size_t>(right_[product]);
+      const Panels right = shape_.Placed(panels + packed_ * static_cast<size_t>(right_[product]));
       Tensor matrix = x;
       matrix.data = x.as<char>() + left_[product] * x_bytes;
       char* own = scratch + plan_.scratch_per_thread * static_cast<size_t>(thread);
@@ -122,7 +116,7 @@ class BatchedMatmul : public Kernel {
   Epilogue epilogue_;
   int64_t m_ = 0, k_ = 0, n_ = 0, right_count_ = 0;
   std::vector<int64_t> left_, right_;
-  PackedMatrix shape_;
+  Panels shape_;
   GemmPlan plan_;
   size_t packed_ = 0;
 };

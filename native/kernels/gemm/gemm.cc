@@ -131,7 +131,7 @@ HWY_INLINE void Panel(const float* a, int64_t lda, int64_t rows, const T* b, int
   if (i < rows) Remainder(rows - i, a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
 }
 
-void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const PackedMatrix& b, int64_t k0, int64_t p0,
+void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
               int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
@@ -229,7 +229,7 @@ HWY_EXPORT(TileRowsHere);
 int64_t PanelWidth() { return HWY_DYNAMIC_DISPATCH(PanelWidthHere)(); }
 int64_t TileRows() { return HWY_DYNAMIC_DISPATCH(TileRowsHere)(); }
 
-void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const PackedMatrix& b, int64_t k0,
+void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0,
                    int64_t p0, int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
   HWY_DYNAMIC_DISPATCH(Multiply)(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
@@ -248,7 +248,7 @@ std::shared_ptr<PackedMatrix> PackMatrix(DType dtype, const void* source, int64_
   return packed;
 }
 
-GemmPlan PlanGemm(int64_t m, const PackedMatrix& b, int threads) {
+GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   // A block of A (rows × 256 floats, 96 kB) and its block of C stay in the second-level cache. Fewer rows and panels a
   // task where there would be too few tasks to share.
   const int64_t tile = TileRows();
@@ -282,7 +282,7 @@ void PackPanels(DType dtype, const void* source, int64_t k, int64_t n, int64_t k
   HWY_DYNAMIC_DISPATCH(PackFloats)(dtype, source, k, n, k_stride, n_stride, p0, p1, to);
 }
 
-void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const PackedMatrix& b,
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& b,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
   const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
@@ -307,7 +307,7 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
   }
 }
 
-void RunGemm(const GemmPlan& plan, const RowSource& a, const PackedMatrix& b, const Epilogue& epilogue,
+void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column) {
   workspace.Parallel(plan.tasks(), [&](int64_t index, int thread) {
     RunGemmTask(plan, index, workspace.scratch + thread * plan.scratch_per_thread, a, b, epilogue, operands, 0,

@@ -22,30 +22,49 @@ int64_t IndexAt(const Tensor& indices, int64_t i) {
   }
 }
 
-// Counts a negative index from the end where that is allowed.
-int64_t Counted(int64_t place, int64_t size, bool negative) {
-  return negative && place < 0 && place >= -size ? place + size : place;
-}
-
-// [D…, n, E…] at [N…] gives [D…, N…, E…]. A negative index counts from the end, unless indices are validated; one that
-// is out of range is an error, or is held at the nearest element where `clamps`.
-class Gather : public Kernel {
+// What reading and writing along an axis share: [D…, n, E…] at indices [N…]. A negative index counts from the end, unless
+// indices are validated; what becomes of one that is out of range is the kernel's affair where `forgives`, else an error.
+class Indexed : public Kernel {
  public:
-  explicit Gather(const Attributes& attributes)
+  explicit Indexed(const Attributes& attributes)
       : axis_(static_cast<size_t>(attributes.get<int64_t>("axis"))),
         negative_(attributes.get<int64_t>("negative") != 0),
-        clamps_(attributes.get<int64_t>("clamps") != 0) {}
+        forgives_(attributes.get<int64_t>("forgives") != 0) {}
+
+  // `part` are the gathered slices, or those to be written.
+  size_t Measure(const Tensor& whole, const Tensor& indices, const Tensor& part) {
+    Require(axis_ < whole.shape.rank, "slices lie along an axis that is there");
+    Require(indices.dtype != DType::kF16 && indices.dtype != DType::kF32, "indices are integers");
+    Require(whole.dtype == part.dtype, "slices have the type of their tensor");
+    outer_ = whole.shape.Product(0, axis_);
+    size_ = whole.shape[axis_];
+    width_ = whole.shape.Product(axis_ + 1, whole.shape.rank) * static_cast<int64_t>(SizeOf(whole.dtype));
+    count_ = indices.shape.size();
+    Require(part.bytes() == outer_ * count_ * width_, "slices have their size");
+    return 0;
+  }
+
+ protected:
+  bool Good(int64_t place) const { return place >= 0 && place < size_; }
+
+  // Index i, counted from the front.
+  int64_t Place(const Tensor& indices, int64_t i) const {
+    const int64_t place = IndexAt(indices, i);
+    return negative_ && place < 0 && place >= -size_ ? place + size_ : place;
+  }
+
+  size_t axis_;
+  bool negative_, forgives_;
+  int64_t outer_ = 0, size_ = 0, width_ = 0, count_ = 0;
+};
+
+// Inputs: x, indices. An index that is out of range is held at the nearest element where the kernel forgives.
+class Gather : public Indexed {
+ public:
+  using Indexed::Indexed;
 
   size_t Configure(const Operands& operands, const SizeTable&, int) override {
-    const Shape& from = operands.in(0).shape;
-    Require(axis_ < from.rank, "elements are gathered along an axis that is there");
-    Require(operands.in(1).dtype != DType::kF16 && operands.in(1).dtype != DType::kF32, "indices are integers");
-    outer_ = from.Product(0, axis_);
-    size_ = from[axis_];
-    width_ = from.Product(axis_ + 1, from.rank) * static_cast<int64_t>(SizeOf(operands.in(0).dtype));
-    count_ = operands.in(1).shape.size();
-    Require(operands.out(0).bytes() == outer_ * count_ * width_, "a gathered tensor has its size");
-    return 0;
+    return Measure(operands.in(0), operands.in(1), operands.out(0));
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
@@ -54,9 +73,9 @@ class Gather : public Kernel {
     const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 15) / std::max<int64_t>(width_, 1));
     auto task = [&](int64_t index, int) {
       for (int64_t row = index * rows; row < std::min(outer_ * count_, (index + 1) * rows); ++row) {
-        int64_t place = Counted(IndexAt(operands.in(1), row % count_), size_, negative_);
-        if (place < 0 || place >= size_) {
-          if (!clamps_ || size_ == 0) return workspace.Fail("an index to gather at is out of range");
+        int64_t place = Place(operands.in(1), row % count_);
+        if (!Good(place)) {
+          if (!forgives_ || size_ == 0) return workspace.Fail("an index to gather at is out of range");
           place = std::clamp<int64_t>(place, 0, size_ - 1);
         }
         std::memcpy(to + row * width_, from + (row / count_ * size_ + place) * width_, static_cast<size_t>(width_));
@@ -68,34 +87,18 @@ class Gather : public Kernel {
   double operand_bytes(const Operands& operands) const override {
     return static_cast<double>(2 * operands.out(0).bytes() + operands.in(1).bytes());
   }
-
- private:
-  size_t axis_;
-  bool negative_, clamps_;
-  int64_t outer_ = 0, size_ = 0, width_ = 0, count_ = 0;
 };
 
-// data [D…, n, E…] with the slices at indices [N…] replaced by those of updates [D…, N…, E…], the last one where an index
-// comes twice. One that is out of range is an error, or is passed over where `drops`. Inputs: data, indices, updates.
-class Scatter : public Kernel {
+// Inputs: data, indices, updates. Slices of the data are replaced, by the last update where an index comes twice; one that
+// is out of range is passed over where the kernel forgives.
+class Scatter : public Indexed {
  public:
-  explicit Scatter(const Attributes& attributes)
-      : axis_(static_cast<size_t>(attributes.get<int64_t>("axis"))),
-        negative_(attributes.get<int64_t>("negative") != 0),
-        drops_(attributes.get<int64_t>("drops") != 0) {}
+  using Indexed::Indexed;
 
   size_t Configure(const Operands& operands, const SizeTable&, int) override {
-    const Shape& data = operands.in(0).shape;
-    Require(axis_ < data.rank && data == operands.out(0).shape, "slices are replaced along an axis that is there");
-    Require(operands.in(1).dtype == DType::kI32, "indices are integers");
-    Require(operands.in(0).dtype == operands.in(2).dtype && operands.in(0).dtype == operands.out(0).dtype,
-            "updates have the type of their tensor");
-    outer_ = data.Product(0, axis_);
-    size_ = data[axis_];
-    width_ = data.Product(axis_ + 1, data.rank) * static_cast<int64_t>(SizeOf(operands.in(0).dtype));
-    count_ = operands.in(1).shape.size();
-    Require(operands.in(2).bytes() == outer_ * count_ * width_, "updates have their size");
-    return 0;
+    const Tensor &data = operands.in(0), &out = operands.out(0);
+    Require(data.shape == out.shape && data.dtype == out.dtype, "replacing slices keeps shape and type");
+    return Measure(data, operands.in(1), operands.in(2));
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
@@ -105,21 +108,16 @@ class Scatter : public Kernel {
     workspace.Parallel(outer_, [&](int64_t outer, int) {
       std::memcpy(to + outer * slice, from + outer * slice, static_cast<size_t>(slice));
       for (int64_t i = 0; i < count_; ++i) {
-        const int64_t place = Counted(operands.in(1).as<int32_t>()[i], size_, negative_);
-        if (place >= 0 && place < size_) {
+        const int64_t place = Place(operands.in(1), i);
+        if (Good(place)) {
           std::memcpy(to + outer * slice + place * width_, updates + (outer * count_ + i) * width_,
                       static_cast<size_t>(width_));
-        } else if (!drops_) {
+        } else if (!forgives_) {
           return workspace.Fail("an index to write at is out of range");
         }
       }
     });
   }
-
- private:
-  size_t axis_;
-  bool negative_, drops_;
-  int64_t outer_ = 0, size_ = 0, width_ = 0, count_ = 0;
 };
 
 const RegisterKernel scatter("scatter", [](const Attributes& a) { return std::make_unique<Scatter>(a); });

@@ -66,7 +66,7 @@ class Rows : public Kernel {
     Require(axes_ <= shape.rank && shape == operands.out(0).shape, "rows keep their shape");
     width_ = shape.Product(shape.rank - axes_, shape.rank);
     rows_ = width_ == 0 ? 0 : shape.size() / width_;
-    per_thread_ = (static_cast<size_t>(width_) * sizeof(float) + 2 * kPadding) / kPadding * kPadding;
+    per_thread_ = Room(static_cast<size_t>(width_) * sizeof(float));
     return per_thread_ * static_cast<size_t>(threads);
   }
 

@@ -97,7 +97,7 @@ class Reduce : public Kernel {
     Require(operands.out(0).shape.size() == outer_ * inner_, "a reduction has its size");
     Require(count_ > 0 || (how_ != Reduction::kMax && how_ != Reduction::kMin), "nothing has no greatest element");
     const int64_t width = inner_ == 1 ? count_ : 3 * (kTile + 16);
-    per_thread_ = (static_cast<size_t>(width) * sizeof(float) + 2 * kPadding) / kPadding * kPadding;
+    per_thread_ = Room(static_cast<size_t>(width) * sizeof(float));
     return per_thread_ * static_cast<size_t>(threads);
   }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,26 @@ def shared(command: Command) -> Command:
     return click.option(
         "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."
     )(command)
+
+
+def model_with_inputs(command: Command) -> Command:
+    """Adds MODEL, ``--input`` and ``--function``, which come as ``model``, ``sources`` and ``function``."""
+    options = [
+        click.argument("model", type=click.Path(path_type=Path)),
+        click.option(
+            "-i",
+            "--input",
+            "sources",
+            multiple=True,
+            metavar="[NAME=]FILE",
+            help="A value for an input: .npy, .npz, .json or an image. Without a name, a file of several values by "
+            "name.",
+        ),
+        click.option("--function", help="Which function of the model to run."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -7,22 +7,13 @@ from pathlib import Path
 
 import click
 
-from gristmill.cli.options import shared
+from gristmill.cli.options import model_with_inputs, shared
 
 
 @click.command(short_help="Run a model once.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-i",
-    "--input",
-    "sources",
-    multiple=True,
-    metavar="[NAME=]FILE",
-    help="A value for an input: .npy, .npz, .json or an image. Without a name, a file of several values by name.",
-)
+@model_with_inputs
 @click.option("--random", is_flag=True, help="Make up values for the inputs that no file was given for.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Other numbers, other random values.")
-@click.option("--function", help="Which function of the model to run.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz file.")
 @shared
 def run(

@@ -15,13 +15,9 @@ from gristmill.errors import FormatError, InputError, MissingFileError
 from gristmill.ir.constants import Array
 from gristmill.models import images
 from gristmill.models.features import ArrayFeature, Feature, ImageFeature, known_names
-from gristmill.models.profile import KernelTotal
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from gristmill.devices.base import CallProfile
-    from gristmill.models.profile import Profile
 
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SHOWN = 6  # elements of an array in a table
@@ -167,27 +163,3 @@ def _glance(value: Any) -> tuple[str, str, str]:
         return kind, "", str(value.reshape(-1)[:_SHOWN].tolist())
     first = ", ".join(f"{number:.4g}" for number in value.reshape(-1)[:_SHOWN].tolist())
     return kind, f"{value.min():.4g} … {value.max():.4g}", first + (", …" if value.size > _SHOWN else "")
-
-
-def table_of_profile(found: Profile, *, every_call: bool) -> Table:
-    """A profile as a table: a row for each kernel, or for each call."""
-    numbers = ("ms", "share of time", "GFLOP/s", "GB/s", "share of peak")
-    title = f"{found.seconds * 1e3:.3g} ms in {len(found.calls)} calls"
-    made = table(title, ("kernel", "ops" if every_call else "calls", *numbers), right=numbers)
-    items: Sequence[CallProfile | KernelTotal] = found.calls if every_call else found.by_kernel()
-    for item in items:
-        if isinstance(item, KernelTotal):
-            what = str(item.calls)
-        else:
-            what = " + ".join(op.op_name for op in item.ops) or "order in memory"
-        share, seconds = found.share(item), item.seconds or float("nan")
-        made.add_row(
-            text(item.kernel),
-            text(what),
-            f"{item.seconds * 1e3:.3f}",
-            f"{item.seconds / (found.seconds or 1):.1%}",
-            f"{item.flops / seconds / 1e9:.1f}" if item.flops else "",
-            f"{item.bytes / seconds / 1e9:.1f}" if item.bytes else "",
-            "" if share is None else f"{share:.0%}",
-        )
-    return made

@@ -109,9 +109,9 @@ class Profile:
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}), encoding="utf-8")
 
 
-def machine_peaks(threads: int | None = None) -> tuple[float, float]:
+def machine_peaks() -> tuple[float, float]:
     """Float32 operations and bytes read per second, measured now on as many threads as predictions use."""
-    from gristmill.devices.cpu import _native
+    from gristmill.devices.cpu import _native  # only profiles need it where another device runs
 
-    count = threads or _native.default_threads()
-    return _native.peak_flops(count), _native.peak_bytes(count)
+    threads = _native.default_threads()
+    return _native.peak_flops(threads), _native.peak_bytes(threads)

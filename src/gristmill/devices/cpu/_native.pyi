@@ -18,10 +18,10 @@ def default_threads() -> int:
     """Number of threads that executables use unless told otherwise."""
 
 def peak_flops(threads: int) -> float:
-    """Float32 multiply-adds per second, two operations each, measured for about 0.1 s."""
+    """Float32 multiply-adds per second, two operations each, measured now."""
 
 def peak_bytes(threads: int) -> float:
-    """Bytes read from memory per second, measured for about 0.1 s."""
+    """Bytes read from memory per second, measured now."""
 
 class Prepared:
     @property

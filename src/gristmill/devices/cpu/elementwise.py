@@ -178,14 +178,18 @@ def _castable(op: unary.cast) -> Refusal | None:
 @steps(unary.cast, supports=_castable)
 def _cast(op: unary.cast, p: ProgramBuilder) -> int:
     # What the source wrote is a rounding point in every mode, in both directions: between the op that made a float16
-    # value and a cast of it to float32 the value was to be float16.
+    # value and a cast of it the value was to be float16.
     x, to = p.operand(op.x), op.result.dtype
+    if to == op.x.dtype:
+        return x
+    if op.x.dtype == types.fp16:
+        x = p.step("RoundHalf", x)
     if op.x.dtype in _FLOATS:
         if to == types.bool_:
             return p.step("FloatToBool", x)
         if not to.is_float:
             return p.step("FloatToInt", x, p=float(to.min), q=float(to.max))
-        return p.step("RoundHalf", x) if to != op.x.dtype else x
+        return p.step("RoundHalf", x) if to == types.fp16 else x
     if to.is_float:
         made = p.step("IntToFloat", x)
         return p.step("RoundHalf", made) if to == types.fp16 else made

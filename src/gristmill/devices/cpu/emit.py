@@ -17,7 +17,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.dims import Dim, Symbol
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.ir.types import StateType
+from gristmill.ir.types import DType, StateType
 
 PreparedConstants = dict[Hashable, _native.Prepared]
 """Packed constants by what they were made from; shared by all plans of a function."""
@@ -135,8 +135,11 @@ class Emitter:
     def alias(self, value: Value, tensor: int, layout: Layout = PLAIN) -> None:
         """A result that is the bytes of another tensor under its own shape."""
         layout = PLAIN if value.rank < 3 else layout
-        shape = self.sizes(layout.order(value.shape))
-        self.define(value, self.executable.alias(tensor, value.dtype.name, shape), layout)
+        self.define(value, self.renamed(tensor, value.dtype, layout.order(value.shape)), layout)
+
+    def renamed(self, tensor: int, dtype: DType, dims: Sequence[Dim]) -> int:
+        """A tensor's bytes under another shape."""
+        return self.executable.alias(tensor, dtype.name, self.sizes(dims))
 
     def state(self, state: Value) -> int:
         """The number of the tensor that holds a state's present contents."""
@@ -250,8 +253,8 @@ class Emitter:
         tensor = self.tensor(value)
         shape = (1,) * (rank - value.rank) + value.shape
         if _same_order(shape, layout, PLAIN):
-            return self.executable.alias(tensor, value.dtype.name, self.sizes(layout.order(shape)))
-        source = self.executable.alias(tensor, value.dtype.name, self.sizes(shape))
+            return self.renamed(tensor, value.dtype, layout.order(shape))
+        source = self.renamed(tensor, value.dtype, shape)
         made = self.executable.arena(value.dtype.name, self.sizes(layout.order(shape)))
         self.call("view", {"perm": _between(PLAIN, layout, rank)}, [source], [made])
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -65,69 +66,61 @@ def _concat(op: concat, emit: Emitter) -> None:
 def _stack(op: stack, emit: Emitter) -> None:
     rank = op.result.rank
     axis = op.axis % rank
-    parts = []
-    for value in op.values:
-        shape = emit.sizes([*value.shape[:axis], 1, *value.shape[axis:]])
-        parts.append(emit.executable.alias(emit.tensor(value), value.dtype.name, shape))
+    parts = [
+        emit.renamed(emit.tensor(value), value.dtype, [*value.shape[:axis], 1, *value.shape[axis:]])
+        for value in op.values
+    ]
     emit.call("concat", {"axis": axis}, parts, [emit.result(op.result)])
 
 
-def _slice(
-    emit: Emitter, x: Value, begin: list[Dim], to: Value, kept: list[Dim] | None = None, step: list[int] | None = None
-) -> None:
-    """A slice of ``x``; ``kept`` is its shape where the result lacks some of its axes."""
-    result = emit.result(to)
-    if kept is not None:
-        result = emit.executable.alias(result, to.dtype.name, emit.sizes(kept))
-    arguments: dict[str, Any] = {"perm": list(range(x.rank)), "begin": emit.sizes(begin)}
-    if step is not None:
-        arguments["step"] = step
-    emit.call("view", arguments, [emit.tensor(x)], [result])
+def _slice(emit: Emitter, x: Value, begin: Sequence[Dim], step: Sequence[int], shape: Sequence[Dim], to: Value) -> None:
+    """A slice of a shape; the result may lack some of its axes of size 1."""
+    arguments = {"perm": list(range(x.rank)), "begin": emit.sizes(begin), "step": list(step)}
+    emit.call("view", arguments, [emit.tensor(x)], [emit.renamed(emit.result(to), to.dtype, shape)])
 
 
 def _known_start(op: Any) -> Refusal | None:
     return None if op.starts() is not None else Refusal("where the slice begins is known only while the model runs")
 
 
+def _place(op: Any, shape: Sequence[Dim]) -> tuple[list[Dim], list[int], list[Dim]]:
+    """Where a slice by index begins, its steps, and its shape with the axes that ``squeeze_mask`` drops."""
+    begin = op.starts()
+    assert begin is not None
+    dropped = op.squeeze_mask or [False] * op.x.rank
+    sizes = iter(shape)
+    whole = [1 if single else next(sizes) for single in dropped]
+    steps = [1 if single else step for single, step in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
+    return begin, steps, whole
+
+
 @lowers(slice_by_size, supports=_known_start, reads=("x",))
 def _slice_by_size(op: slice_by_size, emit: Emitter) -> None:
     begin = op.starts()
     assert begin is not None
-    _slice(emit, op.x, begin, op.result)
+    _slice(emit, op.x, begin, [1] * op.x.rank, op.result.shape, op.result)
 
 
 @lowers(slice_by_index, supports=_known_start, reads=("x",))
 def _slice_by_index(op: slice_by_index, emit: Emitter) -> None:
-    begin = op.starts()
-    assert begin is not None
-    dropped = op.squeeze_mask or [False] * op.x.rank
-    sizes = iter(op.result.shape)
-    kept = [1 if single else next(sizes) for single in dropped]
-    step = [1 if single else s for single, s in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
-    _slice(emit, op.x, begin, op.result, kept, step)
+    _slice(emit, op.x, *_place(op, op.result.shape), op.result)
 
 
 @lowers(slice_update, supports=_known_start, reads=("x", "update"))
 def _slice_update(op: slice_update, emit: Emitter) -> None:
-    begin = op.starts()
-    assert begin is not None
-    dropped = op.squeeze_mask or [False] * op.x.rank
-    sizes = iter(op.update.shape)
-    kept = emit.sizes([1 if single else next(sizes) for single in dropped])
-    update = emit.executable.alias(emit.tensor(op.update), op.update.dtype.name, kept)
-    step = [1 if single else s for single, s in zip(dropped, op.stride or [1] * op.x.rank, strict=True)]
-    arguments = {"begin": emit.sizes(begin), "step": step}
+    begin, steps, shape = _place(op, op.update.shape)
+    update = emit.renamed(emit.tensor(op.update), op.update.dtype, shape)
+    arguments = {"begin": emit.sizes(begin), "step": steps}
     emit.call("update", arguments, [emit.tensor(op.x), update], [emit.result(op.result)])
 
 
 @lowers(split)
 def _split(op: split, emit: Emitter) -> None:
-    axis = op.axis % op.x.rank
+    rank, axis = op.x.rank, op.axis % op.x.rank
     sizes = [part.shape[axis] for part in op.results]
     for part, start in zip(op.results, accumulate(sizes, initial=0), strict=False):
-        begin: list[Dim] = [0] * op.x.rank
-        begin[axis] = start
-        _slice(emit, op.x, begin, part)
+        begin = [start if a == axis else 0 for a in range(rank)]
+        _slice(emit, op.x, begin, [1] * rank, part.shape, part)
 
 
 @lowers(reverse)
@@ -135,7 +128,7 @@ def _reverse(op: reverse, emit: Emitter) -> None:
     rank = op.x.rank
     turned = set(range(rank)) if op.axes is None else {axis % rank for axis in op.axes}
     begin = [op.x.shape[axis] - 1 if axis in turned else 0 for axis in range(rank)]
-    _slice(emit, op.x, begin, op.result, step=[-1 if axis in turned else 1 for axis in range(rank)])
+    _slice(emit, op.x, begin, [-1 if axis in turned else 1 for axis in range(rank)], op.result.shape, op.result)
 
 
 def _few_axes(op: tile) -> Refusal | None:
@@ -157,8 +150,8 @@ def _tile(op: tile, emit: Emitter) -> None:
             many.append(times)
         one.append(size)
         many.append(size)
-    source = emit.executable.alias(emit.tensor(op.x), op.x.dtype.name, emit.sizes(one))
-    result = emit.executable.alias(emit.result(op.result), op.x.dtype.name, emit.sizes(many))
+    source = emit.renamed(emit.tensor(op.x), op.x.dtype, one)
+    result = emit.renamed(emit.result(op.result), op.x.dtype, many)
     emit.call("view", {"perm": list(range(len(one)))}, [source], [result])
 
 
@@ -166,14 +159,19 @@ def _unbatched(op: gather) -> Refusal | None:
     return Refusal("gathering along batches has no native kernel") if op.batch_dims else None
 
 
+def _indices(op: Any, axis: int) -> dict[str, Any]:
+    """How a kernel takes indices along an axis; the family's rule stands in ``gristmill.ops.scatter_gather``."""
+    return {
+        "axis": axis,
+        "negative": not op.validate_indices,
+        "forgives": op.opset >= iOS17 and not op.validate_indices,
+    }
+
+
 @lowers(gather, supports=_unbatched)
 def _gather(op: gather, emit: Emitter) -> None:
-    arguments = {
-        "axis": op.axis % op.x.rank,
-        "negative": not op.validate_indices,
-        "clamps": op.opset >= iOS17 and not op.validate_indices,
-    }
-    emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])
+    operands = [emit.tensor(op.x), emit.tensor(op.indices)]
+    emit.call("gather", _indices(op, op.axis % op.x.rank), operands, [emit.result(op.result)])
 
 
 def _replaces(op: scatter) -> Refusal | None:
@@ -182,10 +180,5 @@ def _replaces(op: scatter) -> Refusal | None:
 
 @lowers(scatter, supports=_replaces)
 def _scatter(op: scatter, emit: Emitter) -> None:
-    arguments = {
-        "axis": op.axis % op.data.rank,
-        "negative": not op.validate_indices,
-        "drops": op.opset >= iOS17 and not op.validate_indices,
-    }
     operands = [emit.tensor(value) for value in (op.data, op.indices, op.updates)]
-    emit.call("scatter", arguments, operands, [emit.result(op.result)])
+    emit.call("scatter", _indices(op, op.axis % op.data.rank), operands, [emit.result(op.result)])

@@ -44,6 +44,7 @@ FUNCTIONS = {
     "Silu": (lambda x: x * special.expit(x), 4),
     "Erf": (special.erf, 3),
     "Gelu": (lambda x: x * special.ndtr(x), 6),
+    "GeluForHalf": (lambda x: x * special.ndtr(x), 10),
     "GeluTanh": (lambda x: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)), 4),
     # By the C library in double precision, rounded once.
     "Log": (np.log, 0.51),

@@ -36,8 +36,8 @@ class Buffer:
 def buffer(array: NDArray[Any]) -> Buffer:
     """Copies an array's bytes."""
 
-def pack_matrix(dtype: str, array: NDArray[Any], k: int, n: int, k_stride: int, n_stride: int) -> Prepared:
-    """Packs a matrix [k, n] for products."""
+def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
+    """Packs a matrix [outer·inner, n] for products: sizes and strides (in elements) of outer, inner and n, from element `at` of the array on."""
 
 def prepared_list(items: Sequence[Prepared]) -> Prepared:
     """Several prepared things as one."""

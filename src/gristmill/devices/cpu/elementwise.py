@@ -149,7 +149,8 @@ _binary("Xor", binary.logical_xor, integers="Xor")
 
 @steps(act.gelu)
 def _gelu(op: act.gelu, p: ProgramBuilder) -> int:
-    names = {"EXACT": "Gelu", "TANH_APPROXIMATION": "GeluTanh", "SIGMOID_APPROXIMATION": "GeluSigmoid"}
+    exact = "GeluForHalf" if op.x.dtype is types.fp16 else "Gelu"
+    names = {"EXACT": exact, "TANH_APPROXIMATION": "GeluTanh", "SIGMOID_APPROXIMATION": "GeluSigmoid"}
     return p.step(names[op.mode], p.operand(op.x))
 
 

@@ -42,13 +42,17 @@ def _matrix(array: Array) -> _native.Prepared:
     """Taps and channels [*K, C, O] as a packed matrix of O columns."""
     made = array.shape[-1]
     matrix = np.ascontiguousarray(array.reshape(-1, made))
-    return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, len(matrix), made, made, 1)
+    return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, (1, len(matrix), made), (0, made, 1))
 
 
-def _channels_last(weight: Array, groups: int) -> list[Array]:
-    """A weight [O, C, *K] as one [*K, C, O / groups] for each group."""
-    grouped = weight.reshape(groups, -1, *weight.shape[1:])
-    return [np.moveaxis(part, (0, 1), (-1, -2)) for part in grouped]
+def _group_matrix(weight: Array, groups: int, group: int) -> _native.Prepared:
+    """A group's part of a weight [O, C, *K] as a packed matrix [taps · C, O / groups], read where it is."""
+    made, taken, *kernel = weight.shape
+    taps, columns = int(np.prod(kernel)), made // groups
+    sizes, strides = (taps, taken, columns), (1, taps, taken * taps)
+    return _native.pack_matrix(
+        types.dtype_of(weight.dtype).name, weight, sizes, strides, group * columns * taken * taps
+    )
 
 
 @lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST)
@@ -65,7 +69,8 @@ def _conv(op: conv, emit: Emitter) -> None:
         return
 
     def pack() -> _native.Prepared:
-        return _native.prepared_list([_matrix(part) for part in _channels_last(weight.numpy(), op.groups)])
+        array = np.ascontiguousarray(weight.numpy())
+        return _native.prepared_list([_group_matrix(array, op.groups, group) for group in range(op.groups)])
 
     arguments = {
         **window_arguments(emit, axes),

@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "core/executable.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/elementwise/epilogue.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/measure/peak.h"
@@ -136,8 +137,20 @@ NB_MODULE(_native, m) {
             PackMatrix({type, data, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}));
       },
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
-      "Packs a matrix [outer·inner, n] for products: sizes and strides (in elements) of outer, inner and n, from element "
-      "`at` of the array on.");
+      "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
+
+  m.def(
+      "transform_weight",
+      [](Bytes array, int64_t made, int64_t channels, int64_t tile) {
+        int64_t count = 0;
+        Require(made > 0 && channels > 0 && !__builtin_mul_overflow(made, channels, &count) &&
+                    !__builtin_mul_overflow(count, 9 * 2, &count) && count <= static_cast<int64_t>(array.nbytes()),
+                "the array is shorter than the weight");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(TransformWeight(array.data(), made, channels, tile));
+      },
+      nb::arg("array"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
+      "Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4.");
 
   m.def(
       "prepared_list",

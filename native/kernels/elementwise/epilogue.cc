@@ -68,14 +68,18 @@ HWY_INLINE void FinishTyped(const OnePassRows& r, const Act& act) {
 
 void OnePass(const OnePassRows& r, const OnePassForm& form) {
   const F32 d;
-  const VF zero = hn::Zero(d), p = hn::Set(d, form.p), q = hn::Set(d, form.q);
+  const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), p = hn::Set(d, form.p), q = hn::Set(d, form.q);
   switch (form.activation) {
     case TileOp::kRelu:
       return FinishTyped(r, [zero](VF x) { return MaxNaN(x, zero); });
     case TileOp::kClip:
       return FinishTyped(r, [p, q](VF x) { return MinNaN(MaxNaN(x, p), q); });
-    case TileOp::kSilu:
-      return FinishTyped(r, [](VF x) { return Silu(x); });
+    case TileOp::kSiluForHalf:
+      return FinishTyped(r, [](VF x) { return SiluForHalf(x); });
+    case TileOp::kHardSigmoid:  // the value times it
+      return FinishTyped(r, [=](VF x) {
+        return hn::Mul(x, MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one));
+      });
     case TileOp::kGeluForHalf:
       return FinishTyped(r, [](VF x) { return GeluForHalf(x); });
     default:
@@ -116,27 +120,36 @@ Epilogue Epilogue::From(const Attributes& attributes) {
 // Whether the program is activation(row + column operand + full operand), with each part left out or there.
 std::optional<OnePassForm> OnePassForm::Of(const TileProgram& program, const std::vector<std::string>& layout) {
   OnePassForm form;
+  const auto& steps = program.steps;
   int value = 0;  // the register that holds the result so far
-  bool activated = false;
-  for (const TileStep& step : program.steps) {
-    if (activated) return std::nullopt;
-    if (step.op == TileOp::kAdd) {
-      const int other = step.x == value ? step.y : step.x;
-      if ((step.x != value && step.y != value) || other == 0 || other >= program.inputs) return std::nullopt;
-      const std::string& kind = layout[static_cast<size_t>(other - 1)];
-      const bool column = kind == "column";
-      if (!(column ? form.bias < 0 && form.added < 0 : kind == "full" && form.added < 0)) return std::nullopt;
-      (column ? form.bias : form.added) = other - 1;
-    } else {
-      const bool known = step.op == TileOp::kRelu || step.op == TileOp::kClip || step.op == TileOp::kSilu ||
-                         step.op == TileOp::kGeluForHalf;
-      if (!known || step.x != value) return std::nullopt;
-      form.activation = step.op, form.p = step.p, form.q = step.q;
-      activated = true;
-    }
+  size_t i = 0;
+  for (; i < steps.size() && steps[i].op == TileOp::kAdd; ++i) {
+    const TileStep& step = steps[i];
+    const int other = step.x == value ? step.y : step.x;
+    if ((step.x != value && step.y != value) || other == 0 || other >= program.inputs) return std::nullopt;
+    const bool column = layout[static_cast<size_t>(other - 1)] == "column";
+    const bool full = layout[static_cast<size_t>(other - 1)] == "full";
+    if (form.added >= 0 || (column ? form.bias >= 0 : !full)) return std::nullopt;
+    (column ? form.bias : form.added) = other - 1;
     value = step.to;
   }
-  if (program.outputs.size() != 1 || program.outputs[0] != value || program.steps.empty()) return std::nullopt;
+  auto reads = [&](const TileStep& step, int x, int y) { return step.x == x && step.y == y; };
+  if (i < steps.size()) {
+    const TileStep& step = steps[i];
+    const TileOp known[] = {TileOp::kRelu, TileOp::kClip, TileOp::kSiluForHalf, TileOp::kGeluForHalf};
+    form.activation = step.op, form.p = step.p, form.q = step.q;
+    if (step.x != value) return std::nullopt;
+    ++i;
+    if (step.op == TileOp::kHardSigmoid && i < steps.size()) {  // only as a factor of what it was made from
+      const bool factor = reads(steps[i], value, step.to) || reads(steps[i], step.to, value);
+      if (steps[i].op != TileOp::kMul || !factor) return std::nullopt;
+      value = steps[i++].to;
+    } else {
+      if (std::find(std::begin(known), std::end(known), step.op) == std::end(known)) return std::nullopt;
+      value = step.to;
+    }
+  }
+  if (i != steps.size() || i == 0 || program.outputs != std::vector<int>{value}) return std::nullopt;
   return form;
 }
 

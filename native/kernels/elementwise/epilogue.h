@@ -11,7 +11,7 @@
 namespace gristmill {
 
 // The commonest program, activation(row + bias + added), which runs in one pass over the row with the same results.
-// Which operands are bias and addend, -1 for none; kAdd stands for no activation.
+// Which operands are bias and addend, -1 for none; kAdd stands for no activation, kHardSigmoid for a hard swish.
 struct OnePassForm {
   int bias = -1, added = -1;
   TileOp activation = TileOp::kAdd;

@@ -113,6 +113,10 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [](VF x) { return Silu(x); });
     case TileOp::kGelu:
       return Map1(s, r, count, [](VF x) { return Gelu(x); });
+    case TileOp::kSigmoidForHalf:
+      return Map1(s, r, count, [](VF x) { return SigmoidForHalf(x); });
+    case TileOp::kSiluForHalf:
+      return Map1(s, r, count, [](VF x) { return SiluForHalf(x); });
     case TileOp::kGeluForHalf:
       return Map1(s, r, count, [](VF x) { return GeluForHalf(x); });
     case TileOp::kGeluTanh:

@@ -19,7 +19,7 @@ namespace gristmill {
   X(Add) X(Sub) X(Mul) X(Div) X(Max) X(Min)                                                                         \
   X(AddP) X(MulP) X(MulAddPQ) X(Clip) X(Relu) X(LeakyRelu)                                                          \
   X(Abs) X(Square) X(Sqrt) X(Rsqrt) X(Inverse)                                                                      \
-  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(Gelu) X(GeluForHalf) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid)                        \
+  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(SigmoidForHalf) X(SiluForHalf) X(Gelu) X(GeluForHalf) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid)                        \
   X(Floor) X(Ceil) X(Round) X(Sign) X(MaxP) X(Select)                                                               \
   X(Equal) X(NotEqual) X(Less) X(LessEqual)                                                                         \
   X(AddInt) X(SubInt) X(MulInt) X(MaxInt) X(MinInt) X(EqualInt) X(NotEqualInt) X(LessInt) X(LessEqualInt)           \

@@ -191,6 +191,8 @@ def scalar(dtype: DType) -> TensorType:
 
 def compatible(a: Type, b: Type) -> bool:
     """Whether one value may have both types: dimensions may differ as long as some size fits both."""
+    if a == b:
+        return True
     match a, b:
         case TensorType(), TensorType():
             return (

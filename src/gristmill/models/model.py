@@ -85,6 +85,8 @@ class MLModel:
 
     Args:
         model: Path of a ``.mlpackage``, ``.mlmodel`` or ``.mlmodelc``; a specification message; or a ``Package``.
+            Weight files are mapped into memory: while the model is used they may be replaced or deleted, not truncated
+            in place.
         is_temp_package: Accepted for coremltools' sake.
         mil_program: Accepted for coremltools' sake; the program is read from the model.
         skip_model_load: The model is for inspection and saving only: ``predict`` refuses.
@@ -233,7 +235,9 @@ class MLModel:
             raise UnsupportedError(
                 f"models of type '{self.kind or 'unknown'}' do not run here yet", expected="mlProgram"
             )
-        return Session(self._function(self.program), _device())
+        session = Session(self._function(self.program), _device())
+        self.package.release()
+        return session
 
     @cached_property
     def _boundary(self) -> tuple[list[Feature], list[Feature], dict[str, Value]]:
@@ -366,7 +370,7 @@ def _open(model: Any, weights_dir: str | os.PathLike[str] | None) -> Package:
     if isinstance(model, Package):
         return model
     if isinstance(model, str | os.PathLike):
-        return load(model)
+        return load(model, mmap=True)
     if hasattr(model, "SerializeToString"):
         if isinstance(model, proto.message("Model")):
             copy = proto.message("Model")()

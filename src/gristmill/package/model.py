@@ -124,6 +124,11 @@ class Package:
         )
         return mil_reader.read_program(self._spec.mlProgram, self._weights, hints)
 
+    def release(self) -> None:
+        """Gives back the memory of mapped weight files, once a device has made of them what it needs."""
+        for file in (self.tree or {}).values():
+            file.release()
+
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -225,8 +230,9 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
 
     Args:
         path: A ``.mlpackage`` folder, a ``.mlmodel`` file, or a compiled ``.mlmodelc`` folder.
-        mmap: Map weight files into memory instead of reading ranges of them. Only for files that nobody truncates
-            meanwhile: that would kill the process.
+        mmap: Map weight files into memory instead of reading ranges of them: nothing is copied. Only for files that
+            nobody truncates in place while the model is used, which would kill the process; files may be replaced and
+            deleted.
 
     Raises:
         MissingFileError: There is nothing at ``path``.
@@ -279,7 +285,7 @@ def _parse(tree: Tree) -> Program:
         blob=lambda stated, offset, type: weights.data(stated, offset, type.dtype, static_shape(type)),
         file=str(file.path),
     )
-    verify(program)
+    verify(program, fresh=True)
     return program
 
 

@@ -122,16 +122,19 @@ def _read_tensor_type(spec: Message, open_dim: OpenDim) -> TensorType:
         if spec.dataType in _NOT_OURS:
             raise UnsupportedError(f"tensors of type {_NOT_OURS[spec.dataType]} are not supported")
         raise FormatError("unknown element type", expected="a number of MILSpec.DataType", actual=spec.dataType)
-    variadic = any(d.WhichOneof("dimension") == "unknown" and d.unknown.variadic for d in spec.dimensions)
+    shape: list[Dim] = []
+    variadic = False
+    for axis, dim in enumerate(spec.dimensions):
+        if dim.WhichOneof("dimension") == "constant":
+            shape.append(_size(dim))
+        else:
+            variadic = variadic or dim.unknown.variadic
+            shape.append(open_dim(axis))
     if spec.rank < 0 or variadic:
         raise UnsupportedError("tensors of unknown rank are not supported")
-    if spec.rank != len(spec.dimensions):
-        raise FormatError("rank and dimensions disagree", expected=spec.rank, actual=len(spec.dimensions))
-    shape = tuple(
-        _size(dim) if dim.WhichOneof("dimension") == "constant" else open_dim(axis)
-        for axis, dim in enumerate(spec.dimensions)
-    )
-    return TensorType(dtype, shape)
+    if spec.rank != len(shape):
+        raise FormatError("rank and dimensions disagree", expected=spec.rank, actual=len(shape))
+    return TensorType(dtype, tuple(shape))
 
 
 def _size(dim: Message) -> int:

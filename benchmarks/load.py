@@ -59,10 +59,10 @@ def measured(path: Path) -> dict[str, float]:
     packing = 0.0
 
     def timed(function: Any) -> Any:
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
             nonlocal packing
             start = time.perf_counter()
-            made = function(*arguments)
+            made = function(*arguments, **options)
             packing += time.perf_counter() - start
             return made
 

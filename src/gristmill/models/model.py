@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from gristmill.analysis.verify import ConversionReport
 from gristmill.devices.base import Device, DirectRun
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
@@ -22,6 +20,9 @@ from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
+
+if TYPE_CHECKING:
+    from gristmill.analysis.verify import ConversionReport
 
 
 def _cpu_device() -> Device:
@@ -337,6 +338,8 @@ class MLModel:
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:
         """``predict`` in a thread of its own."""
+        import asyncio  # a tenth of what it takes to import this module
+
         return await asyncio.to_thread(self._predict, data, state)
 
     def _predict(self, data: Mapping[str, Any], state: MLState | None) -> dict[str, Any]:

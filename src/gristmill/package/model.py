@@ -12,7 +12,6 @@ from typing import Any
 
 import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
-from gristmill.ir import parser
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
@@ -279,6 +278,8 @@ def _load_compiled(path: Path, tree: Tree) -> Package:
 
 
 def _parse(tree: Tree) -> Program:
+    from gristmill.ir import parser  # which only text needs
+
     file, weights = tree.find("", "model.mil"), Weights(tree)
     program = parser.parse_program(
         _text(file),

@@ -113,7 +113,8 @@ def report(path: Path, times: int) -> None:
         print(f"| {phase} | {min(found[phase]) * 1e3:.0f} | {statistics.median(found[phase]) * 1e3:.0f} |")
     for kind in ("peak", "resident"):
         size = statistics.median(found[kind])
-        print(f"\n{kind} memory {size / 1e6:.0f} MB, {size / max(weights, 1):.2f} of the weights' {weights / 1e6:.0f} MB")
+        share = size / max(weights, 1)
+        print(f"\n{kind} memory {size / 1e6:.0f} MB, {share:.2f} of the weights' {weights / 1e6:.0f} MB")
     print()
 
 

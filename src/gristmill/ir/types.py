@@ -18,7 +18,7 @@ Kind: TypeAlias = Literal["float", "int", "uint", "bool", "string"]
 
 @dataclass(frozen=True, eq=False)
 class DType:
-    """An element type; each is one object, so that they compare and hash as quickly as they are asked to, which is often.
+    """An element type. Each is one object: loading a model compares them many thousand times.
 
     Attributes:
         name: As MIL text spells it.
@@ -52,7 +52,7 @@ class DType:
         return (1 << (self.bits - (self.kind == "int"))) - 1
 
     def __reduce__(self) -> tuple[object, ...]:
-        return DTYPES.__getitem__, (self.name,)  # a copy is the same object
+        return _of_name, (self.name,)  # a copy is the same object
 
     def __str__(self) -> str:
         return self.name
@@ -85,6 +85,10 @@ string = DType("string", "string", 0, np.dtype(object))
 FLOATS = (fp16, fp32, fp64, unit_float)
 INTEGERS = (int4, int8, int16, int32, int64, uint1, uint2, uint3, uint4, uint6, uint8, uint16, uint32, uint64)
 DTYPES = {t.name: t for t in (*FLOATS, *INTEGERS, bool_, string)}
+
+
+def _of_name(name: str) -> DType:
+    return DTYPES[name]
 
 
 def dtype_of(numpy_dtype: np.dtype[np.generic] | type) -> DType:

@@ -64,7 +64,15 @@ Attributes AttributesOf(const nb::dict& values) {
   return Attributes(std::move(attributes));
 }
 
-std::shared_ptr<Buffer> CopyOf(const Bytes& array) {
+// An array's bytes: where they are, if they never change, are many, and lie as kernels need them; otherwise a copy.
+std::shared_ptr<Buffer> BufferOf(const Bytes& array, bool constant) {
+  constexpr size_t kMany = size_t{1} << 20, kPage = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(array.data());
+  const size_t rest = kPage - (begin + array.nbytes()) % kPage;  // of the page of its end, all of which may be read
+  if (constant && array.nbytes() >= kMany && begin % kAlignment == 0 && rest >= kPadding && rest < kPage) {
+    auto owner = std::make_shared<Bytes>(array);
+    return std::make_shared<Buffer>(std::shared_ptr<void>(owner, const_cast<void*>(array.data())), array.nbytes());
+  }
   auto buffer = std::make_shared<Buffer>(array.nbytes());
   if (array.nbytes() != 0) std::memcpy(buffer->as<char>(), array.data(), array.nbytes());
   return buffer;
@@ -115,7 +123,8 @@ NB_MODULE(_native, m) {
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 
-  m.def("buffer", [](Bytes array) { return CopyOf(array); }, nb::arg("array"), "Copies an array's bytes.");
+  m.def("buffer", &BufferOf, nb::arg("array"), nb::arg("constant") = false,
+        "An array's bytes: a copy, unless the array is large and its contents never change.");
 
   m.def(
       "pack_matrix",

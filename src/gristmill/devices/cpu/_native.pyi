@@ -33,8 +33,8 @@ class Buffer:
     def nbytes(self) -> int:
         """Bytes that it holds."""
 
-def buffer(array: NDArray[Any]) -> Buffer:
-    """Copies an array's bytes."""
+def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
+    """An array's bytes: a copy, unless the array is large and its contents never change."""
 
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""

@@ -114,7 +114,9 @@ class Emitter:
     def constant(self, array: Array, dtype: str) -> int:
         """A constant tensor."""
         array = np.ascontiguousarray(array)
-        return self.executable.constant(dtype, self.sizes(array.shape), _native.buffer(array))
+        # What cannot be written to lies in the model's file.
+        data = _native.buffer(array, constant=not array.flags.writeable)
+        return self.executable.constant(dtype, self.sizes(array.shape), data)
 
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
         """A new tensor for an op's result."""

@@ -1,6 +1,7 @@
 // Memory aligned for vectors and cache lines, with room to read one vector past the end.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -41,6 +42,11 @@ class Buffer {
     data_ = std::aligned_alloc(kAlignment, Room(bytes));
     if (data_ == nullptr) throw std::bad_alloc();
     capacity_ = bytes;
+  }
+
+  // The same, by at least half of what there was, so that a need that creeps up is seldom met.
+  void Grow(size_t bytes) {
+    if (bytes > capacity_) Resize(std::max(bytes, capacity_ + capacity_ / 2));
   }
 
   template <typename T = char>

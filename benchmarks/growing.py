@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import gristmill as ct
 from benchmarks.peers.nets import Decoder, DecoderLayer
+from gristmill.devices.cpu.plan import NativeStep
 
 LENGTHS, RANGES = 512, 8
 ALLOWED = 1.10
@@ -63,7 +64,7 @@ def decoder(layers: int, capacity: int) -> ct.models.MLModel:
 
 def measure(model: ct.models.MLModel, lengths: int, repeats: int) -> list[tuple[float, float]]:
     """For each length the seconds of the first step and the median of those that repeat it."""
-    state, found = model.make_state(), []
+    state = model.make_state()
     token, mask = (item.name for item in model.inputs)
 
     def step(length: int) -> float:
@@ -77,9 +78,9 @@ def measure(model: ct.models.MLModel, lengths: int, repeats: int) -> list[tuple[
 
     for length in range(2, 10):
         step(length)
-    for length in range(10, 10 + lengths):
-        found.append((step(length), statistics.median(step(length) for _ in range(repeats))))
-    return found
+    return [
+        (step(length), statistics.median(step(length) for _ in range(repeats))) for length in range(10, 10 + lengths)
+    ]
 
 
 def main() -> int:
@@ -91,6 +92,12 @@ def main() -> int:
     options = parser.parse_args()
     model = decoder(options.layers, options.lengths + 16)
     found = measure(model, options.lengths, options.repeats)
+    for step in model._session._executable.plan.steps:  # the CPU device's own
+        if isinstance(step, NativeStep):
+            times, seconds, room = step.emitter.executable.configured()
+            print(
+                f"{times} times new sizes: {seconds / times * 1e6:.0f} µs each; {room / 1e6:.2f} MB of working memory"
+            )
     size = max(1, len(found) // RANGES)
     for first in range(0, len(found), size):
         _row(f"lengths {10 + first:>4} to {9 + min(first + size, len(found)):>4}", found[first : first + size])

@@ -210,6 +210,13 @@ NB_MODULE(_native, m) {
              g.executable.Configure(symbols);
              g.executable.Run(pointers, nullptr);
            }, nb::arg("symbols"), nb::arg("externals"))
+      .def("configured",
+           [](Guarded& g) {
+             std::lock_guard<std::mutex> lock(g.mutex);
+             return nb::make_tuple(g.executable.configurations(), g.executable.configure_seconds(),
+                                   g.executable.working_bytes());
+           },
+           "How often there were new sizes, the seconds that making ready for them took, and bytes of working memory.")
       .def("undo",
            [](Guarded& g, const std::vector<int64_t>& symbols, const Arrays& externals) {
              const std::vector<void*> pointers = Pointers(externals);

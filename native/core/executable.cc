@@ -5,6 +5,8 @@
 
 namespace gristmill {
 
+using Clock = std::chrono::steady_clock;
+
 std::map<std::string, MakeKernel>& KernelTable() {
   static auto* table = new std::map<std::string, MakeKernel>;
   return *table;
@@ -74,6 +76,7 @@ int Executable::AddCall(const std::string& kernel, const Attributes& attributes,
 void Executable::Configure(const std::vector<int64_t>& symbols) {
   if (configured_ && symbols == symbols_) return;
   configured_ = false;
+  const auto begin = Clock::now();
   sizes_.Evaluate(symbols);
   EvaluateShapes();
   PlanArena();
@@ -85,6 +88,8 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
   scratch_.Grow(scratch);
   symbols_ = symbols;
   configured_ = true;
+  ++configurations_;
+  configure_seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 void Executable::EvaluateShapes() {
@@ -228,7 +233,6 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
     for (size_t i = 0; i < calls_.size(); ++i) run(i);
     return;
   }
-  using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   auto seconds = [&](Clock::time_point t) { return std::chrono::duration<double>(t - begin).count(); };
   for (size_t i = 0; i < calls_.size(); ++i) {

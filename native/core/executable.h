@@ -48,6 +48,12 @@ class Executable {
   // Takes back what a run on these arrays wrote in place; nobody has written to them since.
   void Undo(const std::vector<void*>& externals);
 
+  // How often there were new sizes, and how many seconds it took to make ready for them.
+  int64_t configurations() const { return configurations_; }
+  double configure_seconds() const { return configure_seconds_; }
+  // Bytes of the arena and of the scratch memory.
+  size_t working_bytes() const { return arena_.capacity() + scratch_.capacity(); }
+
   // Bytes of a call's operands and results, for profiles.
   double operand_bytes(int call) const;
   const Kernel& kernel(int call) const { return *calls_.at(call).kernel; }
@@ -91,6 +97,8 @@ class Executable {
   int externals_ = 0;
   std::vector<int64_t> symbols_;
   bool configured_ = false;
+  int64_t configurations_ = 0;
+  double configure_seconds_ = 0;
   Buffer arena_, scratch_;
 };
 

@@ -81,6 +81,14 @@ def reads_first_and_writes_last(a, b, x, i):
     return result
 
 
+def used_by_an_op_without_a_kernel(a, b, x, i):
+    """The last use in the program's order is the write, which runs before."""
+    new = put(read(a), x, 3)
+    result = mb.cumsum(x=new, axis=0)
+    write(a, new)
+    return result
+
+
 def old_contents_seen_later(a, b, x, i):
     old = read(a)
     new = write(a, put(old, x, 1))
@@ -101,12 +109,11 @@ def read_again_before_it_is_written(a, b, x, i):
 
 
 def not_written_back(a, b, x, i):
-    return total(put(read(a), x, 1)), total(read(a))
+    return total(put(read(a), x, 1))
 
 
 def written_to_another_state(a, b, x, i):
-    write(b, put(read(a), x, 1))
-    return total(read(a))
+    return total(write(b, put(read(a), x, 1)))
 
 
 def written_to_both(a, b, x, i):
@@ -151,6 +158,7 @@ CASES = {
     updated_twice: 2,
     two_slices_of_one_update: 2,
     reads_first_and_writes_last: 1,
+    used_by_an_op_without_a_kernel: 1,
     old_contents_seen_later: 0,
     old_contents_given_out: 0,
     read_again_before_it_is_written: 0,

@@ -351,7 +351,7 @@ class Planner:
 
         def needed_outside(value: Value) -> bool:
             if value.producer in sized:  # a native op makes its own
-                return any(refusals.get(user) is not None or user not in refusals for user in value.users)
+                return any(not isinstance(user, Op) or refusals.get(user, True) is not None for user in value.users)
             return any(user not in inside for user in users(value)) or not self._fuse
 
         # What a state holds in the end is an array of its own.
@@ -437,7 +437,7 @@ def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op
     """Ops whose results somebody reads: shapes that a program computes are often known to the planner already."""
     live: dict[Op, None] = {}
     needed: set[Value] = set(block.outputs)
-    for op in reversed(refusals):
+    for op in reversed(list(refusals)):
         if not (op.has(WritesState) or op.has(ControlFlow) or any(result in needed for result in op.results)):
             continue
         live[op] = None

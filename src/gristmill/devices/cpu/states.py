@@ -73,7 +73,7 @@ def _writes_early(ops: Sequence[Op]) -> list[Op]:
 
 def _reads_late(ops: Sequence[Op]) -> list[Op]:
     order: list[Op] = []
-    waiting: dict[Op, None] = {}
+    waiting: dict[read_state, None] = {}
     for op in ops:
         if isinstance(op, read_state):
             waiting[op] = None

@@ -98,7 +98,7 @@ def _start_if_dense(
     start: Dim = 0
     stride: Dim = 1
     dense = True  # so far, from the innermost axis outwards, everything is taken
-    for size, first, by, taken in zip(*map(reversed, (whole, begin, step, shape)), strict=True):  # type: ignore[call-overload]
+    for size, first, by, taken in zip(*map(reversed, (whole, begin, step, shape)), strict=True):
         if taken != 1 and (by != 1 or not dense):
             return None
         start = start + first * stride

@@ -222,9 +222,11 @@ NB_MODULE(_native, m) {
       .def("constant", [](Guarded& g, const std::string& t, const std::vector<int>& s, std::shared_ptr<Buffer> data) {
              return g.executable.AddConstant(DTypeByName(t), Sizes(s), std::move(data));
            }, nb::arg("dtype"), nb::arg("shape"), nb::arg("data"))
-      .def("alias", [](Guarded& g, int of, const std::string& t, const std::vector<int>& s) {
-             return g.executable.AddAlias(of, DTypeByName(t), Sizes(s));
-           }, nb::arg("of"), nb::arg("dtype"), nb::arg("shape"))
+      .def("alias", [](Guarded& g, int of, const std::string& t, const std::vector<int>& s, std::optional<int> start) {
+             std::optional<SizeRef> from;
+             if (start) from = SizeRef{*start};
+             return g.executable.AddAlias(of, DTypeByName(t), Sizes(s), from);
+           }, nb::arg("of"), nb::arg("dtype"), nb::arg("shape"), nb::arg("start") = nb::none())
       .def("call",
            [](Guarded& g, const std::string& kernel, const nb::dict& attributes, std::vector<int> inputs,
               std::vector<int> outputs) {
@@ -240,6 +242,21 @@ NB_MODULE(_native, m) {
              g.executable.Configure(symbols);
              g.executable.Run(pointers, nullptr);
            }, nb::arg("symbols"), nb::arg("externals"))
+      .def("configured",
+           [](Guarded& g) {
+             std::lock_guard<std::mutex> lock(g.mutex);
+             return nb::make_tuple(g.executable.configurations(), g.executable.configure_seconds(),
+                                   g.executable.working_bytes());
+           },
+           "How often there were new sizes, the seconds that making ready for them took, and bytes of working memory.")
+      .def("undo",
+           [](Guarded& g, const std::vector<int64_t>& symbols, const Arrays& externals) {
+             const std::vector<void*> pointers = Pointers(externals);
+             nb::gil_scoped_release release;
+             std::lock_guard<std::mutex> lock(g.mutex);
+             g.executable.Configure(symbols);
+             g.executable.Undo(pointers);
+           }, nb::arg("symbols"), nb::arg("externals"), "Takes back what a run of these arrays wrote in place.")
       .def("profile",
            [](Guarded& g, const std::vector<int64_t>& symbols,
               const Arrays& externals) {

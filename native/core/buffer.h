@@ -1,6 +1,7 @@
 // Memory aligned for vectors and cache lines, with room to read one vector past the end.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -53,6 +54,11 @@ class Buffer {
     if (huge) (void)madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
     capacity_ = bytes;
+  }
+
+  // The same, by at least half of what there was, so that a need that creeps up is seldom met.
+  void Grow(size_t bytes) {
+    if (bytes > capacity_) Resize(std::max(bytes, capacity_ + capacity_ / 2));
   }
 
   template <typename T = char>

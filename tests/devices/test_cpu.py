@@ -90,7 +90,7 @@ def test_functions_of_special_values(step):
 
 @pytest.mark.parametrize("step", ["Sigmoid", "Silu", "Gelu"])
 def test_functions_for_float16_keep_their_stated_error_bound(step):
-    """2e-5 of the result, a twelfth of the half ulp (2⁻¹²) that rounding to float16 may add, beside what is too small for it."""
+    """2e-5 of the result, a twelfth of what rounding to float16 may add (2⁻¹²), beside what is too small for it."""
     function, _ = FUNCTIONS[step]
     x = np.concatenate([RNG.uniform(-30, 30, 80_000), RNG.uniform(-70_000, 70_000, 1000), [0, np.inf, np.nan]])
     x = x.astype(np.float32)

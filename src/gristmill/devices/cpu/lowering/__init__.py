@@ -9,9 +9,10 @@ from gristmill.devices.cpu.lowering import (
     movement,
     normalization,
     pooling,
+    recurrent,
     reduction,
     resize,
     state,
 )
 
-FAMILIES = (attention, conv, linear, movement, normalization, pooling, reduction, resize, state)
+FAMILIES = (attention, conv, linear, movement, normalization, pooling, recurrent, reduction, resize, state)

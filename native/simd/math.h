@@ -29,6 +29,19 @@ HWY_INLINE VF Polynomial(VF x, const float (&coefficients)[N]) {
   return p;
 }
 
+// What x·y has lost by rounding to `product`: exact, by a fused multiply-add, or without one by Dekker's product of
+// halves of 12 bits (Veltkamp's split by the bits).
+HWY_INLINE VF ProductError(VF x, VF y, VF product) {
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+  auto upper = [](VF v) { return hn::BitCast(F32(), hn::And(hn::BitCast(I32(), v), hn::Set(I32(), -4096))); };
+  const VF xh = upper(x), xl = hn::Sub(x, xh), yh = upper(y), yl = hn::Sub(y, yh);
+  const VF first = hn::Sub(hn::Mul(xh, yh), product), second = hn::Add(first, hn::Mul(xh, yl));
+  return hn::Add(hn::Add(second, hn::Mul(xl, yh)), hn::Mul(xl, yl));
+#else
+  return hn::MulSub(x, y, product);
+#endif
+}
+
 // m·p·2^n for p about 1: 2^n in two steps with m between them, so that nothing on the way overflows or vanishes.
 HWY_INLINE VF MulPower(VF m, VF p, VF n) {
   const VI whole = hn::ConvertTo(I32(), n), first = hn::ShiftRight<1>(whole);
@@ -132,12 +145,12 @@ HWY_INLINE VF Gelu(VF x) {
   const VF a = hn::Mul(hn::Abs(x), hn::Set(d, 0.70710678118654752f));
   const VF bounded = hn::Min(hn::Max(a, one), hn::Set(d, 14.0f));
   const VF clipped = hn::Min(hn::Max(x, hn::Set(d, -20.0f)), hn::Set(d, 20.0f));
-  const VF square = hn::Mul(clipped, clipped), lost = hn::MulSub(clipped, clipped, square);
+  const VF square = hn::Mul(clipped, clipped), lost = ProductError(clipped, clipped, square);
   const VF scaled = hn::Mul(ErfcScaled(bounded), hn::NegMulAdd(hn::Set(d, 0.5f), lost, one));
   const VF tail = MulExp(hn::Mul(h, scaled), hn::Mul(square, hn::Set(d, -0.5f)));  // x/2·erfc(|x|/√2)
   // 1 + erf(x/√2), its leading terms in twice the precision.
   const VF lead = hn::Mul(x, hn::Set(d, 7.978845835e-01f)), whole = hn::Add(one, lead);
-  VF low = hn::MulAdd(x, hn::Set(d, -2.267034016e-08f), hn::MulSub(x, hn::Set(d, 7.978845835e-01f), lead));
+  VF low = hn::MulAdd(x, hn::Set(d, -2.267034016e-08f), ProductError(x, hn::Set(d, 7.978845835e-01f), lead));
   low = hn::Add(low, hn::Sub(lead, hn::Sub(whole, one)));
   const VF z = hn::Mul(x, x);
   const VF rest = Polynomial(z, {8.677372846e-07f, -1.770019447e-05f, 2.292938556e-04f, -2.373564065e-03f, 1.994674894e-02f, -1.329807139e-01f});
@@ -153,14 +166,14 @@ HWY_INLINE VF GeluTanh(VF x) {
   const VF clipped = hn::Min(hn::Max(x, hn::Set(d, -100.0f)), hn::Set(d, 100.0f));
   const VF one = hn::Set(d, 1.0f), constant = hn::Set(d, 1.595769167e+00f), cubic = hn::Set(d, 7.135481387e-02f);
   // In twice the precision: where the result is small, an error of 2u is one of its logarithm.
-  const VF square = hn::Mul(clipped, clipped), lost = hn::MulSub(clipped, clipped, square);
+  const VF square = hn::Mul(clipped, clipped), lost = ProductError(clipped, clipped, square);
   const VF product = hn::Mul(square, cubic);
-  VF low = hn::MulAdd(lost, cubic, hn::MulSub(square, cubic, product));
+  VF low = hn::MulAdd(lost, cubic, ProductError(square, cubic, product));
   low = hn::MulAdd(square, hn::Set(d, 2.398832397e-09f), hn::Add(low, hn::Set(d, -4.534068032e-08f)));
   const VF sum = hn::Add(constant, product), back = hn::Sub(sum, constant);
   low = hn::Add(low, hn::Add(hn::Sub(product, back), hn::Sub(constant, hn::Sub(sum, back))));
   const VF twice = hn::Mul(clipped, sum);
-  low = hn::MulAdd(clipped, low, hn::MulSub(clipped, sum, twice));
+  low = hn::MulAdd(clipped, low, ProductError(clipped, sum, twice));
   const VF factor = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Add(one, low), one);
   const VF near = MulSigmoid(hn::Mul(clipped, factor), twice);
   const VF limit = hn::IfThenElse(hn::Gt(hn::Abs(x), hn::Set(d, 50.0f)), hn::Max(x, hn::Zero(d)), near);

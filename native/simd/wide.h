@@ -17,7 +17,15 @@ using Narrow = hn::Rebind<float, F64>;  // as many floats as a vector has double
 using VD = hn::Vec<F64>;
 
 HWY_INLINE VD LoadWide(const float* p) { return hn::PromoteTo(F64(), hn::LoadU(Narrow(), p)); }
-HWY_INLINE void StoreNarrow(VD v, float* p) { hn::StoreU(hn::DemoteTo(Narrow(), v), Narrow(), p); }
+HWY_INLINE void StoreNarrow(VD v, float* p) {
+#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR  // where DemoteTo gives no infinities
+  HWY_ALIGN double wide[HWY_MAX_BYTES / 8];
+  hn::StoreU(v, F64(), wide);
+  for (size_t i = 0; i < hn::Lanes(F64()); ++i) p[i] = static_cast<float>(wide[i]);
+#else
+  hn::StoreU(hn::DemoteTo(Narrow(), v), Narrow(), p);
+#endif
+}
 
 template <size_t N>
 HWY_INLINE VD WidePolynomial(VD x, const double (&coefficients)[N]) {

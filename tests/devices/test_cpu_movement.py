@@ -197,9 +197,7 @@ def test_index_vectors_out_of_range_are_errors_or_forgiven(depth):
     for arguments in ((read, {}), (write, {"u": updates})):
         with pytest.raises(ExecutionError, match="out of range"):
             _run(arguments[0], iOS16, x=x, i=indices, **arguments[1])
-    np.testing.assert_array_equal(
-        _run(read, x=x, i=indices)[0], x[(np.array([1, 2, 0]),) * 2 if depth == 2 else [1, 2, 0]]
-    )
+    np.testing.assert_array_equal(_run(read, x=x, i=indices)[0], x[([1, 2, 0], [1, 3, 0]) if depth == 2 else [1, 2, 0]])
     wanted = x.copy()
     wanted[(1, 1) if depth == 2 else 1] = 7
     np.testing.assert_array_equal(_run(write, x=x, i=indices, u=updates)[0], wanted)
@@ -264,8 +262,9 @@ def test_masks_and_fills_by_place():
     np.testing.assert_array_equal(got, hot.astype(np.int32))
     (got,) = _run(lambda x: mb.band_part(x=x, lower=2, upper=1), x=x)
     np.testing.assert_array_equal(got, np.triu(np.tril(x, 1), -2))
-    (got,) = _run(lambda x: mb.fill_like(ref_tensor=x, value=True), x=x)
-    np.testing.assert_array_equal(got, np.ones(x.shape, bool))
+    for shape in (x.shape, ()):
+        (got,) = _run(lambda x: mb.fill_like(ref_tensor=x, value=True), x=np.zeros(shape, np.float16))
+        np.testing.assert_array_equal(got, np.ones(shape, bool))
 
 
 # --- parameters of channels ------------------------------------------------------------------------------------------

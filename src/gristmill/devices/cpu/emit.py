@@ -113,8 +113,8 @@ class Emitter:
 
     def constant(self, array: Array, dtype: str) -> int:
         """A constant tensor."""
-        array = np.ascontiguousarray(array)
-        return self.executable.constant(dtype, self.sizes(array.shape), _native.buffer(array))
+        contents = _native.buffer(np.ascontiguousarray(array))  # which makes a vector of a scalar
+        return self.executable.constant(dtype, self.sizes(array.shape), contents)
 
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
         """A new tensor for an op's result."""

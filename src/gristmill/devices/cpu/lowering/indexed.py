@@ -8,12 +8,14 @@ from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir import types
+from gristmill.ir.dims import Dim
 from gristmill.ir.opset import iOS17
 from gristmill.ops import scatter_gather as ops
 
 
-def _indices(op: Any, axis: int, batch: int = 0, depth: int = 1) -> dict[str, Any]:
+def _indices(op: Any, axis: int, batch: int = 0, depth: Dim = 1) -> dict[str, Any]:
     """How a kernel takes indices; the family's rule stands in ``gristmill.ops.scatter_gather``."""
+    assert isinstance(depth, int)  # inference asks for it
     return {
         "axis": axis,
         "batch": batch,
@@ -43,7 +45,7 @@ def _gather(op: ops.gather, emit: Emitter) -> None:
 
 @lowers(ops.gather_nd, supports=_some_vectors)
 def _gather_nd(op: ops.gather_nd, emit: Emitter) -> None:
-    arguments = _indices(op, op.batch_dims, op.batch_dims, int(str(op.indices.shape[-1])))
+    arguments = _indices(op, op.batch_dims, op.batch_dims, op.indices.shape[-1])
     emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])
 
 
@@ -56,7 +58,7 @@ def _scatter(op: ops.scatter, emit: Emitter) -> None:
 
 @lowers(ops.scatter_nd, supports=_some_vectors)
 def _scatter_nd(op: ops.scatter_nd, emit: Emitter) -> None:
-    arguments = _indices(op, 0, 0, int(str(op.indices.shape[-1]))) | {"mode": op.mode}
+    arguments = _indices(op, 0, 0, op.indices.shape[-1]) | {"mode": op.mode}
     operands = [emit.tensor(value) for value in (op.data, op.indices, op.updates)]
     emit.call("scatter", arguments, operands, [emit.result(op.result)])
 

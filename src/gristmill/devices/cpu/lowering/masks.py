@@ -25,8 +25,10 @@ def _number(value: Value | None, default: float) -> float:
 def _one_hot(op: one_hot, emit: Emitter) -> None:
     axis = op.axis % op.result.rank
     shape = op.result.shape
+    size = shape[axis]
+    assert isinstance(size, int)
     indices = emit.renamed(emit.tensor(op.indices), op.indices.dtype, [*shape[:axis], 1, *shape[axis + 1 :]])
-    places = np.arange(shape[axis], dtype=np.int32).reshape(-1, *[1] * (len(shape) - axis - 1))
+    places = np.arange(size, dtype=np.int32).reshape(-1, *[1] * (len(shape) - axis - 1))
     constant = "Constant" if op.result.dtype.is_float else "ConstantInt"
     program = _native.tile_program(
         2,
@@ -48,7 +50,8 @@ def _known_matrix(op: band_part) -> Refusal | None:
 
 @lowers(band_part, supports=_known_matrix)
 def _band_part(op: band_part, emit: Emitter) -> None:
-    inside = op.reference(np.ones([int(str(d)) for d in op.x.shape[-2:]], np.bool_), op.lower, op.upper)
+    matrix = [size for size in op.x.shape[-2:] if isinstance(size, int)]
+    inside = op.reference(np.ones(matrix, np.bool_), op.lower, op.upper)
     steps = [("ConstantInt", 2, 0, 0, 0, 0.0, 0.0), ("Select", 2, 1, 0, 2, 0.0, 0.0)]
     program = _native.tile_program(2, 3, steps, [2])
     operands = [emit.tensor(op.x), emit.constant(inside, "bool")]

@@ -217,9 +217,10 @@ def pad_with(emit: Emitter, number: float, x: Value, pairs: Pairs, to: int, layo
 def _amounts(op: pad) -> list[tuple[int, int]] | None:
     """For every axis; ``None`` where they are not known."""
     given = sizes_of(op.pad)
-    if given is None or not all(isinstance(amount, int) for amount in given):
+    known = [amount for amount in given or () if isinstance(amount, int)]
+    if given is None or len(known) != len(given):
         return None
-    amounts = [0] * (2 * op.x.rank - len(given)) + [int(str(amount)) for amount in given]
+    amounts = [0] * (2 * op.x.rank - len(known)) + known
     return list(zip(amounts[::2], amounts[1::2], strict=True))
 
 

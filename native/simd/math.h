@@ -42,11 +42,12 @@ HWY_INLINE VF ProductError(VF x, VF y, VF product) {
 #endif
 }
 
-// m·p·2^n for p about 1: 2^n in two steps with m between them, so that nothing on the way overflows or vanishes.
+// m·p·2^n for p about 1: 2^n in two steps with m between them, so that nothing on the way overflows or vanishes. Below
+// 2^-252 it is 0, which only matters beside an m above 2^103.
 HWY_INLINE VF MulPower(VF m, VF p, VF n) {
   const VI whole = hn::ConvertTo(I32(), n), first = hn::ShiftRight<1>(whole);
   auto power = [](VI e) {
-    const VI kept = hn::Max(e, hn::Set(I32(), -126));
+    const VI kept = hn::Max(e, hn::Set(I32(), -127));
     return hn::BitCast(F32(), hn::ShiftLeft<23>(hn::Add(kept, hn::Set(I32(), 127))));
   };
   return hn::Mul(hn::Mul(hn::Mul(p, power(first)), m), power(hn::Sub(whole, first)));

@@ -196,14 +196,14 @@ class Scatter : public Indexed {
     is_float_ = data.dtype == DType::kF16 || data.dtype == DType::kF32;
     Require(is_float_ || data.dtype == DType::kI32, "combining by scattering is for floats and 32-bit integers");
     per_thread_ = is_float_ ? Room(static_cast<size_t>(size_ * inner_) * sizeof(double)) : 0;
-    return per_thread_ * static_cast<size_t>(threads);
+    return per_thread_ * static_cast<size_t>(std::min<int64_t>(threads, batch_ * outer_));
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
     const char* from = operands.in(0).as<char>();
     char* to = operands.out(0).as<char>();
-    const int64_t slice = size_ * width_;
-    workspace.Parallel(batch_ * outer_, [&](int64_t outer, int thread) {
+    const int64_t slice = size_ * width_, tasks = batch_ * outer_;
+    workspace.Parallel(tasks, [&](int64_t outer, int thread) {
       std::memcpy(to + outer * slice, from + outer * slice, static_cast<size_t>(slice));
       bool all = true;
       if (how_ == Combination::kUpdate) {
@@ -211,7 +211,9 @@ class Scatter : public Indexed {
           CopySlice(to + outer * slice + place * width_, update, width_);
         });
       } else if (is_float_) {
-        double* sums = reinterpret_cast<double*>(workspace.scratch + per_thread_ * static_cast<size_t>(thread));
+        // Of few tasks each has its own room, else each thread.
+        const size_t room = static_cast<size_t>(tasks < workspace.threads ? outer : thread);
+        double* sums = reinterpret_cast<double*>(workspace.scratch + per_thread_ * room);
         all = Floats(operands, outer, sums, to + outer * slice);
       } else {
         all = Each(operands, outer, [&](int64_t place, const char* update) {
@@ -268,7 +270,7 @@ class Scatter : public Indexed {
 
   Combination how_;
   bool is_float_ = false;
-  size_t per_thread_ = 0;
+  size_t per_thread_ = 0;  // bytes of the sums
 };
 
 const RegisterKernel scatter("scatter", [](const Attributes& a) { return std::make_unique<Scatter>(a); });

@@ -235,7 +235,7 @@ def gathered(value, j):
 
 
 def gathered_in_a_later_segment(value, j):
-    return gathered(mb.cumsum(x=value, axis=0), j)
+    return gathered(mb.reduce_prod(x=value, axes=[1], keep_dims=True), j)
 
 
 # Row 3 is what the second update replaces as well.

@@ -8,6 +8,7 @@
 #include "simd/foreach_target.h"
 #include "simd/math.h"
 #include "simd/simd.h"
+#include "simd/wide.h"
 
 GRISTMILL_SIMD_BEGIN
 
@@ -45,10 +46,25 @@ HWY_INLINE void Compare(const TileStep& s, float* const* r, size_t count, const 
   Map2(s, r, count, [&f](VF x, VF y) { return hn::BitCast(F32(), Truth(f(x, y))); });
 }
 
-// One element at a time by the C library in double precision, rounded once: at most 0.51 ulp.
+// A function of angles, which the C library reduces where they are large or no numbers.
 template <typename F>
-HWY_INLINE void MapDouble(const TileStep& s, float* const* r, size_t count, const F& f) {
-  for (size_t i = 0; i < count; ++i) r[s.to][i] = static_cast<float>(f(static_cast<double>(r[s.x][i])));
+HWY_INLINE void MapAngles(const TileStep& s, float* const* r, size_t count, const F& f, double (*exact)(double)) {
+  const F64 d;
+  const Narrow narrow;
+  const auto most = hn::Set(narrow, static_cast<float>(kLargestAngle));
+  for (size_t i = 0; i < count; i += hn::Lanes(d)) {
+    const auto x = hn::LoadU(narrow, r[s.x] + i);
+    const VD result = f(WideSinCos(hn::PromoteTo(d, x)));
+    HWY_ALIGN float angles[HWY_MAX_BYTES / 8];
+    hn::StoreU(x, narrow, angles);  // `to` may be the register that holds x
+    StoreNarrow(result, r[s.to] + i);
+    if (hn::AllTrue(narrow, hn::Le(hn::Abs(x), most))) continue;
+    for (size_t j = 0; j < hn::Lanes(d) && i + j < count; ++j) {
+      if (!(std::fabs(angles[j]) <= kLargestAngle)) {
+        r[s.to][i + j] = static_cast<float>(exact(static_cast<double>(angles[j])));
+      }
+    }
+  }
 }
 
 // Towards zero; what is out of range becomes the nearest integer and NaN becomes 0.
@@ -194,41 +210,37 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [d](VF x) {
         return hn::BitCast(d, Truth(hn::Ne(hn::BitCast(I32(), x), hn::Zero(I32()))));
       });
-    case TileOp::kLog: {
-      const double least = s.p;
-      return MapDouble(s, r, count, [least](double x) { return std::log(x + least); });
-    }
+    case TileOp::kLog:
+      return Map1(s, r, count, [p](VF x) { return LogOfSum(x, p); });
     case TileOp::kPow:
-      for (size_t i = 0; i < count; ++i) {
-        r[s.to][i] = static_cast<float>(std::pow(static_cast<double>(r[s.x][i]), static_cast<double>(r[s.y][i])));
+      for (size_t i = 0; i < count; i += hn::Lanes(F64())) {
+        StoreNarrow(WidePow(LoadWide(r[s.x] + i), LoadWide(r[s.y] + i)), r[s.to] + i);
       }
       return;
     case TileOp::kExp2:
-      return MapDouble(s, r, count, [](double x) { return std::exp2(x); });
+      return Map1(s, r, count, [](VF x) { return Exp2(x); });
     case TileOp::kSin:
-      return MapDouble(s, r, count, [](double x) { return std::sin(x); });
+      return MapAngles(s, r, count, [](SinCos of) { return of.sin; }, [](double x) { return std::sin(x); });
     case TileOp::kCos:
-      return MapDouble(s, r, count, [](double x) { return std::cos(x); });
+      return MapAngles(s, r, count, [](SinCos of) { return of.cos; }, [](double x) { return std::cos(x); });
     case TileOp::kTan:
-      return MapDouble(s, r, count, [](double x) { return std::tan(x); });
+      return MapAngles(s, r, count, [](SinCos of) { return hn::Div(of.sin, of.cos); }, [](double x) { return std::tan(x); });
     case TileOp::kAsin:
-      return MapDouble(s, r, count, [](double x) { return std::asin(x); });
+      return Map1(s, r, count, [](VF x) { return Asin(x); });
     case TileOp::kAcos:
-      return MapDouble(s, r, count, [](double x) { return std::acos(x); });
+      return Map1(s, r, count, [](VF x) { return Acos(x); });
     case TileOp::kAtan:
-      return MapDouble(s, r, count, [](double x) { return std::atan(x); });
+      return Map1(s, r, count, [](VF x) { return Atan(x); });
     case TileOp::kSinh:
-      return MapDouble(s, r, count, [](double x) { return std::sinh(x); });
+      return Map1(s, r, count, [](VF x) { return Sinh(x); });
     case TileOp::kCosh:
-      return MapDouble(s, r, count, [](double x) { return std::cosh(x); });
+      return Map1(s, r, count, [](VF x) { return Cosh(x); });
     case TileOp::kAtanh:
-      return MapDouble(s, r, count, [](double x) { return std::atanh(x); });
+      return Map1(s, r, count, [](VF x) { return Atanh(x); });
     case TileOp::kSoftplus:
-      return MapDouble(s, r, count, [](double x) { return x != x ? x : std::fmax(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); });
-    case TileOp::kElu: {
-      const double alpha = s.p;
-      return MapDouble(s, r, count, [alpha](double x) { return x > 0 ? x : alpha * std::expm1(x); });
-    }
+      return Map1(s, r, count, [](VF x) { return Softplus(x); });
+    case TileOp::kElu:
+      return Map1(s, r, count, [p, zero](VF x) { return hn::IfThenElse(hn::Gt(x, zero), x, hn::Mul(p, ExpLessOne(x))); });
     case TileOp::kHardSigmoid:
       return Map1(s, r, count, [p, q, zero, one](VF x) {
         return MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one);

@@ -7,17 +7,19 @@
 namespace gristmill {
 namespace {
 
-// out = x, but out[begin + step·i] = update[i]. Inputs: x, update. With a second result, which is what was there before,
-// out is x itself and only the slice is touched.
+// out = x, but out[begin + step·i] = update[i]. Inputs: x, or one element that is repeated, and update. With a second
+// result, which is what was there before, out is x itself and only the slice is touched.
 class Update : public Kernel {
  public:
   explicit Update(const Attributes& attributes)
       : begin_(attributes.get<std::vector<SizeRef>>("begin")), step_(attributes.get<std::vector<int64_t>>("step")) {}
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int) override {
-    const Shape &x = operands.in(0).shape, &update = operands.in(1).shape;
-    Require(x == operands.out(0).shape && x.rank == update.rank, "an update has the rank of its tensor");
-    Require(begin_.size() == x.rank && step_.size() == x.rank, "a slice begins somewhere on every axis");
+    const Shape& update = operands.in(1).shape;
+    const Shape& out = operands.out(0).shape;
+    single_ = operands.in(0).shape.size() == 1;
+    Require((single_ || operands.in(0).shape == out) && out.rank == update.rank, "an update has the rank of its tensor");
+    Require(begin_.size() == out.rank && step_.size() == out.rank, "a slice begins somewhere on every axis");
     Require(operands.in(0).dtype == operands.in(1).dtype && operands.in(0).dtype == operands.out(0).dtype,
             "an update has the type of its tensor");
     in_place_ = InPlace(operands);
@@ -26,9 +28,9 @@ class Update : public Kernel {
     total_ = update.size();
     offset_ = 0;
     int64_t stride = 1;
-    for (size_t axis = x.rank; axis-- > 0; stride *= x[axis]) {
+    for (size_t axis = out.rank; axis-- > 0; stride *= out[axis]) {
       const int64_t begin = sizes[begin_[axis].entry], last = begin + step_[axis] * (update[axis] - 1);
-      Require(total_ == 0 || (begin >= 0 && begin < x[axis] && last >= 0 && last < x[axis]),
+      Require(total_ == 0 || (begin >= 0 && begin < out[axis] && last >= 0 && last < out[axis]),
               "a slice lies within its tensor");
       offset_ += begin * stride;
       strides_[axis] = step_[axis] * stride;
@@ -48,10 +50,14 @@ class Update : public Kernel {
       return;
     }
     constexpr int64_t kPart = 1 << 18;
-    const int64_t bytes = x.bytes();
+    const int64_t bytes = out.bytes();
     workspace.Parallel((bytes + kPart - 1) / kPart, [&](int64_t part, int) {
-      std::memcpy(out.as<char>() + part * kPart, x.as<char>() + part * kPart,
-                  static_cast<size_t>(std::min(kPart, bytes - part * kPart)));
+      const size_t count = static_cast<size_t>(std::min(kPart, bytes - part * kPart));
+      if (single_) {
+        Repeat(x.as<char>(), SizeOf(out.dtype), out.as<char>() + part * kPart, count);
+      } else {
+        std::memcpy(out.as<char>() + part * kPart, x.as<char>() + part * kPart, count);
+      }
     });
     EachRow(out, [&](char* row, int64_t at, int64_t size) { std::memcpy(row, update + at, static_cast<size_t>(size)); });
   }
@@ -89,12 +95,18 @@ class Update : public Kernel {
     }
   }
 
+  // Fills `bytes` with one element, by copying what is there already.
+  static void Repeat(const char* element, size_t size, char* to, size_t bytes) {
+    std::memcpy(to, element, size);
+    for (size_t done = size; done < bytes; done *= 2) std::memcpy(to + done, to, std::min(done, bytes - done));
+  }
+
   std::vector<SizeRef> begin_;
   std::vector<int64_t> step_;
   Shape counts_;
   std::array<int64_t, kMaxRank> strides_{};
   int64_t offset_ = 0, total_ = 0;
-  bool in_place_ = false;
+  bool in_place_ = false, single_ = false;
 };
 
 const RegisterKernel update("update", [](const Attributes& a) { return std::make_unique<Update>(a); });

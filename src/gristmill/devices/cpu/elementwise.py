@@ -6,15 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.program import ProgramBuilder
 from gristmill.ir import types
 from gristmill.ir.op import Op
+from gristmill.ir.program import Value
 from gristmill.ir.signature import Const
 from gristmill.ops import activation as act
 from gristmill.ops import elementwise_binary as binary
 from gristmill.ops import elementwise_unary as unary
+from gristmill.ops.broadcast import along
 from gristmill.ops.control_flow import select
+from gristmill.ops.normalization import batch_norm
 
 EmitSteps: TypeAlias = Callable[[Any, ProgramBuilder], int]
 
@@ -26,10 +31,12 @@ class Steps:
     Attributes:
         emit: Adds the steps and returns the register of the result.
         supports: ``None`` when it can, else why not.
+        per_channel: Whether it has parameters along axis 1.
     """
 
     emit: EmitSteps
     supports: Callable[[Any], Refusal | None]
+    per_channel: bool = False
 
 
 STEPS: dict[type[Op], Steps] = {}
@@ -53,12 +60,14 @@ def any_type(op: Op) -> Refusal | None:
     return Refusal("integers of this size have no native kernel")
 
 
-def steps(*ops: type[Op], supports: Callable[[Any], Refusal | None] = floats_only) -> Callable[[EmitSteps], EmitSteps]:
+def steps(
+    *ops: type[Op], supports: Callable[[Any], Refusal | None] = floats_only, per_channel: bool = False
+) -> Callable[[EmitSteps], EmitSteps]:
     """Declares a function as the steps of some ops; a decorator."""
 
     def register(emit: EmitSteps) -> EmitSteps:
         for op in ops:
-            STEPS[op] = Steps(emit, supports)
+            STEPS[op] = Steps(emit, supports, per_channel)
         return emit
 
     return register
@@ -162,6 +171,60 @@ def _gelu(op: act.gelu, p: ProgramBuilder) -> int:
 @steps(act.relu6)
 def _relu6(op: act.relu6, p: ProgramBuilder) -> int:
     return p.step("Clip", p.operand(op.x), p=0.0, q=6.0)
+
+
+@steps(act.clamped_relu)
+def _clamped_relu(op: act.clamped_relu, p: ProgramBuilder) -> int:
+    return p.step("Min", p.step("LeakyRelu", p.operand(op.x), p=op.alpha), p.constant(op.beta))
+
+
+@steps(act.thresholded_relu)
+def _thresholded_relu(op: act.thresholded_relu, p: ProgramBuilder) -> int:
+    x = p.operand(op.x)
+    return p.step("Select", p.step("LessEqual", p.constant(op.alpha), x), x, p.constant(0.0))
+
+
+@steps(act.scaled_tanh)
+def _scaled_tanh(op: act.scaled_tanh, p: ProgramBuilder) -> int:
+    return p.step("MulP", p.step("Tanh", p.step("MulP", p.operand(op.x), p=op.beta)), p=op.alpha)
+
+
+@steps(act.softsign)
+def _softsign(op: act.softsign, p: ProgramBuilder) -> int:
+    x = p.operand(op.x)
+    return p.step("Div", x, p.step("AddP", p.step("Abs", x), p=1.0))
+
+
+def _parameter(op: Any, value: Value, p: ProgramBuilder) -> int:
+    """The register of a parameter of each channel."""
+    assert value.constant is not None
+    return p.parameter(along(value.constant.numpy(), (1,), op.x.rank)[0])
+
+
+@steps(act.prelu, per_channel=True)
+def _prelu(op: act.prelu, p: ProgramBuilder) -> int:
+    x = p.operand(op.x)
+    scaled = p.step("Mul", x, _parameter(op, op.alpha, p))
+    return p.step("Select", p.step("Less", p.constant(0.0), x), x, scaled)
+
+
+@steps(act.softplus_parametric, per_channel=True)
+def _softplus_parametric(op: act.softplus_parametric, p: ProgramBuilder) -> int:
+    inner = p.step("Softplus", p.step("Mul", p.operand(op.x), _parameter(op, op.beta, p)))
+    return p.step("Mul", inner, _parameter(op, op.alpha, p))
+
+
+@steps(batch_norm, per_channel=True)
+def _batch_norm(op: batch_norm, p: ProgramBuilder) -> int:
+    # The mean goes first: x·scale + shift would lose what it has in common with x.
+    assert op.variance.constant is not None
+    scale = 1 / np.sqrt(op.variance.constant.numpy().astype(np.float64) + op.epsilon)
+    if op.gamma is not None:
+        assert op.gamma.constant is not None
+        scale = scale * op.gamma.constant.numpy()
+    middle = p.step("Sub", p.operand(op.x), _parameter(op, op.mean, p))
+    made = p.step("Mul", middle, p.parameter(along(scale, (1,), op.x.rank)[0]))
+    return made if op.beta is None else p.step("Add", made, _parameter(op, op.beta, p))
 
 
 @steps(unary.logical_not, supports=any_type)

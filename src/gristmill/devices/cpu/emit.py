@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,9 +147,9 @@ class Emitter:
 
     def constant(self, array: Array, dtype: str) -> int:
         """A constant tensor."""
-        array = np.ascontiguousarray(array)
+        contents = np.ascontiguousarray(array)  # which makes a vector of a scalar
         # What cannot be written to lies in the model's file.
-        data = _native.buffer(array, constant=not array.flags.writeable)
+        data = _native.buffer(contents, constant=not contents.flags.writeable)
         return self.executable.constant(dtype, self.sizes(array.shape), data)
 
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
@@ -236,6 +237,21 @@ class Emitter:
         made = self.scratch(value.dtype.name, [value.shape[axis] for axis in perm])
         self.call("view", {"perm": list(perm)}, [self.tensor(value)], [made])
         return made
+
+    def axis_last(self, value: Value, axis: int) -> int:
+        """A value's tensor with one axis moved to the end."""
+        return self.moved(value, _axis_last(value.rank, axis))
+
+    @contextlib.contextmanager
+    def result_axis_last(self, value: Value, axis: int) -> Iterator[int]:
+        """A tensor for a result that is written with one axis at the end, and moved to its place afterwards."""
+        perm = _axis_last(value.rank, axis)
+        if axis == value.rank - 1:
+            yield self.result(value)
+            return
+        made = self.scratch(value.dtype.name, [value.shape[a] for a in perm])
+        yield made
+        self.call("view", {"perm": [perm.index(a) for a in range(value.rank)]}, [made], [self.result(value)])
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -337,6 +353,10 @@ class Emitter:
             self.externals.append(value)
             made = self.executable.external(value.dtype.name, self.sizes(value.shape))
             self.call("view", {"perm": _between(layout, PLAIN, value.rank)}, [self.tensor(value, layout)], [made])
+
+
+def _axis_last(rank: int, axis: int) -> list[int]:
+    return [*(a for a in range(rank) if a != axis), axis]
 
 
 def _between(have: Layout, want: Layout, rank: int) -> list[int]:

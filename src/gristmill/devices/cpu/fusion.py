@@ -13,13 +13,14 @@ from typing import TypeAlias
 
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Value
+from gristmill.ir.types import TensorType
 
 Users: TypeAlias = "Callable[[Value], Iterable[Op | Block]]"
 """The users of a value that count: not those whose own results nobody needs."""
 
 MAX_OPS = 12
-"""Of one group. With two operands each they load at most 13 values beside a bias, and keep at most 12: a tile program
-has 32 registers."""
+"""Of one group, where one with more than two operands counts as several. They load at most 13 values beside a bias, and
+keep at most 12: a tile program has 32 registers."""
 
 
 @dataclass(eq=False)
@@ -85,7 +86,7 @@ def group(
                     continue
                 if found.root is None and not is_elementwise(found.ops[0]):
                     continue  # a kernel that finishes nothing
-                if len(found.ops) + len(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
+                if _count(found.ops) + _count(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
                     continue
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
                     continue
@@ -101,6 +102,15 @@ def group(
             group_of[member] = own
     unique = dict.fromkeys(group_of[op] for op in ops)
     return sorted(unique, key=lambda g: place[g.ops[-1]])
+
+
+def _count(ops: Sequence[Op]) -> int:
+    return sum(max(1, sum(not _is_number(value) for _, _, value in op.uses()) - 1) for op in ops)
+
+
+def _is_number(value: Value) -> bool:
+    """Whether a value is an immediate number of a step, or no tensor at all."""
+    return not isinstance(value.type, TensorType) or (value.constant is not None and value.constant.data.size == 1)
 
 
 def _shaped(op: Op, value: Value) -> object:

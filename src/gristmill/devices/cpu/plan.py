@@ -15,6 +15,7 @@ from gristmill.devices.cpu import _native, lowering
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, group
+from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
 from gristmill.devices.reference.executor import check_result, last_uses
@@ -411,6 +412,8 @@ def _joins_root(op: Op, root: Op) -> bool:
     assert layout is not None
     if op.result.dtype.name not in ("fp16", "fp32"):
         return False
+    if STEPS[type(op)].per_channel and layout is PLAIN and op.result.rank > 2:
+        return False  # channels are not the columns
     return all(
         value.producer is root
         or (value.constant is not None and value.constant.data.size == 1)

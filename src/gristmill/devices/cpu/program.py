@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from gristmill.devices.cpu import _native
+from gristmill.ir.constants import Array, constant
 from gristmill.ir.program import Value
 
 
@@ -36,6 +39,13 @@ class ProgramBuilder:
             self._input_of[value] = len(self.inputs)
             self.inputs.append(value)
         return -1 - self._input_of[value]
+
+    def parameter(self, array: Array) -> int:
+        """The register of constants that no value of the program stands for, in float32; they broadcast."""
+        numbers = constant(array.astype(np.float32))
+        value = Value(numbers.type, "parameter")
+        value.constant = numbers
+        return self.operand(value)
 
     @staticmethod
     def immediate(value: Value) -> float | None:

@@ -33,7 +33,7 @@ def _replaced_in(op: Op | None) -> Value | None:
     """The tensor of which an op replaces slices."""
     if isinstance(op, slice_update):
         return op.x
-    return op.data if isinstance(op, scatter) else None
+    return op.data if isinstance(op, scatter) and op.mode == "update" else None
 
 
 def brought_together(ops: Sequence[Op]) -> list[Op]:

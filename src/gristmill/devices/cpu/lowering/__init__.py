@@ -5,13 +5,33 @@ from __future__ import annotations
 from gristmill.devices.cpu.lowering import (
     attention,
     conv,
+    indexed,
     linear,
+    masks,
     movement,
     normalization,
+    ordering,
     pooling,
+    rearrange,
+    recurrent,
     reduction,
     resize,
     state,
 )
 
-FAMILIES = (attention, conv, linear, movement, normalization, pooling, reduction, resize, state)
+FAMILIES = (
+    attention,
+    conv,
+    indexed,
+    linear,
+    masks,
+    movement,
+    normalization,
+    ordering,
+    pooling,
+    rearrange,
+    recurrent,
+    reduction,
+    resize,
+    state,
+)

@@ -16,7 +16,7 @@ def _float_matrix(value: Value) -> bool:
     return value.constant is not None and value.dtype in (types.fp16, types.fp32) and value.rank == 2
 
 
-def _pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
+def pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
     """A constant matrix [K, N], or [N, K] when transposed, packed for products."""
 
     def make() -> _native.Prepared:
@@ -37,7 +37,7 @@ def _floats(op: linear) -> Refusal | None:
 
 @lowers(linear, supports=_floats, epilogue=PLAIN)
 def _linear(op: linear, emit: Emitter) -> None:
-    weight = _pack(emit, op.weight, transposed=True)
+    weight = pack(emit, op.weight, transposed=True)
     emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)], bias=op.bias)
 
 
@@ -54,7 +54,7 @@ def _matrices(op: matmul) -> Refusal | None:
 @lowers(matmul, supports=_matrices, epilogue=PLAIN)
 def _matmul(op: matmul, emit: Emitter) -> None:
     if _constant_right(op):
-        weight = _pack(emit, op.y, transposed=op.transpose_y)
+        weight = pack(emit, op.y, transposed=op.transpose_y)
         emit.finish(op, "linear", {"weight": weight}, [emit.tensor(op.x)])
         return
     arguments = {"transpose_x": op.transpose_x, "transpose_y": op.transpose_y}

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
-from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN
+from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.lowering.attention import rows_where_they_stand
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir.dims import Dim
 from gristmill.ir.op import Op
-from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
-from gristmill.ir.types import int32
-from gristmill.ops.scatter_gather import gather, scatter
+from gristmill.ops.image_resizing import crop
 from gristmill.ops.sizes import sizes_of
 from gristmill.ops.slicing import slice_by_index, slice_by_size, slice_update
-from gristmill.ops.tensor_operation import concat, identity, split, stack, tile
-from gristmill.ops.tensor_transformation import expand_dims, reshape, reverse, squeeze, transpose
+from gristmill.ops.tensor_operation import concat, fill, fill_like, flatten2d, identity, pad, split, stack, tile
+from gristmill.ops.tensor_transformation import expand_dims, reshape, reshape_like, reverse, squeeze, transpose
 
 
-@lowers(reshape, expand_dims, squeeze, reads=("x",))
+@lowers(reshape, reshape_like, expand_dims, squeeze, flatten2d, reads=("x",))
 def _renamed(op: Op, emit: Emitter) -> None:
     emit.alias(op.result, emit.tensor(op.operand("x")))
 
@@ -52,20 +52,36 @@ def _transpose(op: transpose, emit: Emitter) -> None:
     emit.call("view", {"perm": list(perm)}, [emit.tensor(op.x)], [emit.result(op.result)])
 
 
-def _plain_join(op: concat) -> Refusal | None:
-    if op.interleave or any(value.rank == 0 for value in op.values):
-        return Refusal("interleaving, and joining scalars, have no native kernel")
-    return None
+def _few_interleaved(op: concat) -> Refusal | None:
+    return Refusal("more than 8 axes") if op.interleave and op.result.rank == 8 else None
 
 
-@lowers(concat, supports=_plain_join)
+@lowers(concat, supports=_few_interleaved)
 def _concat(op: concat, emit: Emitter) -> None:
     axis, rank = op.axis % op.result.rank, op.result.rank
+    if op.interleave:
+        _interleave(op, emit, axis)
+        return
     last = any(emit.layout(value) is CHANNELS_LAST for value in op.values)
     layout = CHANNELS_LAST if last else PLAIN
     inputs = [emit.tensor(value, layout) for value in op.values]
+    if op.values[0].rank == 0:
+        inputs = [emit.renamed(tensor, op.result.dtype, [1]) for tensor in inputs]
     place = layout.permutation(rank).index(axis)
     emit.call("concat", {"axis": place}, inputs, [emit.result(op.result, layout)])
+
+
+def _interleave(op: concat, emit: Emitter, axis: int) -> None:
+    """Slices take turns: side by side on a new axis behind the one that is joined."""
+
+    def with_turns(turns: int, shape: Sequence[Dim]) -> list[Dim]:
+        return [*shape[: axis + 1], turns, *shape[axis + 1 :]]
+
+    dtype = op.result.dtype
+    shape = op.values[0].shape or (1,)
+    parts = [emit.renamed(emit.tensor(value), dtype, with_turns(1, shape)) for value in op.values]
+    result = emit.renamed(emit.result(op.result), dtype, with_turns(len(parts), shape))
+    emit.call("concat", {"axis": axis + 1}, parts, [result])
 
 
 @lowers(stack)
@@ -134,6 +150,13 @@ def _slice_by_index(op: slice_by_index, emit: Emitter) -> None:
     _slice(emit, op.x, *_place(op, op.result.shape), op.result)
 
 
+@lowers(crop)
+def _crop(op: crop, emit: Emitter) -> None:
+    rank = op.x.rank
+    begin = [0] * (rank - 2) + [op.crop_height[0], op.crop_width[0]]
+    _slice(emit, op.x, begin, [1] * rank, op.result.shape, op.result)
+
+
 @lowers(slice_update, supports=_known_start, reads=("x", "update"))
 def _slice_update(op: slice_update, emit: Emitter) -> None:
     begin, steps, shape = _place(op, op.update.shape)
@@ -184,31 +207,97 @@ def _tile(op: tile, emit: Emitter) -> None:
     emit.call("view", {"perm": list(range(len(one)))}, [source], [result])
 
 
-def _unbatched(op: gather) -> Refusal | None:
-    return Refusal("gathering along batches has no native kernel") if op.batch_dims else None
+# --- filling and padding ----------------------------------------------------------------------------------------------
 
 
-def _indices(op: Any, axis: int) -> dict[str, Any]:
-    """How a kernel takes indices along an axis; the family's rule stands in ``gristmill.ops.scatter_gather``."""
-    return {
-        "axis": axis,
-        "negative": not op.validate_indices,
-        "forgives": op.opset >= iOS17 and not op.validate_indices,
+def _number(emit: Emitter, value: float, kind: Value, rank: int) -> int:
+    """A constant of one element in a value's type."""
+    return emit.constant(np.full((1,) * rank, value, kind.dtype.numpy), kind.dtype.name)
+
+
+@lowers(fill, fill_like, reads=())
+def _fill(op: fill | fill_like, emit: Emitter) -> None:
+    number = 0.0 if op.value is None or op.value.constant is None else op.value.constant.numpy().item()
+    rank = op.result.rank
+    emit.call("view", {"perm": list(range(rank))}, [_number(emit, number, op.result, rank)], [emit.result(op.result)])
+
+
+Pairs: TypeAlias = "Sequence[tuple[int, int]]"
+"""How much is added before and after, for each axis."""
+
+
+def pad_with(emit: Emitter, number: float, x: Value, pairs: Pairs, to: int, layout: Layout = PLAIN) -> int:
+    """Puts a tensor into a larger one that is filled with a number; negative amounts take elements away."""
+    pairs, shape = layout.order(pairs), layout.order(x.shape)
+    perm = list(range(x.rank))
+    source = emit.tensor(x, layout)
+    if any(amount < 0 for pair in pairs for amount in pair):
+        begin = emit.sizes([max(0, -before) for before, _ in pairs])
+        shape = [size + min(0, before) + min(0, after) for size, (before, after) in zip(shape, pairs, strict=True)]
+        kept = emit.scratch(x.dtype.name, shape)
+        emit.call("view", {"perm": perm, "begin": begin}, [source], [kept])
+        source = kept
+    arguments = {"begin": emit.sizes([max(0, before) for before, _ in pairs]), "step": [1] * x.rank}
+    emit.call("update", arguments, [_number(emit, number, x, x.rank), source], [to])
+    return to
+
+
+def _amounts(op: pad) -> list[tuple[int, int]] | None:
+    """For every axis; ``None`` where they are not known."""
+    given = sizes_of(op.pad)
+    known = [amount for amount in given or () if isinstance(amount, int)]
+    if given is None or len(known) != len(given):
+        return None
+    amounts = [0] * (2 * op.x.rank - len(known)) + known
+    return list(zip(amounts[::2], amounts[1::2], strict=True))
+
+
+def _known_amounts(op: pad) -> Refusal | None:
+    pairs = _amounts(op)
+    if pairs is None:
+        return Refusal("how much is padded is known only while the model runs")
+    if op.mode == "constant" and not all(isinstance(size, int) for size in op.x.shape) and min(map(min, pairs)) < 0:
+        return Refusal("more may be taken away than there is")
+    return None
+
+
+@lowers(pad, supports=_known_amounts, reads=("x",))
+def _pad(op: pad, emit: Emitter) -> None:
+    pairs, layout = _amounts(op), emit.layout(op.x)
+    assert pairs is not None
+    if op.mode == "constant":
+        pad_with(emit, float(op.constant_val), op.x, pairs, emit.result(op.result, layout), layout)
+        return
+    # Axis by axis: a strip before, the tensor, a strip behind.
+    tensor, shape = emit.tensor(op.x, layout), layout.order(op.x.shape)
+    padded = [axis for axis, pair in enumerate(layout.order(pairs)) if any(pair)]
+    if not padded:
+        emit.alias(op.result, tensor, layout)
+    for axis in padded:
+        before, after = layout.order(pairs)[axis]
+        grown = [*shape[:axis], shape[axis] + before + after, *shape[axis + 1 :]]
+        to = emit.result(op.result, layout) if axis == padded[-1] else emit.scratch(op.x.dtype.name, grown)
+        ends = (before, before), (shape[axis] - 2, after)
+        if op.mode == "replicate":
+            ends = (0, before), (shape[axis] - 1, after)
+        step = -1 if op.mode == "reflect" else 0
+        first, last = (_strip(emit, op.x.dtype.name, tensor, shape, axis, begin, step, n) for begin, n in ends)
+        emit.call("concat", {"axis": axis}, [*first, tensor, *last], [to])
+        tensor, shape = to, grown
+
+
+def _strip(
+    emit: Emitter, dtype: str, tensor: int, shape: Sequence[Dim], axis: int, begin: Dim, step: int, count: int
+) -> list[int]:
+    """``count`` slices along an axis, from ``begin`` on; nothing where they are none."""
+    if count == 0:
+        return []
+    rank = len(shape)
+    made = emit.scratch(dtype, [*shape[:axis], count, *shape[axis + 1 :]])
+    arguments = {
+        "perm": list(range(rank)),
+        "begin": emit.sizes([begin if a == axis else 0 for a in range(rank)]),
+        "step": [step if a == axis else 1 for a in range(rank)],
     }
-
-
-@lowers(gather, supports=_unbatched)
-def _gather(op: gather, emit: Emitter) -> None:
-    operands = [emit.tensor(op.x), emit.tensor(op.indices)]
-    emit.call("gather", _indices(op, op.axis % op.x.rank), operands, [emit.result(op.result)])
-
-
-def _replaces(op: scatter) -> Refusal | None:
-    return None if op.mode == "update" else Refusal(f"scattering by '{op.mode}' has no native kernel")
-
-
-@lowers(scatter, supports=_replaces)
-def _scatter(op: scatter, emit: Emitter) -> None:
-    operands = [emit.tensor(value) for value in (op.data, op.indices, op.updates)]
-    results = emit.replaced(op, op.data, [(op.data.dtype, op.updates.shape), (int32, op.indices.shape)])
-    emit.call("scatter", _indices(op, op.axis % op.data.rank), operands, results)
+    emit.call("view", arguments, [tensor], [made])
+    return [made]

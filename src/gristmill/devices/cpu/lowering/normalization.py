@@ -14,15 +14,9 @@ from gristmill.ops.normalization import instance_norm, layer_norm
 
 @lowers(softmax)
 def _softmax(op: softmax, emit: Emitter) -> None:
-    rank = op.x.rank
-    axis = op.axis % rank
-    if axis == rank - 1:
-        emit.call("softmax", {"axes": 1}, [emit.tensor(op.x)], [emit.result(op.result)])
-        return
-    perm = [*(a for a in range(rank) if a != axis), axis]
-    made = emit.scratch(op.x.dtype.name, [op.x.shape[a] for a in perm])
-    emit.call("softmax", {"axes": 1}, [emit.moved(op.x, perm)], [made])
-    emit.call("view", {"perm": [perm.index(a) for a in range(rank)]}, [made], [emit.result(op.result)])
+    axis = op.axis % op.x.rank
+    with emit.result_axis_last(op.result, axis) as result:
+        emit.call("softmax", {"axes": 1}, [emit.axis_last(op.x, axis)], [result])
 
 
 def _factor(value: Value | None, emit: Emitter) -> int:

@@ -8,13 +8,14 @@ from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST
 from gristmill.devices.cpu.lowering.registry import lowers
-from gristmill.ir import types
+from gristmill.ir import dims, types
+from gristmill.ir.dims import Shape
 from gristmill.ops import image_resizing as ops
 
 
 def _images(op: Any) -> Refusal | None:
-    if op.x.rank != 4:
-        return Refusal("only images [N, C, H, W] are resized natively")
+    if op.x.rank < 2:
+        return Refusal("only images are resized natively")
     if isinstance(op, ops.resize):
         if op.resized_dims > 2:
             return Refusal("more than height and width is resized")
@@ -23,8 +24,18 @@ def _images(op: Any) -> Refusal | None:
     return None
 
 
+def _planes(shape: Shape) -> Shape:
+    return (dims.product(shape[:-2]), *shape[-2:], 1)
+
+
 def _resize(op: Any, emit: Emitter, grid: str, *, linear: bool) -> None:
     arguments = {"grid": grid, "linear": linear}
+    if op.x.rank != 4:  # one channel, and as many images as there are planes
+        source = emit.renamed(emit.tensor(op.x), op.x.dtype, _planes(op.x.shape))
+        emit.call(
+            "resize", arguments, [source], [emit.renamed(emit.result(op.result), op.x.dtype, _planes(op.result.shape))]
+        )
+        return
     emit.call("resize", arguments, [emit.tensor(op.x, CHANNELS_LAST)], [emit.result(op.result, CHANNELS_LAST)])
 
 

@@ -25,17 +25,26 @@ struct Running {
 
 GRISTMILL_SIMD_BEGIN
 
-// Turns a block's scores into weights e^(score - top); returns by what earlier results shrink.
-float NextBlock(float* scores, size_t count, Running& running) {
+// Turns a block's scores into weights e^(score - top); returns by what earlier results shrink. Weights of float16 values
+// take the exponential for float16, which is exact where a score is masked by -∞.
+template <bool kHalf>
+HWY_INLINE float Weigh(float* scores, size_t count, Running& running) {
   const float block = ExtremeOf(scores, count, [](VF a, VF b) { return MaxNaN(a, b); });
   const float top = block > running.top || std::isnan(block) ? block : running.top;
   const float safe = top == -std::numeric_limits<float>::infinity() ? 0.0f : top;  // nothing to see so far
-  const VF shift = hn::Set(F32(), safe);
-  MapRun(scores, scores, count, [shift](VF x) { return Exp(hn::Sub(x, shift)); });
+  const VF shift = hn::Set(F32(), safe), least = hn::Set(F32(), -84.0f);
+  MapRun(scores, scores, count, [=](VF x) {
+    const VF y = hn::Sub(x, shift);
+    if constexpr (!kHalf) return Exp(y);
+    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(hn::Max(y, least)));
+  });
   const float shrink = hn::GetLane(Exp(hn::Set(F32(), running.top - safe)));
   running.sum = running.sum * shrink + SumOf(scores, count, [](VF x) { return x; });
   running.top = top;
   return shrink;
+}
+float NextBlock(DType dtype, float* scores, size_t count, Running& running) {
+  return dtype == DType::kF16 ? Weigh<true>(scores, count, running) : Weigh<false>(scores, count, running);
 }
 
 void ScaleRun(float* row, size_t count, float factor) {
@@ -295,7 +304,7 @@ class Attention : public Kernel {
           HWY_DYNAMIC_DISPATCH(DotRows)(k.dtype, queries + i * ldq, At(k, key_rows_.At(head, key)), wide_, count, line);
         }
         if (operands.given(3)) Mask(operands.in(3), head, row + i, key, count, line);
-        const float shrink = HWY_DYNAMIC_DISPATCH(NextBlock)(line, static_cast<size_t>(count), running[i]);
+        const float shrink = HWY_DYNAMIC_DISPATCH(NextBlock)(q.dtype, line, static_cast<size_t>(count), running[i]);
         if (key > 0) HWY_DYNAMIC_DISPATCH(ScaleRun)(sums + i * ldo_, static_cast<size_t>(out_), shrink);
         const Tensor& v = operands.in(2);
         if (packed_ == 0) {  // a block's sum apart, as in products

@@ -39,6 +39,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where the results go, after each model")
     parser.add_argument("--plot", type=Path, help="where a picture goes, .svg or .png; needs matplotlib")
     parser.add_argument("--folder", type=Path, help="keeps the models' files there and uses those that are there")
+    parser.add_argument("--readme", type=Path, help="a file whose table is renewed")
     parser.add_argument("--report", type=Path, help="measures nothing: reports these results")
     return parser.parse_args()
 
@@ -72,6 +73,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             results = _measured(options, Path(folder))
     print(report.markdown(results))
+    if options.readme:
+        options.readme.write_text(report.renew(options.readme.read_text(), results))
     if options.plot:
         report.plot(results, options.plot)
 

@@ -21,16 +21,23 @@ UPDATED = "new_"
 """Stands before a state's name in the name of the output that the peers return it as."""
 
 
+PRODUCTS = ("attention", "conv", "depthwise", "linear", "matmul", "winograd")
+"""Gristmill's kernels whose multiply-adds the floor counts."""
+
+
 class Loaded:
     """A model ready to run on one set of inputs.
 
     Attributes:
         run: Runs it once and returns when the results are there.
         outputs: Runs it once and gives the results by name.
+        flops: Floating-point operations of a run by the algorithms that the engine chose, if it can tell.
     """
 
-    def __init__(self, run: Callable[[], Any], outputs: Callable[[], Arrays]) -> None:
-        self.run, self.outputs = run, outputs
+    def __init__(
+        self, run: Callable[[], Any], outputs: Callable[[], Arrays], flops: Callable[[], float] | None = None
+    ) -> None:
+        self.run, self.outputs, self.flops = run, outputs, flops
 
 
 class Engine(abc.ABC):
@@ -124,7 +131,10 @@ class Gristmill(Engine):
             found = model.predict(given, state)
             return {**found, **{f"{UPDATED}{name}": state.read_state(name) for name in state.names}}
 
-        return Loaded(lambda: model.predict(given, state), outputs)
+        def flops() -> float:
+            return sum(call.flops for call in model.profile(given, state).calls if call.kernel in PRODUCTS)
+
+        return Loaded(lambda: model.predict(given, state), outputs, flops)
 
 
 def _for_core_ml(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

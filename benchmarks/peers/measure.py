@@ -182,6 +182,7 @@ def _latencies(results: Results, folder: Path, threads: int, settings: Settings)
                 difference = results[name]["difference"] = workers[name].ask("compare")
                 if not difference <= ENGINES[name].tolerance:
                     raise EngineError(f"its results differ by {difference:.1e}, allowed are {ENGINES[name].tolerance}")
+                results[name]["flops"] = workers[name].ask("flops")
                 workers[name].ask("time", seconds=settings.seconds, least=1)
         batches: dict[str, list[list[int]]] = {name: [] for name in workers}
         for index in range(settings.rounds):

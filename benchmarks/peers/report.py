@@ -16,15 +16,18 @@ WEIGHT_BYTES = 2
 """Of a float16 weight: no engine can read less of what these models hold."""
 
 ABOUT_LATENCY = (
-    "Median / 95th percentile in milliseconds. *Floor*: the longer of the arithmetic at {:.0f} GFLOP/s (float32 "
-    "multiply-adds in registers) and, where float16 weights exceed the last-level cache, reading them at {:.1f} "
-    "GB/s. *Of floor*: floor / Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 "
-    "Gristmill is faster. An engine that computes in another precision is shown and not counted."
+    "Median / 95th percentile in milliseconds. *GFLOP*: products and convolutions by the algorithms that Gristmill "
+    "chose. *Floor*: the longer of that arithmetic at {:.0f} GFLOP/s (float32 multiply-adds in registers) and, where "
+    "float16 weights exceed the last-level cache, reading them at {:.1f} GB/s. *Of floor*: floor / Gristmill's median. "
+    "*Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is faster. An engine that computes in "
+    "another precision is shown and not counted."
 )
 ABOUT_LOADING = (
     "A fresh process with the files in the page cache: importing the engine, then from the file to the first result. "
     "The memory is the most that was resident, the interpreter and the engine's libraries included."
 )
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+"""Marks in the README, between which the summary stands."""
 ABOUT_DIFFERENCE = "The largest difference as a share of the largest magnitude."
 
 
@@ -53,6 +56,36 @@ def markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
+def summary(results: Results) -> str:
+    """The README's table: medians at the most threads, and loading."""
+    machine, threads = results["machine"], max(results["settings"]["threads"])
+    columns = [engine for engine in _columns(results) if not ENGINES[engine].apart]
+    rows = []
+    for name, model in results["models"].items():
+        found = {engine: latency(results, name, engine, threads) for engine in columns}
+        loads = [model["engines"].get(engine, {}).get("load") for engine in columns]
+        own, peers = found["gristmill"], [one["median"] for e, one in found.items() if one and e != "gristmill"]
+        rows.append(
+            [
+                model["title"],
+                *(_ms(one["median"]) if one else "failed" for one in found.values()),
+                f"{min(peers) / own['median']:.2f}" if own and peers else "–",
+                f"{100 * floor(results, name, threads) / own['median']:.0f} %" if own else "–",
+                " / ".join(f"{load['load']:.2f}" if load else "–" for load in loads),
+            ]
+        )
+    titles = [ENGINES[engine].title for engine in columns]
+    head = ["Model", *titles, "Beside the best", "Of floor", f"Load, s ({' / '.join(titles)})"]
+    about = f"{machine['processor']}, {threads} threads, milliseconds of a run (median)."
+    return "\n".join([about, "", *_rows(head, rows)])
+
+
+def renew(readme: str, results: Results) -> str:
+    """A text with the summary between its two marks."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{summary(results)}\n{END}{rest.split(END)[1]}"
+
+
 def _machine(results: Results, threads: int) -> dict[str, float]:
     """The best that was measured beside any model: what disturbs a measurement only makes it slower."""
     found = [model["machine"][str(threads)] for model in results["models"].values() if "machine" in model]
@@ -64,7 +97,13 @@ def floor(results: Results, model: str, threads: int) -> float:
     one, best = results["models"][model], _machine(results, threads)
     weights = WEIGHT_BYTES * one["read"]
     reading = weights / best["bandwidth"] if weights > results["machine"]["cache"] else 0.0
-    return max(float(one["flops"]) / best["flops"], reading)
+    return max(flops(results, model) / best["flops"], reading)
+
+
+def flops(results: Results, model: str) -> float:
+    """Floating-point operations of the algorithms that Gristmill chose, or else of the definition."""
+    one = results["models"][model]
+    return float(one["engines"].get("gristmill", {}).get("flops") or one["flops"])
 
 
 def latency(results: Results, model: str, engine: str, threads: int) -> dict[str, float] | None:
@@ -109,7 +148,7 @@ def _latency_table(results: Results, threads: int) -> list[str]:
         peers = [one["median"] for e, one in found.items() if one and e != "gristmill" and not ENGINES[e].apart]
         share = f"{100 * least / own['median']:.0f} %" if own else "–"
         beside = f"{min(peers) / own['median']:.2f}" if own and peers else "–"
-        rows.append([model["title"], f"{model['flops'] / 1e9:.3g}", _ms(least), *cells, share, beside])
+        rows.append([model["title"], f"{flops(results, name) / 1e9:.3g}", _ms(least), *cells, share, beside])
     head = ["Model", "GFLOP", "Floor", *(ENGINES[engine].title for engine in columns), "Of floor", "Beside the best"]
     return _rows(head, rows)
 

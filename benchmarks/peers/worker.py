@@ -85,6 +85,9 @@ def main() -> None:
                 assert loaded is not None
                 with np.load(folder / EXPECTED) as expected:
                     answer = difference(loaded.outputs(), dict(expected))
+            elif asked["do"] == "flops":
+                assert loaded is not None
+                answer = None if loaded.flops is None else loaded.flops()
             else:
                 assert loaded is not None
                 answer = timed(loaded.run, asked["seconds"], asked["least"])

@@ -71,7 +71,7 @@ double Best(int runs, const F& amount) {
 double PeakFlops(int threads) {
   std::vector<float> results(static_cast<size_t>(threads) * 16, 1.0f);
   std::vector<double> done(static_cast<size_t>(threads));
-  return Best(12, [&] {
+  return Best(40, [&] {
     ThreadPool::Global().Run(threads, threads, [&](int64_t task, int) {
       done[static_cast<size_t>(task)] = HWY_DYNAMIC_DISPATCH(MultiplyAdds)(300000, &results[static_cast<size_t>(task) * 16]);
     });

@@ -11,6 +11,7 @@ import numpy as np
 
 from gristmill.devices.base import CallProfile, Observer, Refusal
 from gristmill.devices.cpu import _native, lowering
+from gristmill.devices.cpu.contents import contents, is_known
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, group
@@ -22,7 +23,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Value
-from gristmill.ir.traits import ControlFlow, WritesState
+from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
 from gristmill.ir.types import StateType, TensorType
 from gristmill.ops.state import coreml_update_state, write_state
 
@@ -39,7 +40,7 @@ def native_refusal(op: Op) -> Refusal | None:
         return Refusal(f"'{op.op_name}' has no native kernel")
     for value in (*(value for _, _, value in op.uses()), *op.results):
         kind = value.type
-        if value.constant is None and isinstance(kind, TensorType) and not _is_native(kind):
+        if not is_known(value) and isinstance(kind, TensorType) and not _is_native(kind):
             return Refusal(f"a native tensor is not {kind}")
     return found.supports(op)
 
@@ -63,10 +64,10 @@ class Environment:
         self._constants = constants
 
     def value(self, value: Value) -> RuntimeValue:
-        if value.constant is None:
-            return self.values[value]
         if value not in self._constants:
-            constant = value.constant
+            constant = contents(value)
+            if constant is None:
+                return self.values[value]
             self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
         return self._constants[value]
 
@@ -256,8 +257,8 @@ class Planner:
             sizes |= _symbols_bound_by(value)
         refusals: dict[Op, Refusal | None] = {}
         for op in block:
-            if isinstance(op, const):
-                continue
+            if isinstance(op, const) or (op.has(Decompresses) and self._fuse):
+                continue  # known before the program runs
             refusals[op] = self._refusal(op, sizes)
             if refusals[op] is not None:
                 for result in op.results:
@@ -333,7 +334,7 @@ class Planner:
         emitter.close([value for op in ops for value in op.results if exported(value)])
         shares = {
             state: value in emitter.inputs
-            or value.constant is not None
+            or is_known(value)
             or needed_outside(value)
             or list(left.values()).count(value) > 1
             for state, value in left.items()
@@ -368,7 +369,7 @@ def _joins_root(op: Op, root: Op) -> bool:
         return False
     return all(
         value.producer is root
-        or (value.constant is not None and value.constant.data.size == 1)
+        or ((known := contents(value)) is not None and known.data.size == 1)
         or epilogue_kind(value, root.result, layout) is not None
         for _, _, value in op.uses()
     )

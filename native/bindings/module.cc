@@ -65,7 +65,15 @@ Attributes AttributesOf(const nb::dict& values) {
   return Attributes(std::move(attributes));
 }
 
-std::shared_ptr<Buffer> CopyOf(const Bytes& array) {
+// An array's bytes: where they are, if they never change, are many, and lie as kernels need them; otherwise a copy.
+std::shared_ptr<Buffer> BufferOf(const Bytes& array, bool constant) {
+  constexpr size_t kMany = size_t{1} << 20, kPage = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(array.data());
+  const size_t rest = kPage - (begin + array.nbytes()) % kPage;  // of the page of its end, all of which may be read
+  if (constant && array.nbytes() >= kMany && begin % kAlignment == 0 && rest >= kPadding && rest < kPage) {
+    auto owner = std::make_shared<Bytes>(array);
+    return std::make_shared<Buffer>(std::shared_ptr<void>(owner, const_cast<void*>(array.data())), array.nbytes());
+  }
   auto buffer = std::make_shared<Buffer>(array.nbytes());
   if (array.nbytes() != 0) std::memcpy(buffer->as<char>(), array.data(), array.nbytes());
   return buffer;
@@ -136,7 +144,8 @@ NB_MODULE(_native, m) {
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 
-  m.def("buffer", [](Bytes array) { return CopyOf(array); }, nb::arg("array"), "Copies an array's bytes.");
+  m.def("buffer", &BufferOf, nb::arg("array"), nb::arg("constant") = false,
+        "An array's bytes: a copy, unless the array is large and its contents never change.");
 
   m.def(
       "pack_matrix",
@@ -257,9 +266,11 @@ NB_MODULE(_native, m) {
       .def("constant", [](Guarded& g, const std::string& t, const std::vector<int>& s, std::shared_ptr<Buffer> data) {
              return g.executable.AddConstant(DTypeByName(t), Sizes(s), std::move(data));
            }, nb::arg("dtype"), nb::arg("shape"), nb::arg("data"))
-      .def("alias", [](Guarded& g, int of, const std::string& t, const std::vector<int>& s) {
-             return g.executable.AddAlias(of, DTypeByName(t), Sizes(s));
-           }, nb::arg("of"), nb::arg("dtype"), nb::arg("shape"))
+      .def("alias", [](Guarded& g, int of, const std::string& t, const std::vector<int>& s, std::optional<int> start) {
+             std::optional<SizeRef> from;
+             if (start) from = SizeRef{*start};
+             return g.executable.AddAlias(of, DTypeByName(t), Sizes(s), from);
+           }, nb::arg("of"), nb::arg("dtype"), nb::arg("shape"), nb::arg("start") = nb::none())
       .def("call",
            [](Guarded& g, const std::string& kernel, const nb::dict& attributes, std::vector<int> inputs,
               std::vector<int> outputs) {
@@ -275,6 +286,21 @@ NB_MODULE(_native, m) {
              g.executable.Configure(symbols);
              g.executable.Run(pointers, nullptr);
            }, nb::arg("symbols"), nb::arg("externals"))
+      .def("configured",
+           [](Guarded& g) {
+             std::lock_guard<std::mutex> lock(g.mutex);
+             return nb::make_tuple(g.executable.configurations(), g.executable.configure_seconds(),
+                                   g.executable.working_bytes());
+           },
+           "How often there were new sizes, the seconds that making ready for them took, and bytes of working memory.")
+      .def("undo",
+           [](Guarded& g, const std::vector<int64_t>& symbols, const Arrays& externals) {
+             const std::vector<void*> pointers = Pointers(externals);
+             nb::gil_scoped_release release;
+             std::lock_guard<std::mutex> lock(g.mutex);
+             g.executable.Configure(symbols);
+             g.executable.Undo(pointers);
+           }, nb::arg("symbols"), nb::arg("externals"), "Takes back what a run of these arrays wrote in place.")
       .def("profile",
            [](Guarded& g, const std::vector<int64_t>& symbols,
               const Arrays& externals) {

@@ -1,8 +1,10 @@
 // Memory aligned for vectors and cache lines, with room to read one vector past the end.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -26,44 +28,47 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes) { Resize(bytes); }
+  // Memory of somebody else's, which is only read; `data` keeps it alive.
+  Buffer(std::shared_ptr<void> data, size_t bytes) : data_(std::move(data)), capacity_(bytes) {}
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  Buffer(Buffer&& other) noexcept : data_(other.data_), capacity_(other.capacity_) {
-    other.data_ = nullptr;
-    other.capacity_ = 0;
-  }
+  Buffer(Buffer&& other) noexcept : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(capacity_, other.capacity_);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
 
   // Makes room for `bytes`; what was there is lost when it has to grow.
   void Resize(size_t bytes) {
     if (bytes <= capacity_) return;
-    std::free(data_);
-    data_ = nullptr;
+    data_.reset();
     capacity_ = 0;
     const bool huge = bytes >= 2 * kHugePage;
     const size_t alignment = huge ? kHugePage : kAlignment;
-    data_ = std::aligned_alloc(alignment, (Room(bytes) + alignment - 1) / alignment * alignment);
-    if (data_ == nullptr) throw std::bad_alloc();
+    void* data = std::aligned_alloc(alignment, (Room(bytes) + alignment - 1) / alignment * alignment);
+    if (data == nullptr) throw std::bad_alloc();
+    data_ = {data, std::free};
 #if defined(__linux__)
     // Only whole huge pages: the rest of the last one takes no memory. Advice: whether it is taken does not matter.
-    if (huge) (void)madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+    if (huge) (void)madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
     capacity_ = bytes;
   }
 
+  // The same, by at least half of what there was, so that a need that creeps up is seldom met.
+  void Grow(size_t bytes) {
+    if (bytes > capacity_) Resize(std::max(bytes, capacity_ + capacity_ / 2));
+  }
+
   template <typename T = char>
   T* as() const {
-    return static_cast<T*>(data_);
+    return static_cast<T*>(data_.get());
   }
   size_t capacity() const { return capacity_; }
 
  private:
-  void* data_ = nullptr;
+  std::shared_ptr<void> data_;
   size_t capacity_ = 0;
 };
 

@@ -62,6 +62,14 @@ class Attributes {
   T get(const std::string& name, T fallback) const {
     return has(name) ? get<T>(name) : fallback;
   }
+  // All sizes among them.
+  std::vector<SizeRef> sizes() const {
+    std::vector<SizeRef> found;
+    for (const auto& [name, value] : values_) {
+      if (const auto* list = std::get_if<std::vector<SizeRef>>(&value)) found.insert(found.end(), list->begin(), list->end());
+    }
+    return found;
+  }
   // A `Prepared` of a given class; nullptr when it is missing.
   template <typename P>
   std::shared_ptr<P> prepared(const std::string& name) const {
@@ -110,6 +118,10 @@ class Kernel {
     return 0;
   }
   virtual void Run(const Operands& operands, const Workspace& workspace) = 0;
+
+  // Takes back what Run did to an operand that it wrote in place, given that everything that wrote there since was taken
+  // back. May use external operands only: others have other contents by then. A run that failed wrote nothing in place.
+  virtual void Undo(const Operands& operands) { (void)operands; }
 
   // For profiles: how many floating-point operations and how many bytes of constants a run takes, and which variant was
   // chosen.

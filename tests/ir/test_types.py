@@ -1,5 +1,8 @@
 """Types: identity, text, compatibility, element types."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -34,6 +37,14 @@ def test_equal_types_are_the_same_key():
     assert TensorType(fp32, (1, N)) == TensorType(fp32, [1, dims.symbol("n")])
     assert len({TensorType(fp32, (1, N)), TensorType(fp32, [1, N]), TensorType(fp16, (1, N))}) == 2
     assert StateType(TensorType(fp16, (2,))) != TensorType(fp16, (2,))
+
+
+def test_a_copied_element_type_is_the_same_object():
+    """Element types compare as objects, so copying and pickling must not make others."""
+    for dtype in DTYPES.values():
+        assert copy.deepcopy(dtype) is dtype
+        assert pickle.loads(pickle.dumps(dtype)) is dtype
+    assert pickle.loads(pickle.dumps(TensorType(fp16, (2,)))) == TensorType(fp16, (2,))
 
 
 def test_text():

@@ -126,6 +126,16 @@ def test_declared_results_are_compatible_with_inferred_ones():
     only_problem(function, "type of result 'a'")
 
 
+def test_fresh_ops_are_held_against_the_structure_alone():
+    """What constructors check is passed over where nothing changed since; what a block is made of is not."""
+    function = chain("a", "b")
+    named(function, "b").result.type = TensorType(fp16, (2,))
+    only_problem(function, "type of result")
+    assert not list(problems(function, fresh=True))
+    named(function, "b").result.name = "a"
+    only_problem(function, "unique names", fresh=True)
+
+
 def test_the_number_of_results():
     function = chain("a")
     op = named(function, "a")

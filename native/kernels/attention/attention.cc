@@ -66,15 +66,38 @@ float Dot(const float* a, const T* b, size_t count) {
 }
 
 template <typename T>
-void AddScaled(float* to, float factor, const T* row, size_t count) {
+void SumRows(const float* weights, const T* values, size_t width, size_t count, float* to) {
   const F32 d;
-  const VF f = hn::Set(d, factor);
+  const size_t lanes = Lanes();
   size_t i = 0;
-  for (; i + Lanes() <= count; i += Lanes()) hn::StoreU(hn::MulAdd(f, LoadF(row + i), hn::LoadU(d, to + i)), d, to + i);
-  if (i < count) hn::StoreU(hn::MulAdd(f, LoadFirst(row + i, count - i), hn::LoadU(d, to + i)), d, to + i);
+  // Four vectors at a time stay in registers through all rows.
+  for (; i + 4 * lanes <= width; i += 4 * lanes) {
+    VF s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    const T* row = values + i;
+    for (size_t s = 0; s < count; ++s, row += width) {
+      const VF f = hn::Set(d, weights[s]);
+      s0 = hn::MulAdd(f, LoadF(row), s0);
+      s1 = hn::MulAdd(f, LoadF(row + lanes), s1);
+      s2 = hn::MulAdd(f, LoadF(row + 2 * lanes), s2);
+      s3 = hn::MulAdd(f, LoadF(row + 3 * lanes), s3);
+    }
+    hn::StoreU(s0, d, to + i);
+    hn::StoreU(s1, d, to + i + lanes);
+    hn::StoreU(s2, d, to + i + 2 * lanes);
+    hn::StoreU(s3, d, to + i + 3 * lanes);
+  }
+  for (; i < width; i += lanes) {
+    const size_t n = std::min(lanes, width - i);
+    VF sum = hn::Zero(d);
+    for (size_t s = 0; s < count; ++s) {
+      const T* row = values + s * width + i;
+      sum = hn::MulAdd(hn::Set(d, weights[s]), n == lanes ? LoadF(row) : LoadFirst(row, n), sum);
+    }
+    hn::StoreU(sum, d, to + i);
+  }
 }
 
-// Scores of one query, and weighted values, straight from the rows of K and V.
+// Scores of one query, and the sum of weighted values, straight from the rows of K and V.
 void DotRows(DType dtype, const float* query, const void* keys, int64_t width, int64_t count, float* scores) {
   for (int64_t s = 0; s < count; ++s) {
     const size_t n = static_cast<size_t>(width);
@@ -82,14 +105,12 @@ void DotRows(DType dtype, const float* query, const void* keys, int64_t width, i
                                      : Dot(query, static_cast<const half*>(keys) + s * width, n);
   }
 }
-void AddRows(DType dtype, const float* weights, const void* values, int64_t width, int64_t count, float* to) {
-  for (int64_t s = 0; s < count; ++s) {
-    const size_t n = static_cast<size_t>(width);
-    if (dtype == DType::kF32) {
-      AddScaled(to, weights[s], static_cast<const float*>(values) + s * width, n);
-    } else {
-      AddScaled(to, weights[s], static_cast<const half*>(values) + s * width, n);
-    }
+void WeighRows(DType dtype, const float* weights, const void* values, int64_t width, int64_t count, float* to) {
+  const size_t n = static_cast<size_t>(width), rows = static_cast<size_t>(count);
+  if (dtype == DType::kF32) {
+    SumRows(weights, static_cast<const float*>(values), n, rows, to);
+  } else {
+    SumRows(weights, static_cast<const half*>(values), n, rows, to);
   }
 }
 
@@ -102,26 +123,58 @@ HWY_EXPORT(NextBlock);
 HWY_EXPORT(ScaleRun);
 HWY_EXPORT(DivideRun);
 HWY_EXPORT(DotRows);
-HWY_EXPORT(AddRows);
+HWY_EXPORT(WeighRows);
 
 namespace {
 
 constexpr int64_t kQueries = 48, kKeys = 256;
 constexpr int64_t kFew = 4;  // so few queries that packing keys and values would cost more than it saves
 
-// Inputs: query [B…, L, E], key [B…, S, E], value [B…, S, F], mask [B…, L, S] of floats or bools, which broadcasts.
+// Rows of an operand [B…, S', E] that take part: all, or some that follow one another, read where they stand.
+class Rows {
+ public:
+  Rows(const Attributes& attributes, const std::string& name)
+      : sizes_(attributes.get(name, std::vector<SizeRef>{})) {}
+
+  void Configure(const Shape& shape, const SizeTable& sizes) {
+    const int64_t all = shape[shape.rank - 2];
+    width_ = shape[shape.rank - 1];
+    stride_ = all * width_;
+    Require(sizes_.empty() || sizes_.size() == 2, "rows have a first one and a number");
+    first_ = sizes_.empty() ? 0 : sizes[sizes_[0].entry];
+    count_ = sizes_.empty() ? all : sizes[sizes_[1].entry];
+    Require(first_ >= 0 && count_ >= 0 && first_ <= all && count_ <= all - first_, "rows lie within their tensor");
+  }
+
+  int64_t count() const { return count_; }
+  // The element with which a row of a head begins.
+  int64_t At(int64_t head, int64_t row) const { return head * stride_ + (first_ + row) * width_; }
+  double bytes(const Tensor& x) const {
+    return static_cast<double>(x.bytes()) * static_cast<double>(count_ * width_) / std::max<double>(1.0, static_cast<double>(stride_));
+  }
+
+ private:
+  std::vector<SizeRef> sizes_;
+  int64_t first_ = 0, count_ = 0, width_ = 0, stride_ = 0;
+};
+
+// Inputs: query [B…, L, E], key [B…, S, E], value [B…, S, F], mask [B…, L, S] of floats or bools, which broadcasts. Keys
+// and values may be rows of larger tensors.
 class Attention : public Kernel {
  public:
-  explicit Attention(const Attributes&) {}
+  explicit Attention(const Attributes& attributes)
+      : key_rows_(attributes, "key_rows"), value_rows_(attributes, "value_rows") {}
 
-  size_t Configure(const Operands& operands, const SizeTable&, int threads) override {
+  size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
     const Shape &q = operands.in(0).shape, &k = operands.in(1).shape, &v = operands.in(2).shape;
     const size_t rank = q.rank;
     Require(rank >= 2 && k.rank == rank && v.rank == rank, "attention is over matrices of one rank");
     heads_ = q.Product(0, rank - 2);
     Require(k.Product(0, rank - 2) == heads_ && v.Product(0, rank - 2) == heads_, "every head has keys and values");
-    length_ = q[rank - 2], wide_ = q[rank - 1], keys_ = k[rank - 2], out_ = v[rank - 1];
-    Require(k[rank - 1] == wide_ && v[rank - 2] == keys_, "keys fit queries and values");
+    key_rows_.Configure(k, sizes);
+    value_rows_.Configure(v, sizes);
+    length_ = q[rank - 2], wide_ = q[rank - 1], keys_ = key_rows_.count(), out_ = v[rank - 1];
+    Require(k[rank - 1] == wide_ && value_rows_.count() == keys_, "keys fit queries and values");
     if (operands.given(3)) PlaceMask(operands.in(3).shape, q);
     transposed_ = {wide_, keys_, PanelWidth()};
     values_ = {keys_, out_, PanelWidth()};
@@ -144,6 +197,13 @@ class Attention : public Kernel {
 
   double flops() const override {
     return 2.0 * static_cast<double>(heads_ * length_ * keys_) * static_cast<double>(wide_ + out_);
+  }
+  double operand_bytes(const Operands& operands) const override {
+    double bytes = key_rows_.bytes(operands.in(1)) + value_rows_.bytes(operands.in(2));
+    for (const Tensor& tensor : {operands.in(0), operands.inputs.back(), operands.out(0)}) {
+      if (tensor.given) bytes += static_cast<double>(tensor.bytes());
+    }
+    return bytes;
   }
   std::string variant() const override { return packed_ == 0 ? "few queries" : "blocks"; }
 
@@ -178,11 +238,11 @@ class Attention : public Kernel {
       const int64_t head = index / all, panel = index % all;
       char* to = workspace.scratch + packed_ * static_cast<size_t>(head);
       if (panel < first) {
-        const char* keys = At(operands.in(1), head * keys_ * wide_);
+        const char* keys = At(operands.in(1), key_rows_.At(head, 0));
         PackPanels(MatrixSource::Of(operands.in(1).dtype, keys, wide_, keys_, 1, wide_), panel, panel + 1,
                    reinterpret_cast<float*>(to));
       } else {
-        const char* values = At(operands.in(2), head * keys_ * out_);
+        const char* values = At(operands.in(2), value_rows_.At(head, 0));
         PackPanels(MatrixSource::Of(operands.in(2).dtype, values, keys_, out_, out_, 1), panel - first,
                    panel - first + 1, reinterpret_cast<float*>(to + Room(transposed_.size())));
       }
@@ -232,15 +292,14 @@ class Attention : public Kernel {
         float* line = scores + i * lds_;
         const Tensor& k = operands.in(1);
         if (packed_ == 0) {
-          HWY_DYNAMIC_DISPATCH(DotRows)(k.dtype, queries + i * ldq, At(k, (head * keys_ + key) * wide_), wide_, count, line);
+          HWY_DYNAMIC_DISPATCH(DotRows)(k.dtype, queries + i * ldq, At(k, key_rows_.At(head, key)), wide_, count, line);
         }
         if (operands.given(3)) Mask(operands.in(3), head, row + i, key, count, line);
         const float shrink = HWY_DYNAMIC_DISPATCH(NextBlock)(line, static_cast<size_t>(count), running[i]);
         if (key > 0) HWY_DYNAMIC_DISPATCH(ScaleRun)(sums + i * ldo_, static_cast<size_t>(out_), shrink);
         const Tensor& v = operands.in(2);
         if (packed_ == 0) {  // a block's sum apart, as in products
-          std::fill(panel, panel + ldo_, 0.0f);
-          HWY_DYNAMIC_DISPATCH(AddRows)(v.dtype, line, At(v, (head * keys_ + key) * out_), out_, count, panel);
+          HWY_DYNAMIC_DISPATCH(WeighRows)(v.dtype, line, At(v, value_rows_.At(head, key)), out_, count, panel);
           for (int64_t j = 0; j < out_; ++j) sums[i * ldo_ + j] += panel[j];
         }
       }
@@ -259,6 +318,7 @@ class Attention : public Kernel {
   int64_t heads_ = 0, length_ = 0, keys_ = 0, wide_ = 0, out_ = 0, lds_ = 0, ldo_ = 0, floats_ = 0;
   int64_t mask_row_ = 0, mask_column_ = 0;
   std::vector<int64_t> mask_head_;
+  Rows key_rows_, value_rows_;
   Panels transposed_, values_;
   size_t packed_ = 0;
 };

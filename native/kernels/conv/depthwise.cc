@@ -1,5 +1,6 @@
 // Convolutions in which every input channel has output channels of its own.
 #include <algorithm>
+#include <vector>
 
 #include "core/buffer.h"
 #include "kernels/conv/image.h"
@@ -10,25 +11,22 @@
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
 
-#ifndef GRISTMILL_DEPTHWISE_H_
-#define GRISTMILL_DEPTHWISE_H_
+#ifndef GRISTMILL_DEPTHWISE_ONCE
+#define GRISTMILL_DEPTHWISE_ONCE
 namespace gristmill {
 
-// One task: a band of rows of one plane of one image, for a block of output channels. The input under it is widened
-// into a frame with its padding, so that the sums need no test of the borders.
-struct DepthwiseTask {
-  const Tensor* x;
-  int64_t image, plane, row, rows;      // of the result
-  int64_t channel, channels, block;     // output channels that count, and floats for each pixel of the frame
-  int64_t multiplier;
+constexpr int64_t kMostRows = 256;  // under a window: the contract's bound is for sums of 256 terms
+
+// A block of channels of one image. A line is a row of the input, widened, with its padding: `block` floats for each of
+// `line_width` places.
+struct DepthwiseBlock {
   const Image* in;
   const Windows* windows;
-  int64_t out_width;
-  const float* weight;                  // [taps, pitch], from the task's first channel on
-  int64_t weight_pitch;
-  int64_t frame_rows, frame_width;
-  float* frame;
-  float* sums;                          // [out_width, block], one row at a time
+  DType dtype;
+  const char* image;
+  int64_t channel, channels;  // output channels
+  int64_t multiplier;
+  int64_t out_width, line_width;
 };
 
 }  // namespace gristmill
@@ -36,92 +34,91 @@ struct DepthwiseTask {
 
 GRISTMILL_SIMD_BEGIN
 
+// Floats of a pixel in a line: with float16 storage a cache line of each pixel.
+constexpr int64_t kBlockVectors = 4;
+constexpr int64_t kBlock = kBlockVectors * static_cast<int64_t>(hn::MaxLanes(F32()));
+
 template <typename T>
-void FillFrame(const DepthwiseTask& t) {
-  const Image& in = *t.in;
-  const Windows& w = *t.windows;
-  const T* x = t.x->as<T>();
-  const int64_t first = t.channel / t.multiplier;
-  float* to = t.frame;
-  for (int64_t k = 0; k < w.kernel[0]; ++k) {
-    const int64_t plane = t.plane * w.strides[0] - w.before[0] + k * w.dilations[0];
-    for (int64_t r = 0; r < t.frame_rows; ++r) {
-      const int64_t row = t.row * w.strides[1] - w.before[1] + r;
-      const bool inside = plane >= 0 && plane < in.sizes[0] && row >= 0 && row < in.sizes[1];
-      const T* line = x + ((t.image * in.sizes[0] + plane) * in.sizes[1] + row) * in.sizes[2] * in.channels;
-      for (int64_t c = 0; c < t.frame_width; ++c, to += t.block) {
-        const int64_t column = c - w.before[2];
-        if (!inside || column < 0 || column >= in.sizes[2]) {
-          memset(to, 0, t.block * sizeof(float));
-          continue;
-        }
-        const T* pixel = line + column * in.channels;
-        if (t.multiplier == 1) {
-          ConvertRun(pixel + first, to, static_cast<size_t>(t.channels));
-        } else {
-          for (int64_t o = 0; o < t.channels; ++o) {
-            to[o] = hn::GetLane(LoadFirst(pixel + (t.channel + o) / t.multiplier, 1));
-          }
-        }
-        for (int64_t o = t.channels; o < t.block; ++o) to[o] = 0.0f;
+void FillLine(const DepthwiseBlock& b, int64_t plane, int64_t row, float* to) {
+  const Image& in = *b.in;
+  const int64_t lanes = static_cast<int64_t>(Lanes()), before = b.windows->before[2];
+  const T* x = reinterpret_cast<const T*>(b.image) + (plane * in.sizes[1] + row) * in.sizes[2] * in.channels;
+  // Padding stays as it was made: zeros.
+  const int64_t first = std::max<int64_t>(before, 0), last = std::min(b.line_width, in.sizes[2] + before);
+  for (int64_t c = first; c < last; ++c) {
+    const T* pixel = x + (c - before) * in.channels;
+    float* out = to + c * kBlock;
+    if (b.multiplier != 1) {
+      for (int64_t o = 0; o < b.channels; ++o) {
+        out[o] = hn::GetLane(LoadFirst(pixel + (b.channel + o) / b.multiplier, 1));
       }
+    } else if (b.channels == kBlock) {
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < kBlockVectors; ++v) StoreF(LoadF(pixel + b.channel + v * lanes), out + v * lanes);
+    } else {
+      ConvertRun(pixel + b.channel, out, static_cast<size_t>(b.channels));
     }
   }
 }
 
-// Sums of P neighbouring pixels for two vectors of channels.
-template <int P>
-HWY_INLINE void Pixels(const DepthwiseTask& t, const float* HWY_RESTRICT frame, const float* HWY_RESTRICT weight,
-                       float* HWY_RESTRICT to) {
+void FillLineOf(const DepthwiseBlock& b, int64_t plane, int64_t row, float* to) {
+  if (b.dtype == DType::kF16) return FillLine<half>(b, plane, row, to);
+  FillLine<float>(b, plane, row, to);
+}
+
+// One vector of channels of P neighbouring pixels. `lines` has one line for each row of taps. The stride is a constant
+// where kStride says so, which leaves the addresses to the instructions.
+template <int P, int64_t kStride>
+HWY_INLINE void Pixels(const float* const* lines, int64_t rows, int64_t taps, int64_t place, int64_t stride,
+                       int64_t dilation, const float* HWY_RESTRICT weight, float* HWY_RESTRICT to) {
   const F32 d;
-  const Windows& w = *t.windows;
-  const int64_t lanes = static_cast<int64_t>(Lanes()), step = w.strides[2] * t.block;
-  VF left[P], right[P];
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) left[p] = right[p] = hn::Zero(d);
-  for (int64_t k0 = 0; k0 < w.kernel[0]; ++k0) {
-    for (int64_t k1 = 0; k1 < w.kernel[1]; ++k1) {
-      const float* line = frame + (k0 * t.frame_rows + k1 * w.dilations[1]) * t.frame_width * t.block;
-      for (int64_t k2 = 0; k2 < w.kernel[2]; ++k2) {
-        const VF w0 = hn::LoadU(d, weight), w1 = hn::LoadU(d, weight + lanes);
-        weight += t.weight_pitch;
-        const float* x = line + k2 * w.dilations[2] * t.block;
-#pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) {
-          left[p] = hn::MulAdd(hn::LoadU(d, x + p * step), w0, left[p]);
-          right[p] = hn::MulAdd(hn::LoadU(d, x + p * step + lanes), w1, right[p]);
+  const int64_t step = (kStride == 0 ? stride : kStride) * kBlock;
+  VF sums[P];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) sums[p] = hn::Zero(d);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* x = lines[r] + place;
+    for (int64_t t = 0; t < taps; ++t, x += dilation, weight += kBlock) {
+      const VF w = hn::LoadU(d, weight);
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) sums[p] = hn::MulAdd(hn::LoadU(d, x + p * step), w, sums[p]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) hn::StoreU(sums[p], d, to + p * kBlock);
+}
+
+// Sums of one row of the result, [out_width, block].
+void SumRow(const DepthwiseBlock& b, const float* const* lines, const float* weight, float* sums) {
+  // 7 divides the widths of most networks' images.
+  constexpr int kPixels = HWY_TARGET <= HWY_AVX3 ? 28 : 14;
+  const Windows& w = *b.windows;
+  const int64_t lanes = static_cast<int64_t>(Lanes()), stride = w.strides[2], dilation = w.dilations[2] * kBlock;
+  const int64_t rows = w.kernel[0] * w.kernel[1], taps = w.kernel[2];
+  for (int64_t c = 0; c < b.channels; c += lanes) {
+    int64_t p = 0;
+    auto pixels = [&](auto count) HWY_ATTR {
+      constexpr int P = decltype(count)::value;
+      for (; p + P <= b.out_width; p += P) {
+        const int64_t place = p * stride * kBlock + c;
+        float* to = sums + p * kBlock + c;
+        if (stride == 1) {
+          Pixels<P, 1>(lines, rows, taps, place, stride, dilation, weight + c, to);
+        } else if (stride == 2) {
+          Pixels<P, 2>(lines, rows, taps, place, stride, dilation, weight + c, to);
+        } else {
+          Pixels<P, 0>(lines, rows, taps, place, stride, dilation, weight + c, to);
         }
       }
-    }
-  }
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-    hn::StoreU(left[p], d, to + p * t.block);
-    hn::StoreU(right[p], d, to + p * t.block + lanes);
-  }
-}
-
-void FillFrameOf(const DepthwiseTask& t) {
-  if (t.x->dtype == DType::kF16) return FillFrame<half>(t);
-  FillFrame<float>(t);
-}
-
-// One row of the result into t.sums.
-void SumRow(const DepthwiseTask& t, int64_t row) {
-  constexpr int kPixels = HWY_TARGET <= HWY_AVX3 ? 8 : 5;
-  const int64_t pair = static_cast<int64_t>(2 * Lanes()), step = t.windows->strides[2] * t.block;
-  const float* frame = t.frame + row * t.windows->strides[1] * t.frame_width * t.block;
-  for (int64_t c = 0; c < t.block; c += pair) {
-    int64_t p = 0;
-    for (; p + kPixels <= t.out_width; p += kPixels) {
-      Pixels<kPixels>(t, frame + p * step + c, t.weight + c, t.sums + p * t.block + c);
-    }
-    for (; p + 2 <= t.out_width; p += 2) Pixels<2>(t, frame + p * step + c, t.weight + c, t.sums + p * t.block + c);
-    if (p < t.out_width) Pixels<1>(t, frame + p * step + c, t.weight + c, t.sums + p * t.block + c);
+    };
+    pixels(std::integral_constant<int, kPixels>());
+    pixels(std::integral_constant<int, 7>());
+    pixels(std::integral_constant<int, 3>());
+    pixels(std::integral_constant<int, 1>());
   }
 }
 
-int64_t PairHere() { return static_cast<int64_t>(2 * Lanes()); }
+int64_t BlockFloats() { return kBlock; }
 
 GRISTMILL_SIMD_END
 
@@ -129,21 +126,21 @@ GRISTMILL_SIMD_END
 namespace gristmill {
 namespace {
 
-HWY_EXPORT(FillFrameOf);
+HWY_EXPORT(FillLineOf);
 HWY_EXPORT(SumRow);
-HWY_EXPORT(PairHere);
-
-constexpr int64_t kBlock = 64;                  // channels of a task
-constexpr int64_t kFrameBytes = int64_t{192} << 10;  // what a frame may take of the second-level cache
+HWY_EXPORT(BlockFloats);
 
 int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 // x [N, spatial…, C], weight [taps, C·multiplier] of any floats, then the epilogue's operands. Output channel o takes
 // input channel o / multiplier. Sums have as many terms as there are taps: at most 256 (see gemm.h).
+//
+// A task makes a band of rows for a block of channels. It keeps as many lines as a window is high and widens each row of
+// the input once.
 class Depthwise : public Kernel {
  public:
   explicit Depthwise(const Attributes& attributes) : windows_(attributes), epilogue_(Epilogue::From(attributes)) {
-    Require(windows_.taps() <= 256, "a depthwise window has at most 256 taps");
+    Require(windows_.taps() <= kMostRows, "a depthwise window has at most 256 taps");
   }
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
@@ -154,63 +151,28 @@ class Depthwise : public Kernel {
             "the channels of a depthwise convolution");
     Require(weight.rank == 2 && weight[0] == windows_.taps() && weight[1] == out_.channels,
             "the weight of a depthwise convolution");
-    const int64_t pair = HWY_DYNAMIC_DISPATCH(PairHere)();
-    pitch_ = RoundUp(out_.channels, pair);
-    block_ = RoundUp(std::min(kBlock, pitch_), pair);
-    blocks_ = (pitch_ + block_ - 1) / block_;
-    frame_width_ = (out_.sizes[2] - 1) * windows_.strides[2] + (windows_.kernel[2] - 1) * windows_.dilations[2] + 1;
-    const int64_t reach = (windows_.kernel[1] - 1) * windows_.dilations[1] + 1;
-    const int64_t line = windows_.kernel[0] * frame_width_ * block_ * static_cast<int64_t>(sizeof(float));
-    band_ = std::max<int64_t>(1, (kFrameBytes / std::max<int64_t>(line, 1) - reach) / windows_.strides[1] + 1);
-    band_ = std::min(band_, std::max<int64_t>(out_.sizes[1], 1));
-    auto tasks = [&] {
-      bands_ = (out_.sizes[1] + band_ - 1) / band_;
-      return out_.batch * out_.sizes[0] * bands_ * blocks_;
-    };
-    while (tasks() < 4 * threads && threads > 1 && band_ > 4) band_ = (band_ + 1) / 2;
-    tasks();
-    frame_rows_ = (band_ - 1) * windows_.strides[1] + reach;
-    weight_floats_ = RoundUp(windows_.taps() * pitch_ + block_, 16);
-    sums_floats_ = RoundUp(out_.sizes[2] * block_, 16);
-    per_thread_ = sums_floats_ + RoundUp(windows_.kernel[0] * frame_rows_ * frame_width_ * block_, 16);
-    return sizeof(float) * static_cast<size_t>(weight_floats_ + per_thread_ * threads);
+    block_ = HWY_DYNAMIC_DISPATCH(BlockFloats)();
+    blocks_ = (out_.channels + block_ - 1) / block_;
+    line_width_ = std::max<int64_t>((out_.sizes[2] - 1) * windows_.strides[2] + (windows_.kernel[2] - 1) * windows_.dilations[2] + 1, 1);
+    reach_ = (windows_.kernel[1] - 1) * windows_.dilations[1] + 1;
+    const int64_t planes = out_.batch * out_.sizes[0] * blocks_;
+    bands_ = std::clamp<int64_t>((4 * threads + planes - 1) / std::max<int64_t>(planes, 1), 1,
+                                 std::max<int64_t>(out_.sizes[1] / 4, 1));
+    if (threads == 1) bands_ = 1;
+    band_ = (out_.sizes[1] + bands_ - 1) / bands_;
+    lines_floats_ = RoundUp((windows_.kernel[0] * reach_ + 1) * line_width_ * block_, 16);
+    weight_floats_ = RoundUp(windows_.taps() * block_, 16);
+    per_thread_ = lines_floats_ + weight_floats_ + RoundUp(out_.sizes[2] * block_, 16);
+    return sizeof(float) * static_cast<size_t>(per_thread_ * threads);
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
     if (out_.batch * out_.pixels() * out_.channels == 0) return;
     epilogue_.Bind(operands, 2, out_.channels);
-    float* weight = reinterpret_cast<float*>(workspace.scratch);
-    const Tensor& packed = operands.in(1);
-    std::fill(weight, weight + weight_floats_, 0.0f);
-    for (int64_t t = 0; t < windows_.taps(); ++t) {
-      const char* from = packed.as<char>() + t * out_.channels * static_cast<int64_t>(SizeOf(packed.dtype));
-      LoadTile(packed.dtype, from, 1, weight + t * pitch_, static_cast<size_t>(out_.channels));
-    }
-    auto task = [&](int64_t index, int thread) {
-      DepthwiseTask t;
-      const int64_t block = index % blocks_, band = index / blocks_ % bands_;
-      const int64_t plane = index / blocks_ / bands_;
-      t.x = &operands.in(0);
-      t.image = plane / out_.sizes[0], t.plane = plane % out_.sizes[0];
-      t.row = band * band_, t.rows = std::min(band_, out_.sizes[1] - t.row);
-      t.channel = block * block_, t.channels = std::min(block_, out_.channels - t.channel);
-      t.block = std::min(block_, pitch_ - t.channel);
-      t.multiplier = out_.channels / in_.channels;
-      t.in = &in_, t.windows = &windows_;
-      t.out_width = out_.sizes[2];
-      t.weight = weight + t.channel, t.weight_pitch = pitch_;
-      t.frame_rows = (t.rows - 1) * windows_.strides[1] + (windows_.kernel[1] - 1) * windows_.dilations[1] + 1;
-      t.frame_width = frame_width_;
-      t.sums = weight + weight_floats_ + thread * per_thread_;
-      t.frame = t.sums + sums_floats_;
-      HWY_DYNAMIC_DISPATCH(FillFrameOf)(t);
-      for (int64_t r = 0; r < t.rows; ++r) {
-        HWY_DYNAMIC_DISPATCH(SumRow)(t, r);
-        const int64_t row = (plane * out_.sizes[1] + t.row + r) * out_.sizes[2];
-        epilogue_.FinishRows(t.sums, t.block, row, out_.sizes[2], t.channel, static_cast<size_t>(t.channels), operands);
-      }
-    };
-    workspace.Parallel(out_.batch * out_.sizes[0] * bands_ * blocks_, task);
+    workspace.Parallel(out_.batch * out_.sizes[0] * bands_ * blocks_, [&](int64_t index, int thread) {
+      const int64_t block = index % blocks_, band = index / blocks_ % bands_, plane = index / blocks_ / bands_;
+      Band(operands, plane, block, band * band_, reinterpret_cast<float*>(workspace.scratch) + thread * per_thread_);
+    });
   }
 
   double flops() const override {
@@ -219,11 +181,54 @@ class Depthwise : public Kernel {
   double constant_bytes() const override { return static_cast<double>(windows_.taps() * out_.channels * 4); }
 
  private:
+  void Band(const Operands& operands, int64_t plane, int64_t block, int64_t first, float* own) const {
+    const Tensor &x = operands.in(0), &weight = operands.in(1);
+    const int64_t image = plane / out_.sizes[0], top = plane % out_.sizes[0] * windows_.strides[0] - windows_.before[0];
+    DepthwiseBlock b{&in_, &windows_, x.dtype, nullptr, block * block_, 0, out_.channels / in_.channels, out_.sizes[2],
+                     line_width_};
+    b.image = x.as<char>() + image * in_.pixels() * in_.channels * static_cast<int64_t>(SizeOf(x.dtype));
+    b.channels = std::min(block_, out_.channels - b.channel);
+    const int64_t line = line_width_ * block_;
+    float *lines = own, *factors = own + lines_floats_, *sums = factors + weight_floats_;
+    std::fill(own, sums, 0.0f);
+    float* zeros = lines + windows_.kernel[0] * reach_ * line;
+    for (int64_t t = 0; t < windows_.taps(); ++t) {
+      const int64_t at = t * out_.channels + b.channel;
+      LoadTile(weight.dtype, weight.as<char>() + at * static_cast<int64_t>(SizeOf(weight.dtype)), 1,
+               factors + t * block_, static_cast<size_t>(b.channels));
+    }
+    const float* under[kMostRows];
+    int64_t filled = first * windows_.strides[1] - windows_.before[1];  // rows below this one are in their lines
+    for (int64_t row = first; row < std::min(first + band_, out_.sizes[1]); ++row) {
+      const int64_t up = row * windows_.strides[1] - windows_.before[1];
+      for (filled = std::max(filled, up); filled < up + reach_; ++filled) {
+        if (filled < 0 || filled >= in_.sizes[1]) continue;
+        for (int64_t k = 0; k < windows_.kernel[0]; ++k) {
+          const int64_t depth = top + k * windows_.dilations[0];
+          if (depth < 0 || depth >= in_.sizes[0]) continue;
+          HWY_DYNAMIC_DISPATCH(FillLineOf)(b, depth, filled, lines + (k * reach_ + filled % reach_) * line);
+        }
+      }
+      for (int64_t k0 = 0; k0 < windows_.kernel[0]; ++k0) {
+        const int64_t depth = top + k0 * windows_.dilations[0];
+        for (int64_t k1 = 0; k1 < windows_.kernel[1]; ++k1) {
+          const int64_t y = up + k1 * windows_.dilations[1];
+          const bool inside = depth >= 0 && depth < in_.sizes[0] && y >= 0 && y < in_.sizes[1];
+          under[k0 * windows_.kernel[1] + k1] = inside ? lines + (k0 * reach_ + y % reach_) * line : zeros;
+        }
+      }
+      HWY_DYNAMIC_DISPATCH(SumRow)(b, under, factors, sums);
+      const int64_t pixel = (plane * out_.sizes[1] + row) * out_.sizes[2];
+      epilogue_.FinishRows(sums, block_, pixel, out_.sizes[2], b.channel, static_cast<size_t>(b.channels), operands);
+    }
+  }
+
   Windows windows_;
   Epilogue epilogue_;
   Image in_, out_;
-  int64_t pitch_ = 0, block_ = 0, blocks_ = 0, band_ = 1, bands_ = 0, frame_rows_ = 0, frame_width_ = 0;
-  int64_t weight_floats_ = 0, sums_floats_ = 0, per_thread_ = 0;
+  int64_t block_ = 0, blocks_ = 0, band_ = 1, bands_ = 1;  // channels of a task, rows of a task
+  int64_t line_width_ = 0, reach_ = 1;                     // places of a line; rows that a window spans
+  int64_t lines_floats_ = 0, weight_floats_ = 0, per_thread_ = 0;
 };
 
 const RegisterKernel depthwise("depthwise", [](const Attributes& a) { return std::make_unique<Depthwise>(a); });

@@ -35,6 +35,17 @@ template <typename Added, typename Out, typename Act>
 HWY_INLINE void FinishInOnePass(const OnePassRows& r, const Act& act) {
   const F32 d;
   const size_t lanes = Lanes();
+  if (r.added == nullptr && r.count == 4 * lanes) {  // narrow rows: one column of vectors after the other
+    for (size_t i = 0; i < r.count; i += lanes) {
+      const VF bias = hn::LoadU(d, r.bias + i);
+      const float* from = r.values + i;
+      Out* to = reinterpret_cast<Out*>(r.out) + i;
+      for (int64_t row = 0; row < r.rows; ++row, from += r.ld, to += r.pitch) {
+        StoreF(act(hn::Add(hn::LoadU(d, from), bias)), to);
+      }
+    }
+    return;
+  }
   for (int64_t row = 0; row < r.rows; ++row) {
     const float* from = r.values + row * r.ld;
     const Added* added = r.added == nullptr ? nullptr : reinterpret_cast<const Added*>(r.added) + row * r.pitch;

@@ -1,6 +1,7 @@
 // Slices of a tensor, read or replaced at indices that are known only while the model runs.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "core/kernel.h"
 
@@ -90,7 +91,8 @@ class Gather : public Indexed {
 };
 
 // Inputs: data, indices, updates. Slices of the data are replaced, by the last update where an index comes twice; one that
-// is out of range is passed over where the kernel forgives.
+// is out of range is passed over where the kernel forgives. With two more results, which are what was there before and
+// where (int32, -1 for nowhere), the first is the data itself and only those slices are touched.
 class Scatter : public Indexed {
  public:
   using Indexed::Indexed;
@@ -98,26 +100,63 @@ class Scatter : public Indexed {
   size_t Configure(const Operands& operands, const SizeTable&, int) override {
     const Tensor &data = operands.in(0), &out = operands.out(0);
     Require(data.shape == out.shape && data.dtype == out.dtype, "replacing slices keeps shape and type");
+    in_place_ = operands.outputs.size() > 1;
+    if (in_place_) {
+      Require(operands.outputs.size() == 3 && operands.out(1).bytes() == operands.in(2).bytes() &&
+                  operands.out(2).dtype == DType::kI32 && operands.out(2).shape.size() == operands.in(1).shape.size(),
+              "what was there before is kept");
+      Require(data.shape[axis_] <= std::numeric_limits<int32_t>::max(), "places are 32-bit integers");
+    }
     return Measure(data, operands.in(1), operands.in(2));
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
     const char *from = operands.in(0).as<char>(), *updates = operands.in(2).as<char>();
-    char* to = operands.out(0).as<char>();
-    const int64_t slice = size_ * width_;
-    workspace.Parallel(outer_, [&](int64_t outer, int) {
-      std::memcpy(to + outer * slice, from + outer * slice, static_cast<size_t>(slice));
-      for (int64_t i = 0; i < count_; ++i) {
-        const int64_t place = Place(operands.in(1), i);
-        if (Good(place)) {
-          std::memcpy(to + outer * slice + place * width_, updates + (outer * count_ + i) * width_,
-                      static_cast<size_t>(width_));
-        } else if (!forgives_) {
-          return workspace.Fail("an index to write at is out of range");
+    const Tensor& indices = operands.in(1);
+    for (int64_t i = 0; i < count_; ++i) {  // before anything is written
+      const int64_t place = Place(indices, i);
+      if (!Good(place) && !forgives_) return workspace.Fail("an index to write at is out of range");
+      if (in_place_) operands.out(2).as<int32_t>()[i] = Good(place) ? static_cast<int32_t>(place) : -1;
+    }
+    char *to = operands.out(0).as<char>(), *before = in_place_ ? operands.out(1).as<char>() : nullptr;
+    const int64_t slice = size_ * width_, touched = std::max<int64_t>(1, in_place_ ? count_ * width_ : slice);
+    const int64_t together = std::max<int64_t>(1, (int64_t{1} << 15) / touched);  // enough to be worth sharing
+    workspace.Parallel((outer_ + together - 1) / together, [&](int64_t task, int) {
+      for (int64_t outer = task * together; outer < std::min(outer_, (task + 1) * together); ++outer) {
+        if (!in_place_) std::memcpy(to + outer * slice, from + outer * slice, static_cast<size_t>(slice));
+        for (int64_t i = 0; i < count_; ++i) {
+          const int64_t place = Place(indices, i), at = (outer * count_ + i) * width_;
+          if (!Good(place)) continue;
+          char* row = to + outer * slice + place * width_;
+          if (in_place_) std::memcpy(before + at, row, static_cast<size_t>(width_));
+          std::memcpy(row, updates + at, static_cast<size_t>(width_));
         }
       }
     });
   }
+
+  // The last first: where an index came twice, the first has what the data held.
+  void Undo(const Operands& operands) override {
+    if (!in_place_) return;
+    const char* before = operands.out(1).as<char>();
+    const int32_t* places = operands.out(2).as<int32_t>();
+    for (int64_t outer = 0; outer < outer_; ++outer) {
+      for (int64_t i = count_; i-- > 0;) {
+        if (places[i] < 0) continue;
+        std::memcpy(operands.out(0).as<char>() + (outer * size_ + places[i]) * width_,
+                    before + (outer * count_ + i) * width_, static_cast<size_t>(width_));
+      }
+    }
+  }
+
+  double operand_bytes(const Operands& operands) const override {
+    const double updates = 2.0 * static_cast<double>(operands.in(2).bytes());
+    return in_place_ ? 2 * updates : updates + 2.0 * static_cast<double>(operands.in(0).bytes());
+  }
+  std::string variant() const override { return in_place_ ? "in place" : ""; }
+
+ private:
+  bool in_place_ = false;
 };
 
 const RegisterKernel scatter("scatter", [](const Attributes& a) { return std::make_unique<Scatter>(a); });

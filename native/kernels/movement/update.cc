@@ -1,4 +1,4 @@
-// A tensor with one slice of it replaced.
+// A tensor with one slice of it replaced, as another tensor or in place.
 #include <algorithm>
 #include <cstring>
 
@@ -7,7 +7,8 @@
 namespace gristmill {
 namespace {
 
-// out = x, but out[begin + step·i] = update[i]. Inputs: x, update.
+// out = x, but out[begin + step·i] = update[i]. Inputs: x, update. With a second result, which is what was there before,
+// out is x itself and only the slice is touched.
 class Update : public Kernel {
  public:
   explicit Update(const Attributes& attributes)
@@ -19,6 +20,8 @@ class Update : public Kernel {
     Require(begin_.size() == x.rank && step_.size() == x.rank, "a slice begins somewhere on every axis");
     Require(operands.in(0).dtype == operands.in(1).dtype && operands.in(0).dtype == operands.out(0).dtype,
             "an update has the type of its tensor");
+    in_place_ = InPlace(operands);
+    Require(!in_place_ || operands.out(1).bytes() == operands.in(1).bytes(), "what was there before is kept");
     counts_ = update;
     total_ = update.size();
     offset_ = 0;
@@ -34,38 +37,64 @@ class Update : public Kernel {
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
-    const int64_t size = static_cast<int64_t>(SizeOf(operands.out(0).dtype)), bytes = operands.in(0).bytes();
-    const char *from = operands.in(0).as<char>(), *update = operands.in(1).as<char>();
-    char* to = operands.out(0).as<char>();
+    const Tensor &x = operands.in(0), &out = operands.out(0);
+    const char* update = operands.in(1).as<char>();
+    if (InPlace(operands)) {
+      char* before = operands.out(1).as<char>();
+      EachRow(out, [&](char* row, int64_t at, int64_t bytes) {
+        std::memcpy(before + at, row, static_cast<size_t>(bytes));
+        std::memcpy(row, update + at, static_cast<size_t>(bytes));
+      });
+      return;
+    }
     constexpr int64_t kPart = 1 << 18;
+    const int64_t bytes = x.bytes();
     workspace.Parallel((bytes + kPart - 1) / kPart, [&](int64_t part, int) {
-      std::memcpy(to + part * kPart, from + part * kPart, static_cast<size_t>(std::min(kPart, bytes - part * kPart)));
+      std::memcpy(out.as<char>() + part * kPart, x.as<char>() + part * kPart,
+                  static_cast<size_t>(std::min(kPart, bytes - part * kPart)));
     });
+    EachRow(out, [&](char* row, int64_t at, int64_t size) { std::memcpy(row, update + at, static_cast<size_t>(size)); });
+  }
+
+  void Undo(const Operands& operands) override {
+    if (!InPlace(operands)) return;
+    const char* before = operands.out(1).as<char>();
+    EachRow(operands.out(0),
+            [&](char* row, int64_t at, int64_t bytes) { std::memcpy(row, before + at, static_cast<size_t>(bytes)); });
+  }
+
+  double operand_bytes(const Operands& operands) const override {
+    const double update = 2.0 * static_cast<double>(operands.in(1).bytes());
+    return InPlace(operands) ? 2 * update : update + 2.0 * static_cast<double>(operands.in(0).bytes());
+  }
+  std::string variant() const override { return in_place_ ? "in place" : ""; }
+
+ private:
+  static bool InPlace(const Operands& operands) { return operands.outputs.size() > 1; }
+
+  // Calls fn(where, at, bytes) for each run of elements that lie one behind the other in the tensor: bytes `at` and on
+  // of the update.
+  template <typename F>
+  void EachRow(const Tensor& tensor, const F& fn) const {
     if (total_ == 0) return;
+    const int64_t size = static_cast<int64_t>(SizeOf(tensor.dtype));
     const size_t rank = counts_.rank;
-    const int64_t inner = rank == 0 ? 1 : counts_[rank - 1], stride = rank == 0 ? 1 : strides_[rank - 1];
+    const bool dense = rank != 0 && strides_[rank - 1] == 1;
+    const size_t outer = dense ? rank - 1 : rank;
+    const int64_t inner = dense ? counts_[rank - 1] : 1;
     for (int64_t row = 0; row < total_ / inner; ++row) {
       int64_t rest = row, place = offset_;
-      for (size_t axis = rank == 0 ? 0 : rank - 1; axis-- > 0; rest /= counts_[axis]) {
-        place += rest % counts_[axis] * strides_[axis];
-      }
-      const char* source = update + row * inner * size;
-      if (stride == 1) {
-        std::memcpy(to + place * size, source, static_cast<size_t>(inner * size));
-        continue;
-      }
-      for (int64_t i = 0; i < inner; ++i) {
-        std::memcpy(to + (place + i * stride) * size, source + i * size, static_cast<size_t>(size));
-      }
+      for (size_t axis = outer; axis-- > 0; rest /= counts_[axis]) place += rest % counts_[axis] * strides_[axis];
+      fn(tensor.as<char>() + place * size, row * inner * size, inner * size);
     }
   }
 
- private:
   std::vector<SizeRef> begin_;
   std::vector<int64_t> step_;
   Shape counts_;
   std::array<int64_t, kMaxRank> strides_{};
   int64_t offset_ = 0, total_ = 0;
+  bool in_place_ = false;
 };
 
 const RegisterKernel update("update", [](const Attributes& a) { return std::make_unique<Update>(a); });

@@ -88,12 +88,17 @@ def bounds(d: Dim) -> tuple[int | None, int | None]:
 def always_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions are certainly equal; False if they differ or if that is not known."""
     a, b = as_dim(a), as_dim(b)
+    if isinstance(a, int) and isinstance(b, int):  # by far the most common case, here and below
+        return a == b
     return a == b or bounds(a - b) == (0, 0)
 
 
 def never_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions certainly differ; False if they are equal or if that is not known."""
-    difference = terms_of(as_dim(a) - as_dim(b))
+    a, b = as_dim(a), as_dim(b)
+    if isinstance(a, int) and isinstance(b, int):
+        return a != b
+    difference = terms_of(a - b)
     constant = difference.pop((), 0)
     step = math.gcd(*difference.values())
     if constant % step if step else constant:
@@ -103,13 +108,19 @@ def never_equal(a: Dim, b: Dim) -> bool:
 
 def always_le(a: Dim, b: Dim) -> bool:
     """Whether ``a <= b`` certainly holds; False if it does not or if that is not known."""
-    low = bounds(as_dim(b) - as_dim(a))[0]
+    a, b = as_dim(a), as_dim(b)
+    if isinstance(a, int) and isinstance(b, int):
+        return a <= b
+    low = bounds(b - a)[0]
     return low is not None and low >= 0
 
 
 def always_lt(a: Dim, b: Dim) -> bool:
     """Whether ``a < b`` certainly holds; False if it does not or if that is not known."""
-    low = bounds(as_dim(b) - as_dim(a))[0]
+    a, b = as_dim(a), as_dim(b)
+    if isinstance(a, int) and isinstance(b, int):
+        return a < b
+    low = bounds(b - a)[0]
     return low is not None and low > 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -66,6 +67,7 @@ class Op:
     typevars: ClassVar[Mapping[str, TypeVar]] = {}
 
     _reference_names: ClassVar[tuple[str, ...]] = ()
+    _all_traits: ClassVar[frozenset[type]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -74,6 +76,7 @@ class Op:
         fields = {name: field for base in reversed(cls.__mro__) for name, field in vars(base).items()}
         cls.params = {name: field for name, field in fields.items() if isinstance(field, Param)}
         cls.typevars = {name: field for name, field in fields.items() if isinstance(field, TypeVar)}
+        cls._all_traits = frozenset(base for trait in cls.traits for base in trait.__mro__)
         cls._reference_names = tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
 
     # -- what a subclass defines -------------------------------------------------------------------------------------
@@ -192,7 +195,7 @@ class Op:
         if self.opset < self.since or (self.until is not None and self.opset >= self.until):
             span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
             raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
-        known = {name: param for name, param in self.params.items() if param.present(self.opset)}
+        known = self.params_in(self.opset)
         for name in self.operands:
             if name not in known:
                 raise self.misfit(
@@ -206,6 +209,12 @@ class Op:
             for value in self._as_tuple(name) if name in self.operands else ():
                 param.check(value, self)
         self._unify()
+
+    @classmethod
+    @cache
+    def params_in(cls, opset: Opset) -> Mapping[str, Param]:
+        """The operand fields that an opset has, by name."""
+        return {name: param for name, param in cls.params.items() if param.present(opset)}
 
     def _unify(self) -> None:
         """One type variable stands for one element type."""
@@ -243,7 +252,10 @@ class Op:
             for index, (mine, theirs) in enumerate(zip(inferred, declared, strict=True)):
                 if not types.compatible(mine, theirs):
                     raise self.misfit(f"declared type of result {index}", expected=mine, actual=theirs)
-            inferred = [merge_types(theirs, mine) for mine, theirs in zip(inferred, declared, strict=True)]
+            inferred = [
+                mine if mine == theirs else merge_types(theirs, mine)
+                for mine, theirs in zip(inferred, declared, strict=True)
+            ]
         if names is None:
             names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
         if len(names) != len(inferred):
@@ -298,7 +310,7 @@ class Op:
     @classmethod
     def has(cls, trait: type[Trait]) -> bool:
         """Whether the op declares a trait, or one derived from it."""
-        return any(issubclass(own, trait) for own in cls.traits)
+        return trait in cls._all_traits
 
     @property
     def result(self) -> Value:
@@ -461,11 +473,7 @@ def contents_of(constant: Constant) -> Array | None:
     data = constant.data
     if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
         return None
-    array = constant.numpy()
-    contents = np.empty(array.shape, dtype=object)
-    for index in np.ndindex(*array.shape):
-        contents[index] = array[index].item()
-    return contents
+    return constant.numpy().astype(object)  # elements become Python's own numbers
 
 
 __all__ = [

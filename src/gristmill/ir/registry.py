@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 
 from gristmill.errors import UnsupportedError
@@ -33,6 +32,8 @@ def lookup(name: str, opset: Opset) -> type[Op]:
     """
     cls = _ops.get(name)
     if cls is None:
+        import difflib  # for the error alone
+
         near = difflib.get_close_matches(name, _ops, n=3)
         raise UnsupportedError(
             f"unknown op '{name}' in opset {opset}",

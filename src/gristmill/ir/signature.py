@@ -34,20 +34,22 @@ class TypeVar:
     def __init__(self, *dtypes: DType) -> None:
         self.name = "T"
         self.alternatives: list[tuple[Opset | None, tuple[DType, ...]]] = [(None, dtypes)]
+        self._allowed: dict[Opset, tuple[DType, ...]] = {}  # found before
 
     def also(self, since: Opset, *dtypes: DType) -> TypeVar:
         """Allows more types from an opset on; returns itself."""
         self.alternatives.append((since, dtypes))
+        self._allowed.clear()
         return self
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def allowed(self, opset: Opset) -> tuple[DType, ...]:
-        found = [d for since, dtypes in self.alternatives if since is None or opset >= since for d in dtypes]
-        if types.fp32 in found:
-            found.append(unit_float)
-        return tuple(found)
+        if opset not in self._allowed:
+            found = [d for since, dtypes in self.alternatives if since is None or opset >= since for d in dtypes]
+            self._allowed[opset] = (*found, unit_float) if types.fp32 in found else tuple(found)
+        return self._allowed[opset]
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(d.name for _, dtypes in self.alternatives for d in dtypes)})"

@@ -5,7 +5,6 @@ All are immutable and hashable; equal means the same type. A scalar is a tensor 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,9 +16,9 @@ from gristmill.ir.dims import Dim, DimExpr, Shape, always_equal, is_static, neve
 Kind: TypeAlias = Literal["float", "int", "uint", "bool", "string"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """An element type.
+    """An element type. Each is one object: loading a model compares them many thousand times.
 
     Attributes:
         name: As MIL text spells it.
@@ -51,6 +50,9 @@ class DType:
     def max(self) -> int:
         """The largest value of an integer type."""
         return (1 << (self.bits - (self.kind == "int"))) - 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _of_name, (self.name,)  # a copy is the same object
 
     def __str__(self) -> str:
         return self.name
@@ -85,6 +87,10 @@ INTEGERS = (int4, int8, int16, int32, int64, uint1, uint2, uint3, uint4, uint6, 
 DTYPES = {t.name: t for t in (*FLOATS, *INTEGERS, bool_, string)}
 
 
+def _of_name(name: str) -> DType:
+    return DTYPES[name]
+
+
 def dtype_of(numpy_dtype: np.dtype[np.generic] | type) -> DType:
     """The element type that a NumPy type stands for (never a type under a byte, never ``unit_float``).
 
@@ -113,8 +119,11 @@ class TensorType:
     shape: Shape = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))  # a list would do, but for hashing
+        if type(self.shape) is not tuple:
+            object.__setattr__(self, "shape", tuple(self.shape))  # a list would do, but for hashing
         for dim in self.shape:
+            if type(dim) is int and dim >= 0:
+                continue
             if not isinstance(dim, DimExpr) and (isinstance(dim, bool) or not isinstance(dim, int)):
                 raise IRError("a dimension is an int or an expression", actual=f"{dim!r} of {type(dim).__name__}")
             if not isinstance(dim, DimExpr) and dim < 0:
@@ -129,10 +138,10 @@ class TensorType:
         return is_static(self.shape)
 
     def with_dtype(self, dtype: DType) -> TensorType:
-        return dataclasses.replace(self, dtype=dtype)
+        return TensorType(dtype, self.shape)
 
     def with_shape(self, shape: Shape) -> TensorType:
-        return dataclasses.replace(self, shape=tuple(shape))
+        return TensorType(self.dtype, shape)
 
     def __str__(self) -> str:
         return f"tensor<{self.dtype}, [{', '.join(map(str, self.shape))}]>"
@@ -191,6 +200,8 @@ def scalar(dtype: DType) -> TensorType:
 
 def compatible(a: Type, b: Type) -> bool:
     """Whether one value may have both types: dimensions may differ as long as some size fits both."""
+    if a == b:
+        return True
     match a, b:
         case TensorType(), TensorType():
             return (

@@ -16,34 +16,36 @@ MAX_DEPTH = 100
 """Of blocks inside one another; far from Python's own limit."""
 
 
-def verify(what: Program | Function, *, planned: bool = False) -> None:
+def verify(what: Program | Function, *, planned: bool = False, fresh: bool = False) -> None:
     """Checks a program or one function.
 
     Args:
         what: What to check.
         planned: Whether partition is done, after which no value is untyped (``unit_float``).
+        fresh: Whether the ops were made just now, by their constructors, and not changed since. These checked operands
+            and types, which is the larger part of the work, so it is not done again.
 
     Raises:
         IRError: The first rule that is broken, with the op and its place.
     """
-    for problem in problems(what, planned=planned):
+    for problem in problems(what, planned=planned, fresh=fresh):
         raise problem
 
 
-def problems(what: Program | Function, *, planned: bool = False) -> Iterator[IRError]:
+def problems(what: Program | Function, *, planned: bool = False, fresh: bool = False) -> Iterator[IRError]:
     """Every broken rule, in order; empty for a valid program. Takes time linear in the program's size."""
     if isinstance(what, Function):
-        yield from _Verifier(what, planned).run()
+        yield from _Verifier(what, planned, fresh).run()
         return
     for name, function in what.functions.items():
         if function.name != name:
             yield IRError("a function is registered under another name", expected=function.name, actual=name)
-        yield from _Verifier(function, planned).run()
+        yield from _Verifier(function, planned, fresh).run()
 
 
 class _Verifier:
-    def __init__(self, function: Function, planned: bool) -> None:
-        self.function, self.planned = function, planned
+    def __init__(self, function: Function, planned: bool, fresh: bool) -> None:
+        self.function, self.planned, self.fresh = function, planned, fresh
         self.place = f"function '{function.name}'"
         self.names: set[str] = set()
         self.defined: dict[Value, None] = {}
@@ -139,7 +141,8 @@ class _Verifier:
         for slot, index, value in op.uses():
             yield from self.use(value, Use(op, slot, index), op)
         yield from self.effects(op)
-        yield from self.types(op)
+        if not self.fresh:
+            yield from self.types(op)
 
     def effects(self, op: Op) -> Iterator[IRError]:
         states = {value for _, _, value in op.uses() if isinstance(value.type, StateType)}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from gristmill.analysis.verify import ConversionReport
 from gristmill.devices.base import Device, DirectRun
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
@@ -22,6 +20,9 @@ from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
+
+if TYPE_CHECKING:
+    from gristmill.analysis.verify import ConversionReport
 
 
 def _cpu_device() -> Device:
@@ -85,6 +86,8 @@ class MLModel:
 
     Args:
         model: Path of a ``.mlpackage``, ``.mlmodel`` or ``.mlmodelc``; a specification message; or a ``Package``.
+            Weight files are mapped into memory: while the model is used they may be replaced or deleted, not truncated
+            in place.
         is_temp_package: Accepted for coremltools' sake.
         mil_program: Accepted for coremltools' sake; the program is read from the model.
         skip_model_load: The model is for inspection and saving only: ``predict`` refuses.
@@ -233,7 +236,9 @@ class MLModel:
             raise UnsupportedError(
                 f"models of type '{self.kind or 'unknown'}' do not run here yet", expected="mlProgram"
             )
-        return Session(self._function(self.program), _device())
+        session = Session(self._function(self.program), _device())
+        self.package.release()
+        return session
 
     @cached_property
     def _boundary(self) -> tuple[list[Feature], list[Feature], dict[str, Value]]:
@@ -333,6 +338,8 @@ class MLModel:
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:
         """``predict`` in a thread of its own."""
+        import asyncio  # a tenth of what it takes to import this module
+
         return await asyncio.to_thread(self._predict, data, state)
 
     def _predict(self, data: Mapping[str, Any], state: MLState | None) -> dict[str, Any]:
@@ -366,7 +373,7 @@ def _open(model: Any, weights_dir: str | os.PathLike[str] | None) -> Package:
     if isinstance(model, Package):
         return model
     if isinstance(model, str | os.PathLike):
-        return load(model)
+        return load(model, mmap=True)
     if hasattr(model, "SerializeToString"):
         if isinstance(model, proto.message("Model")):
             copy = proto.message("Model")()

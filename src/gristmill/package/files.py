@@ -27,6 +27,7 @@ Buffer: TypeAlias = bytes | memoryview
 _MOST_FILES = 256  # in one model's folder; each is held open. Real models have fewer than twenty.
 _DEEPEST = 16  # folders inside one another
 _CHUNK = 1 << 22  # bytes
+_WINDOW = 1 << 24  # bytes of a mapping that are handed out before its pages are given back
 
 
 class OpenFile:
@@ -34,8 +35,8 @@ class OpenFile:
 
     Args:
         path: Where it lies.
-        mapped: Map it into memory instead. Ranges then share the file's pages, but the process dies if another one
-            truncates the file.
+        mapped: Map it into memory instead. Ranges then share the file's pages: nothing is copied, but the process dies
+            if another one truncates the file, in place, before what was read has been used.
 
     Raises:
         FormatError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
@@ -58,6 +59,7 @@ class OpenFile:
             raise FormatError("a file of the model is not a regular file", location=self.path)
         self.size = status.st_size
         self._map: mmap.mmap | None = None
+        self._handed_out = 0  # bytes of the mapping since its pages were last given back
         if mapped and self.size:
             self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
 
@@ -82,6 +84,11 @@ class OpenFile:
                 hint="the file is truncated or corrupted: fetch it again",
             )
         if self._map is not None:
+            if os.fstat(self._fd).st_size < self.size:
+                raise FormatError("the file shrank while it was read", location=self.path)
+            if self._handed_out > _WINDOW:  # or reading a large file would leave all of it resident
+                self.release()
+            self._handed_out += size
             return memoryview(self._map)[start : start + size]
         pieces = []
         while size:
@@ -91,6 +98,12 @@ class OpenFile:
             pieces.append(piece)
             start, size = start + len(piece), size - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one read gives up to two gigabytes
+
+    def release(self) -> None:
+        """Gives back the memory of a mapping. What was read stays valid: its pages return when they are touched."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        self._handed_out = 0
 
     def _read_at(self, start: int, size: int) -> bytes:
         if hasattr(os, "pread"):

@@ -67,7 +67,7 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
             program.add_function(_FunctionReader(name, spec.functions[name], weights, hints or Hints()).read())
     except RecursionError as error:
         raise FormatError("the program is nested too deeply") from error
-    verify(program)
+    verify(program, fresh=True)
     return program
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from gristmill.ir import types
 from gristmill.ir.constants import Array, ArrayData, BlobData, Constant, Data, Payload
 from gristmill.ir.dims import Dim, unknown
 from gristmill.ir.types import DictType, DType, ListType, StateType, TensorType, TupleType, Type, compatible
-from gristmill.package import blob
+from gristmill.package import blob, proto
 from gristmill.package.files import Tree
 from gristmill.package.proto import Message
 
@@ -20,6 +21,7 @@ OpenDim: TypeAlias = Callable[[int], Dim]
 """Gives the dimension for an axis whose size a file does not state."""
 
 _LARGEST_DIM = (1 << 63) - 1  # what an index can count
+_LARGEST_REPEATED = 128  # bytes of a type that is remembered
 
 # Element type: its number in the format, and the field of TensorValue that carries it. A float16 has no field of its
 # own and an 8-bit integer would waste one: both travel as bytes, as do types under a byte, packed as in a weight file.
@@ -90,6 +92,19 @@ def read_type(spec: Message, open_dim: OpenDim) -> Type:
         FormatError: It is incomplete or contradicts itself.
         UnsupportedError: Programs here cannot have such a type.
     """
+    wire = spec.SerializeToString()
+    found = _static_type(wire) if len(wire) <= _LARGEST_REPEATED else None
+    return found if found is not None else _read_type(spec, open_dim)
+
+
+@lru_cache(maxsize=1024)
+def _static_type(wire: bytes) -> TensorType | None:
+    """A tensor's type without open dimensions, or ``None``. A program has few such types, but says them often."""
+    found = _read_type(proto.parse("MILSpec.ValueType", wire), lambda axis: unknown())
+    return found if isinstance(found, TensorType) and found.is_static else None
+
+
+def _read_type(spec: Message, open_dim: OpenDim) -> Type:
     match spec.WhichOneof("type"):
         case "tensorType":
             return _read_tensor_type(spec.tensorType, open_dim)
@@ -122,16 +137,19 @@ def _read_tensor_type(spec: Message, open_dim: OpenDim) -> TensorType:
         if spec.dataType in _NOT_OURS:
             raise UnsupportedError(f"tensors of type {_NOT_OURS[spec.dataType]} are not supported")
         raise FormatError("unknown element type", expected="a number of MILSpec.DataType", actual=spec.dataType)
-    variadic = any(d.WhichOneof("dimension") == "unknown" and d.unknown.variadic for d in spec.dimensions)
+    shape: list[Dim] = []
+    variadic = False
+    for axis, dim in enumerate(spec.dimensions):
+        if dim.WhichOneof("dimension") == "constant":
+            shape.append(_size(dim))
+        else:
+            variadic = variadic or dim.unknown.variadic
+            shape.append(open_dim(axis))
     if spec.rank < 0 or variadic:
         raise UnsupportedError("tensors of unknown rank are not supported")
-    if spec.rank != len(spec.dimensions):
-        raise FormatError("rank and dimensions disagree", expected=spec.rank, actual=len(spec.dimensions))
-    shape = tuple(
-        _size(dim) if dim.WhichOneof("dimension") == "constant" else open_dim(axis)
-        for axis, dim in enumerate(spec.dimensions)
-    )
-    return TensorType(dtype, shape)
+    if spec.rank != len(shape):
+        raise FormatError("rank and dimensions disagree", expected=spec.rank, actual=len(shape))
+    return TensorType(dtype, tuple(shape))
 
 
 def _size(dim: Message) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
-from gristmill.ir import parser
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
@@ -124,6 +123,11 @@ class Package:
         )
         return mil_reader.read_program(self._spec.mlProgram, self._weights, hints)
 
+    def release(self) -> None:
+        """Gives back the memory of mapped weight files, once a device has made of them what it needs."""
+        for file in (self.tree or {}).values():
+            file.release()
+
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -225,8 +229,9 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
 
     Args:
         path: A ``.mlpackage`` folder, a ``.mlmodel`` file, or a compiled ``.mlmodelc`` folder.
-        mmap: Map weight files into memory instead of reading ranges of them. Only for files that nobody truncates
-            meanwhile: that would kill the process.
+        mmap: Map weight files into memory instead of reading ranges of them: nothing is copied. Only for files that
+            nobody truncates in place while the model is used, which would kill the process; files may be replaced and
+            deleted.
 
     Raises:
         MissingFileError: There is nothing at ``path``.
@@ -273,13 +278,15 @@ def _load_compiled(path: Path, tree: Tree) -> Package:
 
 
 def _parse(tree: Tree) -> Program:
+    from gristmill.ir import parser  # which only text needs
+
     file, weights = tree.find("", "model.mil"), Weights(tree)
     program = parser.parse_program(
         _text(file),
         blob=lambda stated, offset, type: weights.data(stated, offset, type.dtype, static_shape(type)),
         file=str(file.path),
     )
-    verify(program)
+    verify(program, fresh=True)
     return program
 
 

@@ -1,7 +1,8 @@
 """States: tensors that outlive a prediction.
 
 A prediction works on cells, which hold what the run has written so far; only when the whole run has succeeded do the
-contents of the cells become the state's. So a failed prediction leaves the state as it was.
+contents of the cells become the state's. So a failed prediction leaves the state as it was. A device may also write to
+the state's own array, and then puts back what was there when the run fails.
 """
 
 from __future__ import annotations
@@ -18,24 +19,35 @@ from gristmill.ir.types import StateType, TensorType
 
 
 class Cell:
-    """What the ops of one run see of a state: its present contents, read and replaced as a whole."""
+    """What the ops of one run see of a state: its present contents.
 
-    def __init__(self, contents: Array) -> None:
-        self._contents = contents
+    Args:
+        contents: At the beginning.
+        owned: Whether nobody else has the array.
+    """
+
+    def __init__(self, contents: Array, *, owned: bool) -> None:
+        self._contents, self.owned = contents, owned
 
     def read(self) -> Array:
         """The present contents; not to be written to."""
         return self._contents
 
-    def write(self, contents: Array) -> None:
-        """Replaces the contents, which must keep shape and type."""
+    def own(self) -> Array:
+        """The present contents as an array to write to. Who does so puts them back when the run fails."""
+        if not self.owned:
+            self._contents, self.owned = np.array(self._contents, order="C"), True
+        return self._contents
+
+    def write(self, contents: Array, *, owned: bool = False) -> None:
+        """Replaces the contents, which must keep shape and type; ``owned`` says that nobody else has the array."""
         if contents.shape != self._contents.shape or contents.dtype != self._contents.dtype:
             raise StateError(
                 "a state keeps its shape and type",
                 expected=f"{self._contents.dtype}{list(self._contents.shape)}",
                 actual=f"{contents.dtype}{list(contents.shape)}",
             )
-        self._contents = contents
+        self._contents, self.owned = contents, owned
 
 
 class State:
@@ -48,11 +60,12 @@ class State:
     def __init__(self, types: Mapping[str, StateType]) -> None:
         self._types: dict[str, TensorType] = {name: declared.wrapped for name, declared in types.items()}
         self._lock = threading.Lock()
-        self._contents: dict[str, Array] = {}
+        self._cells: dict[str, Cell] = {}
         for name, tensor in self._types.items():
             if not tensor.is_static:
                 raise StateError(f"state '{name}' has no fixed shape", expected="sizes", actual=tensor)
-            self._contents[name] = np.zeros([int(str(n)) for n in tensor.shape], tensor.dtype.numpy)
+            zeros = np.zeros([int(str(n)) for n in tensor.shape], tensor.dtype.numpy)
+            self._cells[name] = Cell(zeros, owned=True)
 
     @property
     def types(self) -> Mapping[str, StateType]:
@@ -66,7 +79,7 @@ class State:
     def read(self, name: str) -> Array:
         """A copy of one state's contents."""
         with self._use():
-            return self._contents[self._known(name)].copy()
+            return self._cells[self._known(name)].read().copy()
 
     def write(self, name: str, value: Array) -> None:
         """Replaces one state's contents.
@@ -80,21 +93,21 @@ class State:
         """
         tensor = self._types[self._known(name)]
         array = np.asarray(value)
-        shape = self._contents[name].shape
+        shape = self._cells[name].read().shape
         if array.shape != shape:
             raise InputError(f"state '{name}' has another shape", expected=list(shape), actual=list(array.shape))
         if not np.can_cast(array.dtype, tensor.dtype.numpy, casting="same_kind"):
             raise InputTypeError(f"state '{name}' has another type", expected=tensor.dtype, actual=array.dtype)
         with self._use():
-            self._contents[name] = array.astype(tensor.dtype.numpy)
+            self._cells[name] = Cell(array.astype(tensor.dtype.numpy, order="C"), owned=True)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[dict[str, Cell]]:
         """Cells for one run; what they hold at the end becomes the state's contents, unless the run raised."""
         with self._use():
-            cells = {name: Cell(contents) for name, contents in self._contents.items()}
+            cells = {name: Cell(cell.read(), owned=cell.owned) for name, cell in self._cells.items()}
             yield cells
-            self._contents = {name: cell.read() for name, cell in cells.items()}
+            self._cells = cells
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[None]:

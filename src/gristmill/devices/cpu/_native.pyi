@@ -33,8 +33,8 @@ class Buffer:
     def nbytes(self) -> int:
         """Bytes that it holds."""
 
-def buffer(array: NDArray[Any]) -> Buffer:
-    """Copies an array's bytes."""
+def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
+    """An array's bytes: a copy, unless the array is large and its contents never change."""
 
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
@@ -85,11 +85,17 @@ class Executable:
     def arena(self, dtype: str, shape: Sequence[int]) -> int: ...
     def external(self, dtype: str, shape: Sequence[int]) -> int: ...
     def constant(self, dtype: str, shape: Sequence[int], data: Buffer) -> int: ...
-    def alias(self, of: int, dtype: str, shape: Sequence[int]) -> int: ...
+    def alias(self, of: int, dtype: str, shape: Sequence[int], start: int | None = None) -> int: ...
     def call(
         self, kernel: str, attributes: dict[str, object], inputs: Sequence[int], outputs: Sequence[int]
     ) -> int: ...
     def run(self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]) -> None: ...
+    def configured(self) -> tuple[int, float, int]:
+        """How often there were new sizes, the seconds that making ready for them took, and bytes of working memory."""
+
+    def undo(self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]) -> None:
+        """Takes back what a run of these arrays wrote in place."""
+
     def profile(
         self, symbols: Sequence[int], externals: Sequence[NDArray[Any]]
     ) -> list[tuple[int, float, float, float, float, float, str]]:

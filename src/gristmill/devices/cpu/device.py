@@ -60,10 +60,13 @@ class CpuExecutable(Executable):
     def run(self, inputs: Mapping[str, RuntimeValue], observe: Observer | None = None) -> list[RuntimeValue]:
         plan = self.plan if observe is None else self._unfused
         environment = Environment(self._constants, observe)
-        return plan.run(environment, [inputs[value.name] for value in self._function.inputs])
+        with environment.whole():
+            return plan.run(environment, [inputs[value.name] for value in self._function.inputs])
 
     def direct(self) -> DirectRun | None:
         return direct_run(self._function, self.plan)
 
     def profile(self, inputs: Mapping[str, RuntimeValue]) -> list[CallProfile]:
-        return self.plan.profile(Environment(self._constants), [inputs[value.name] for value in self._function.inputs])
+        environment = Environment(self._constants)
+        with environment.whole():
+            return self.plan.profile(environment, [inputs[value.name] for value in self._function.inputs])

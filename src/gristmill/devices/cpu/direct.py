@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gristmill.devices.base import DirectRun
+from gristmill.devices.cpu.emit import Replaced
 from gristmill.devices.cpu.plan import BlockPlan, NativeStep
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import is_static
@@ -33,6 +34,8 @@ def direct_run(function: Function, plan: BlockPlan) -> DirectRun | None:
     emitter = plan.steps[0].emitter
     places = {value: place for place, value in enumerate(emitter.externals)}
     made = [value for value in emitter.externals if value not in emitter.inputs]
+    if any(isinstance(value, Replaced) for value in made):
+        return None
     outputs = list(plan.block.outputs)
     if len(set(outputs)) != len(outputs) or set(outputs) != set(made):
         return None

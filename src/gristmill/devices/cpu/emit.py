@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,20 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.ir.types import DType, StateType
 
+
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """Room for what an op overwrites in place, handed over like a result so that a failed run can be taken back.
+
+    Attributes:
+        dtype: Of the elements.
+        shape: Of the tensor.
+    """
+
+    dtype: DType
+    shape: Sequence[Dim]
+
+
 PreparedConstants = dict[Hashable, _native.Prepared]
 """Packed constants by what they were made from; shared by all plans of a function."""
 
@@ -32,14 +47,18 @@ class Emitter:
         users: Of a value, those that count.
         exported: Whether something outside the segment needs a value.
         prepared: Constants that were packed already.
+        sized: Values whose elements are sizes.
+        in_place: Ops that replace slices of a state where it is, each with the state.
         strict: Round every float16 result where it arises.
 
     Attributes:
         executable: The native calls so far.
         symbols: Symbols of the segment's sizes, in the order of their numbers.
-        externals: Values whose arrays the caller hands over, in order: inputs, and results that are needed outside.
+        externals: Whose arrays the caller hands over, in order: inputs, results that are needed outside, and room for
+            what is overwritten in place.
         calls: For each call the ops that it runs.
-        written: For each state that the segment writes the value that it leaves there.
+        written: For each state that the segment replaces as a whole the value that it leaves there.
+        updated: States whose own array the segment writes to.
     """
 
     def __init__(
@@ -49,15 +68,20 @@ class Emitter:
         exported: Callable[[Value], bool],
         prepared: PreparedConstants,
         *,
+        sized: Container[Value] = (),
+        in_place: Mapping[Op, Value] | None = None,
         strict: bool = False,
     ) -> None:
         self.executable = _native.Executable(threads)
         self.symbols: dict[str, int] = {}
-        self.externals: list[Value] = []
+        self.externals: list[Value | Replaced] = []
         self.inputs: set[Value] = set()
         self.calls: list[tuple[str, list[Op]]] = []
         self.written: dict[Value, Value] = {}
         self.strict = strict
+        self._in_place = in_place or {}
+        self.updated = set(self._in_place.values())
+        self._sized = sized
         self._users, self._exported, self._prepared = users, exported, prepared
         self._sizes: dict[Dim, int] = {}
         self._tensors: dict[tuple[Value, Layout], int] = {}
@@ -98,6 +122,8 @@ class Emitter:
             array = array_of(value)
             return self.constant(np.transpose(array, layout.permutation(array.ndim)), value.dtype.name)
         other = CHANNELS_LAST if layout is PLAIN else PLAIN
+        if value in self._sized and (value, other) not in self._tensors:
+            return self._sizes_of(value, layout)
         if (value, other) not in self._tensors:
             if layout is not PLAIN:
                 self.tensor(value, PLAIN)  # comes from outside
@@ -112,10 +138,19 @@ class Emitter:
         self.call("view", {"perm": _between(other, layout, value.rank)}, [source], [made])
         return made
 
+    def _sizes_of(self, value: Value, layout: Layout) -> int:
+        assert value.contents is not None
+        elements = np.transpose(value.contents, layout.permutation(value.rank))
+        made = self.executable.arena(value.dtype.name, self.sizes(elements.shape))
+        self.call("sizes", {"values": self.sizes(elements.ravel().tolist())}, [], [made])
+        return made
+
     def constant(self, array: Array, dtype: str) -> int:
         """A constant tensor."""
         array = np.ascontiguousarray(array)
-        return self.executable.constant(dtype, self.sizes(array.shape), _native.buffer(array))
+        # What cannot be written to lies in the model's file.
+        data = _native.buffer(array, constant=not array.flags.writeable)
+        return self.executable.constant(dtype, self.sizes(array.shape), data)
 
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
         """A new tensor for an op's result."""
@@ -134,14 +169,38 @@ class Emitter:
         self._tensors[value, layout] = tensor
         self._layout[value] = layout
 
-    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN) -> None:
-        """A result that is the bytes of another tensor under its own shape."""
+    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim = 0) -> None:
+        """A result that is the bytes of another tensor, from one of its elements on, under its own shape."""
         layout = PLAIN if value.rank < 3 else layout
-        self.define(value, self.renamed(tensor, value.dtype, layout.order(value.shape)), layout)
+        shape = self.sizes(layout.order(value.shape))
+        self.define(value, self.executable.alias(tensor, value.dtype.name, shape, self.size(start)), layout)
 
     def renamed(self, tensor: int, dtype: DType, dims: Sequence[Dim]) -> int:
         """A tensor's bytes under another shape."""
         return self.executable.alias(tensor, dtype.name, self.sizes(dims))
+
+    def replaced(self, op: Op, x: Value, replaced: Sequence[tuple[DType, Sequence[Dim]]]) -> list[int]:
+        """Results of a call that replaces slices of ``x``: the op's, and what is overwritten where it does so in place.
+
+        Args:
+            op: What does it.
+            x: The whole.
+            replaced: Types and shapes of what the kernel keeps of the old contents.
+        """
+        if op not in self._in_place:
+            return [self.result(op.results[0])]
+        self.alias(op.results[0], self.tensor(x))
+        kept = []
+        for dtype, shape in replaced:
+            self.externals.append(Replaced(dtype, shape))
+            kept.append(self.executable.external(dtype.name, self.sizes(shape)))
+        return [self.tensor(op.results[0]), *kept]
+
+    def used_only_by(self, value: Value) -> list[Op] | None:
+        """The ops that use a value, if nothing outside the segment does."""
+        if self._exported(value):
+            return None
+        return [user for user in self._users(value) if isinstance(user, Op)]
 
     def state(self, state: Value) -> int:
         """The number of the tensor that holds a state's present contents."""
@@ -156,7 +215,10 @@ class Emitter:
     def write_state(self, state: Value, value: Value) -> None:
         """Makes a value a state's contents, for what follows in the segment and, after it, for everybody."""
         self._states[state] = self.tensor(value)
-        self.written[state] = value
+        if value.producer in self._in_place:
+            self.written.pop(state, None)  # it is there
+        else:
+            self.written[state] = value
 
     def scratch(self, dtype: str, dims: Sequence[Dim]) -> int:
         """A tensor that no value of the program stands for."""

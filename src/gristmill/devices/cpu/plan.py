@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,20 +17,21 @@ from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, group
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
+from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
 from gristmill.devices.reference.executor import check_result, last_uses
 from gristmill.errors import ExecutionError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
-from gristmill.ir.program import Block, Value
+from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
 from gristmill.ir.types import StateType, TensorType
-from gristmill.ops.state import coreml_update_state, write_state
 
 assert lowering.FAMILIES  # importing them registers the lowerings
 
 NATIVE_TYPES = frozenset({"fp16", "fp32", "int32", "int16", "uint16", "int8", "uint8", "bool"})
+INTEGERS = frozenset({"int32", "int16", "uint16", "int8", "uint8"})
 MAX_RANK = 8
 
 
@@ -61,6 +63,7 @@ class Environment:
         self.observe = observe
         self.values: dict[Value, RuntimeValue] = {}
         self.sizes: dict[str, int] = {}
+        self.undo: list[Callable[[], None]] = []
         self._constants = constants
 
     def value(self, value: Value) -> RuntimeValue:
@@ -70,6 +73,16 @@ class Environment:
                 return self.values[value]
             self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
         return self._constants[value]
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Takes back what was written to states in place when the run does not come to its end."""
+        try:
+            yield
+        except BaseException:
+            for undo in reversed(self.undo):
+                undo()
+            raise
 
     def bind(self, value: Value, found: RuntimeValue) -> None:
         """Takes a value, and the sizes of the symbols that its type names."""
@@ -98,9 +111,10 @@ class NativeStep:
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
         arrays, made = self._externals(environment)
+        symbols = self._symbols(environment)
         with self.errors_named():
-            self.emitter.executable.run(self._symbols(environment), arrays)
-        self._take(environment, made)
+            self.emitter.executable.run(symbols, arrays)
+        self._take(environment, made, symbols, arrays)
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:
@@ -118,10 +132,11 @@ class NativeStep:
     def profile(self, environment: Environment) -> list[CallProfile]:
         """Runs once and says what each call took."""
         arrays, made = self._externals(environment)
+        symbols = self._symbols(environment)
         begin = time.perf_counter()
         with self.errors_named():
-            rows = self.emitter.executable.profile(self._symbols(environment), arrays)
-        self._take(environment, made)
+            rows = self.emitter.executable.profile(symbols, arrays)
+        self._take(environment, made, symbols, arrays)
         return [
             CallProfile(kernel, tuple(ops), begin + start, seconds, flops, moved + constants, variant)
             for (number, start, seconds, flops, constants, moved, variant) in rows
@@ -137,25 +152,29 @@ class NativeStep:
         arrays: list[Array] = []
         made: list[tuple[Value, Array]] = []
         for value in emitter.externals:
-            if value in emitter.inputs:
+            if isinstance(value, Value) and value in emitter.inputs:
                 array = environment.value(value)
                 if isinstance(value.type, StateType):
-                    array = array.read()
+                    array = array.own() if value in emitter.updated else array.read()
                 arrays.append(np.ascontiguousarray(array).reshape(array.shape))  # which makes a vector of a scalar
                 continue
-            shape = value.tensor.shape
-            sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in shape]
+            sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in value.shape]
             arrays.append(np.empty(sizes, value.dtype.numpy))
-            made.append((value, arrays[-1]))
+            if isinstance(value, Value):
+                made.append((value, arrays[-1]))
         return arrays, made
 
-    def _take(self, environment: Environment, made: Sequence[tuple[Value, Array]]) -> None:
+    def _take(
+        self, environment: Environment, made: Sequence[tuple[Value, Array]], symbols: list[int], arrays: list[Array]
+    ) -> None:
+        if self.emitter.updated:
+            environment.undo.append(functools.partial(self.emitter.executable.undo, symbols, arrays))
         for value, array in made:
             environment.values[value] = array
         for state, value in self.emitter.written.items():
             # A copy where somebody else gets the array too, and might write to it.
             contents = environment.value(value)
-            environment.values[state].write(contents.copy() if self.shares[state] else contents)
+            environment.values[state].write(contents.copy() if self.shares[state] else contents, owned=True)
         if environment.observe is not None:
             for op in self.ops:
                 environment.observe(op, [environment.values[result] for result in op.results])
@@ -252,25 +271,34 @@ class Planner:
             known: Symbols whose sizes are known before it starts.
         """
         dying = last_uses(block)
+        # In a block that may run again, undoing would keep what every turn overwrote.
+        outermost = isinstance(block.owner, Function)
+        # What decompresses is known beforehand too, but observers want to see it.
+        ops = [op for op in block if not (isinstance(op, const) or (self._fuse and op.has(Decompresses)))]
         sizes = set(known)
         for value in block.arguments:
             sizes |= _symbols_bound_by(value)
         refusals: dict[Op, Refusal | None] = {}
-        for op in block:
-            if isinstance(op, const) or (op.has(Decompresses) and self._fuse):
-                continue  # known before the program runs
+        sized: set[Op] = set()
+        for op in brought_together(ops) if self._fuse else ops:
+            if self._fuse and _is_sized(op, sizes):
+                refusals[op] = None
+                sized.add(op)
+                continue
             refusals[op] = self._refusal(op, sizes)
             if refusals[op] is not None:
                 for result in op.results:
                     sizes |= _symbols_bound_by(result)
-        live = _live_ops(block, refusals) if self._fuse else dict.fromkeys(refusals)
+        live = _live_ops(block, refusals, sized) if self._fuse else dict.fromkeys(refusals)
         steps: list[Step] = []
         nested: dict[Block, BlockPlan] = {}
         pending: list[Op] = []
 
         def flush() -> None:
             if pending:
-                steps.append(self._segment(list(pending), live))
+                step = self._segment(list(pending), live, refusals, sized, in_place=outermost)
+                if step.emitter.calls or step.emitter.externals:
+                    steps.append(step)
                 pending.clear()
 
         for op, refusal in refusals.items():
@@ -288,7 +316,8 @@ class Planner:
         flush()
         for step in steps:
             ops = step.ops if isinstance(step, NativeStep) else [step.op]
-            step.dying = [value for op in ops for value in dying.get(op, ())]
+            # What a write uses last may have other users after it, now that it was moved.
+            step.dying = [value for op in ops if not op.has(WritesState) for value in dying.get(op, ())]
         return BlockPlan(block, steps, nested)
 
     @staticmethod
@@ -303,29 +332,53 @@ class Planner:
                     return Refusal(f"the size {min(unknown)} is known only while the model runs")
         return None
 
-    def _segment(self, ops: list[Op], live: Mapping[Op, None]) -> NativeStep:
+    def _segment(
+        self,
+        ops: list[Op],
+        live: Mapping[Op, None],
+        refusals: Mapping[Op, Refusal | None],
+        sized: set[Op],
+        *,
+        in_place: bool,
+    ) -> NativeStep:
         inside = set(ops)
+        block = ops[0].block
 
-        def users(value: Value) -> Iterable[Op | Block]:
+        def users(value: Value) -> list[Op | Block]:
             return [
                 user
                 for user in value.users
-                if not isinstance(user, Op) or user in live or user.block is not ops[0].block
+                if not isinstance(user, Op) or user.block is not block or (user in live and user not in sized)
             ]
 
         def needed_outside(value: Value) -> bool:
+            if value.producer in sized:  # a native op makes its own
+                return any(not isinstance(user, Op) or refusals.get(user, True) is not None for user in value.users)
             return any(user not in inside for user in users(value)) or not self._fuse
 
         # What a state holds in the end is an array of its own.
-        left = {state: value for op in ops for state, value in _writes(op)}
+        left = {written[0]: written[1] for op in ops if (written := written_by(op))}
 
         def exported(value: Value) -> bool:
-            return needed_outside(value) or value in kept
+            return needed_outside(value) or value in left.values()
 
-        kept = set(left.values())
-
-        emitter = Emitter(self._threads, users, exported, self._prepared, strict=self._strict)
-        groups = group(ops, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in ops]
+        run = [op for op in ops if op not in sized]
+        groups = group(run, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in run]
+        updates: dict[Op, Value] = {}
+        if in_place and self._fuse:
+            place = {op: index for index, found in enumerate(groups) for op in found.ops}
+            final = set(left.values())
+            updates = updates_in_place(run, place, users, lambda v: needed_outside(v) or v in final)
+            left = {state: value for state, value in left.items() if value.producer not in updates}
+        emitter = Emitter(
+            self._threads,
+            users,
+            exported,
+            self._prepared,
+            sized={value for op in sized for value in op.results},
+            in_place=updates,
+            strict=self._strict,
+        )
         for found in groups:
             if found.root is None and _is_elementwise(found.ops[0]):
                 emitter.elementwise(found)
@@ -340,13 +393,6 @@ class Planner:
             for state, value in left.items()
         }
         return NativeStep(ops, emitter, shares)
-
-
-def _writes(op: Op) -> list[tuple[Value, Value]]:
-    """States that an op writes, each with what it leaves there."""
-    if isinstance(op, write_state):
-        return [(op.input, op.data)]
-    return [(op.state, op.value)] if isinstance(op, coreml_update_state) else []
 
 
 def _alone(op: Op) -> Group:
@@ -381,16 +427,24 @@ def _symbols_bound_by(value: Value) -> set[str]:
     return {dim.name for dim in value.type.shape if isinstance(dim, Symbol)}
 
 
-def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None]) -> dict[Op, None]:
+def _is_sized(op: Op, sizes: set[str]) -> bool:
+    """Whether the elements of an op's result are sizes that are known before it runs: it need not run."""
+    if len(op.results) != 1 or op.result.contents is None or op.result.dtype.name not in INTEGERS:
+        return False
+    found = op.result.contents.ravel().tolist()
+    return all(symbol.name in sizes for dim in found if isinstance(dim, DimExpr) for symbol in dim.symbols)
+
+
+def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op]) -> dict[Op, None]:
     """Ops whose results somebody reads: shapes that a program computes are often known to the planner already."""
     live: dict[Op, None] = {}
     needed: set[Value] = set(block.outputs)
-    for op in reversed(block):
-        if op not in refusals:
-            continue
+    for op in reversed(list(refusals)):
         if not (op.has(WritesState) or op.has(ControlFlow) or any(result in needed for result in op.results)):
             continue
         live[op] = None
+        if op in sized:
+            continue
         found = LOWERINGS.get(type(op)) if refusals[op] is None else None
         for name, _, value in op.uses():
             if found is None or found.reads is None or name in found.reads:

@@ -9,11 +9,13 @@ from typing import Any
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN
+from gristmill.devices.cpu.lowering.attention import rows_where_they_stand
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir.dims import Dim
 from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS17
 from gristmill.ir.program import Value
+from gristmill.ir.types import int32
 from gristmill.ops.scatter_gather import gather, scatter
 from gristmill.ops.sizes import sizes_of
 from gristmill.ops.slicing import slice_by_index, slice_by_size, slice_update
@@ -42,6 +44,10 @@ def _transpose(op: transpose, emit: Emitter) -> None:
         range(op.x.rank)
     ):
         emit.alias(op.result, emit.tensor(op.x), CHANNELS_LAST)
+        return
+    wide = [axis for axis in perm if op.x.shape[axis] != 1]
+    if emit.layout(op.x) is PLAIN and wide == sorted(wide):
+        emit.alias(op.result, emit.tensor(op.x))
         return
     emit.call("view", {"perm": list(perm)}, [emit.tensor(op.x)], [emit.result(op.result)])
 
@@ -75,8 +81,30 @@ def _stack(op: stack, emit: Emitter) -> None:
 
 def _slice(emit: Emitter, x: Value, begin: Sequence[Dim], step: Sequence[int], shape: Sequence[Dim], to: Value) -> None:
     """A slice of a shape; the result may lack some of its axes of size 1."""
+    if rows_where_they_stand(to, emit) is not None:
+        return  # who uses it reads it there
+    start = _start_if_dense(x.shape, begin, step, shape)
+    if start is not None and emit.layout(x) is PLAIN:
+        emit.alias(to, emit.tensor(x), start=start)
+        return
     arguments = {"perm": list(range(x.rank)), "begin": emit.sizes(begin), "step": list(step)}
     emit.call("view", arguments, [emit.tensor(x)], [emit.renamed(emit.result(to), to.dtype, shape)])
+
+
+def _start_if_dense(
+    whole: Sequence[Dim], begin: Sequence[Dim], step: Sequence[int], shape: Sequence[Dim]
+) -> Dim | None:
+    """The element with which a slice begins, if its elements lie one behind the other."""
+    start: Dim = 0
+    stride: Dim = 1
+    dense = True  # so far, from the innermost axis outwards, everything is taken
+    for size, first, by, taken in zip(*map(reversed, (whole, begin, step, shape)), strict=True):
+        if taken != 1 and (by != 1 or not dense):
+            return None
+        start = start + first * stride
+        stride = stride * size
+        dense = dense and taken == size
+    return start
 
 
 def _known_start(op: Any) -> Refusal | None:
@@ -111,7 +139,8 @@ def _slice_update(op: slice_update, emit: Emitter) -> None:
     begin, steps, shape = _place(op, op.update.shape)
     update = emit.renamed(emit.tensor(op.update), op.update.dtype, shape)
     arguments = {"begin": emit.sizes(begin), "step": steps}
-    emit.call("update", arguments, [emit.tensor(op.x), update], [emit.result(op.result)])
+    results = emit.replaced(op, op.x, [(op.update.dtype, shape)])
+    emit.call("update", arguments, [emit.tensor(op.x), update], results)
 
 
 @lowers(split)
@@ -181,4 +210,5 @@ def _replaces(op: scatter) -> Refusal | None:
 @lowers(scatter, supports=_replaces)
 def _scatter(op: scatter, emit: Emitter) -> None:
     operands = [emit.tensor(value) for value in (op.data, op.indices, op.updates)]
-    emit.call("scatter", _indices(op, op.axis % op.data.rank), operands, [emit.result(op.result)])
+    results = emit.replaced(op, op.data, [(op.data.dtype, op.updates.shape), (int32, op.indices.shape)])
+    emit.call("scatter", _indices(op, op.axis % op.data.rank), operands, results)

@@ -19,8 +19,8 @@ ABOUT_LATENCY = (
     "Median / 95th percentile in milliseconds. *GFLOP*: products and convolutions by the algorithms that Gristmill "
     "chose. *Floor*: the longer of that arithmetic at {:.0f} GFLOP/s (float32 multiply-adds in registers) and, where "
     "float16 weights exceed the last-level cache, reading them at {:.1f} GB/s. *Of floor*: floor / Gristmill's median. "
-    "*Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is faster. An engine that computes in "
-    "another precision is shown and not counted."
+    "*Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is faster. Engines that compute in "
+    "another precision are shown and not counted."
 )
 ABOUT_LOADING = (
     "A fresh process with the files in the page cache: importing the engine, then from the file to the first result. "

@@ -15,6 +15,7 @@
 #include "core/executable.h"
 #include "kernels/conv/winograd.h"
 #include "kernels/elementwise/epilogue.h"
+#include "kernels/gemm/decode.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/measure/peak.h"
 #include "simd/isa.h"
@@ -78,6 +79,26 @@ std::shared_ptr<Buffer> BufferOf(const Bytes& array, bool constant) {
   return buffer;
 }
 
+// Checks that a matrix [outer·inner, n] lies within an array.
+void RequireMatrix(const std::array<int64_t, 3>& sizes, const std::array<int64_t, 3>& strides, int64_t at, size_t elements) {
+  int64_t last = at;
+  bool empty = false;
+  for (size_t i = 0; i < 3; ++i) {
+    Require(sizes[i] >= 0 && strides[i] >= 0 && at >= 0, "sizes and strides are not negative");
+    empty = empty || sizes[i] == 0;
+    int64_t reach = 0;
+    Require(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &reach) && !__builtin_add_overflow(last, reach, &last),
+            "a matrix is too large");
+  }
+  Require(empty || last < static_cast<int64_t>(elements), "the array is shorter than the matrix");
+}
+
+CodeSource CodesOf(const Bytes& codes, int bits, const std::array<int64_t, 3>& sizes, const std::array<int64_t, 3>& strides) {
+  RequireMatrix(sizes, strides, 0, codes.nbytes());
+  Require(sizes[0] > 0 && sizes[1] > 0 && sizes[2] > 0, "a compressed matrix is not empty");
+  return {bits, static_cast<const uint8_t*>(codes.data()), sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]};
+}
+
 // An executable with the lock that lets one prediction at a time use its arena.
 struct Guarded {
   explicit Guarded(int threads) : executable(threads) {}
@@ -130,16 +151,7 @@ NB_MODULE(_native, m) {
       "pack_matrix",
       [](const std::string& dtype, Bytes array, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, int64_t at) {
         const DType type = DTypeByName(dtype);
-        int64_t last = at;
-        bool empty = false;
-        for (size_t i = 0; i < 3; ++i) {
-          Require(sizes[i] >= 0 && strides[i] >= 0 && at >= 0, "sizes and strides are not negative");
-          empty = empty || sizes[i] == 0;
-          int64_t reach = 0;
-          Require(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &reach) && !__builtin_add_overflow(last, reach, &last),
-                  "a matrix is too large");
-        }
-        Require(empty || last < static_cast<int64_t>(array.nbytes() / SizeOf(type)), "the array is shorter than the matrix");
+        RequireMatrix(sizes, strides, at, array.nbytes() / SizeOf(type));
         nb::gil_scoped_release release;
         const char* data = static_cast<const char*>(array.data()) + at * static_cast<int64_t>(SizeOf(type));
         return std::static_pointer_cast<Prepared>(
@@ -147,6 +159,38 @@ NB_MODULE(_native, m) {
       },
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
+
+  m.def(
+      "compress_affine",
+      [](Bytes codes, int bits, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, const std::string& dtype,
+         Bytes scale, std::optional<Bytes> zero_point, double zero, int64_t block, bool half, const std::string& name) {
+        const CodeSource source = CodesOf(codes, bits, sizes, strides);
+        const DType type = DTypeByName(dtype);
+        Require(block > 0 && source.k() % block == 0, "blocks divide the rows of a matrix");
+        const size_t needed = static_cast<size_t>(source.k() / block * source.n) * SizeOf(type);
+        Require(scale.nbytes() >= needed && (!zero_point || zero_point->nbytes() >= needed), "a scale for each block");
+        nb::gil_scoped_release release;
+        const AffineMeaning meaning = {type, scale.data(), zero_point ? zero_point->data() : nullptr,
+                                       static_cast<float>(zero), block, half};
+        return std::static_pointer_cast<Prepared>(CompressAffine(source, meaning, name));
+      },
+      nb::arg("codes"), nb::arg("bits"), nb::arg("sizes"), nb::arg("strides"), nb::arg("dtype"), nb::arg("scale"),
+      nb::arg("zero_point").none(), nb::arg("zero"), nb::arg("block"), nb::arg("half"), nb::arg("name"),
+      "Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n].");
+
+  m.def(
+      "compress_table",
+      [](Bytes codes, int bits, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, Bytes entries, int64_t tables) {
+        const CodeSource source = CodesOf(codes, bits, sizes, strides);
+        Require(bits >= 1 && bits <= 8 && tables > 0 && tables <= source.n &&
+                    entries.nbytes() >= sizeof(float) * (static_cast<size_t>(tables) << bits),
+                "a table for each group of columns");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(
+            CompressTable(source, {static_cast<const float*>(entries.data()), tables}));
+      },
+      nb::arg("codes"), nb::arg("bits"), nb::arg("sizes"), nb::arg("strides"), nb::arg("entries"), nb::arg("tables"),
+      "Packs a matrix of codes, one a byte, that stand for entries of float32 tables, one for each group of columns.");
 
   m.def(
       "transform_weight",

@@ -88,7 +88,10 @@ class Convolution : public Kernel {
     for (const auto& weight : weights_) total += static_cast<double>(weight->bytes());
     return total;
   }
-  std::string variant() const override { return pointwise_ ? "pointwise" : transposed_ ? "by phases" : "implicit product"; }
+  std::string variant() const override {
+    const std::string way = pointwise_ ? "pointwise" : transposed_ ? "by phases" : "implicit product";
+    return weights_[0]->decoder == nullptr ? way : way + ", " + weights_[0]->form();
+  }
 
  private:
   struct Phase {

@@ -125,6 +125,7 @@ struct Ahead {
   const char* at = nullptr;
   int64_t bytes = 0, step = 0;
 
+  Ahead() = default;
   Ahead(const char* from, int64_t size, int64_t tiles) : at(from), bytes(size), step((size / tiles + 127) / 64 * 64) {}
   HWY_INLINE void Fetch() {
     const int64_t now = std::min(step, bytes);
@@ -150,11 +151,20 @@ void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Pa
   const int64_t tiles = std::max<int64_t>(rows / kTileRows, 1);
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
-    const char* panel = b.panel(p) + k0 * b.width * size;
-    // After the last panel comes the first one's next block.
-    const bool last = p + 1 == p1;
-    const char* next = last ? b.panel(p0) + (k0 + depth) * b.width * size : panel + b.k * b.width * size;
-    const Ahead ahead(next, last && k0 + depth >= b.k ? 0 : bytes, tiles);
+    const char* panel;
+    Ahead ahead;
+    if (b.decoder != nullptr) {
+      // At the end of the scratch: float16 can be widened from there to its start.
+      char* block = reinterpret_cast<char*>(panel_scratch + depth * b.width) - bytes;
+      b.decoder->Decode(p, k0, depth, block);
+      panel = block;
+    } else {
+      panel = b.panel(p) + k0 * b.width * size;
+      // After the last panel comes the first one's next block.
+      const bool last = p + 1 == p1;
+      const char* next = last ? b.panel(p0) + (k0 + depth) * b.width * size : panel + b.k * b.width * size;
+      ahead = Ahead(next, last && k0 + depth >= b.k ? 0 : bytes, tiles);
+    }
     if (b.dtype == DType::kF32) {
       Panel(a, lda, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
       continue;

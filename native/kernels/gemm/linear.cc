@@ -30,7 +30,7 @@ class Linear : public Kernel {
 
   double flops() const override { return 2.0 * static_cast<double>(m_ * weight_->k * weight_->n); }
   double constant_bytes() const override { return static_cast<double>(weight_->bytes()); }
-  std::string variant() const override { return weight_->dtype == DType::kF16 ? "f16 weights" : "f32 weights"; }
+  std::string variant() const override { return weight_->form(); }
 
  private:
   std::shared_ptr<PackedMatrix> weight_;

@@ -2,18 +2,29 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "core/buffer.h"
 #include "core/kernel.h"
 
 namespace gristmill {
 
+// Makes blocks of panels that are not stored as floats.
+class BlockDecoder {
+ public:
+  virtual ~BlockDecoder() = default;
+
+  // Writes rows [k0, k0 + depth) of a panel, in the panels' element type; k0 is a multiple of 64.
+  virtual void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const = 0;
+};
+
 // A matrix B [K, N] cut into panels of `width` columns, each panel holding its K rows one after the other. The last
-// panel is filled up with zeros. Stored as float16 where the values were, else as float32.
+// panel is filled up with zeros. Stored as float16 where the values were, else as float32; or known to a decoder alone.
 struct Panels {
   int64_t k = 0, n = 0, width = 0;
   DType dtype = DType::kF32;
   const char* at = nullptr;
+  const BlockDecoder* decoder = nullptr;
 
   int64_t panels() const { return (n + width - 1) / width; }
   const char* panel(int64_t p) const { return at + p * k * width * SizeOf(dtype); }
@@ -30,6 +41,8 @@ struct PackedMatrix : Prepared, Panels {
   Buffer data;
 
   size_t bytes() const override { return size(); }
+  // How its elements are stored, for profiles.
+  virtual std::string form() const { return dtype == DType::kF16 ? "f16 weights" : "f32 weights"; }
 };
 
 // Columns of a panel on this machine: two vectors.

@@ -200,7 +200,7 @@ class constexpr_lut_to_dense(_Constexpr):
     def reference(self, indices: Array, lut: Array) -> Array:
         if self.opset >= iOS18:
             return _looked_up(indices, lut, self.vector_axis)
-        return lut[_unpacked(indices, _bits(len(lut)), math.prod(self.shape or ()))].reshape(self.shape or ())
+        return lut[unpacked(indices, _bits(len(lut)), math.prod(self.shape or ()))].reshape(self.shape or ())
 
 
 class constexpr_lut_to_sparse(_Constexpr):
@@ -239,7 +239,7 @@ def _bytes(bits: int) -> int:
     return -(-bits // 8)
 
 
-def _unpacked(packed: Array, bits: int, count: int) -> Array:
+def unpacked(packed: Array, bits: int, count: int) -> Array:
     """Integers of ``bits`` bits each, one a byte; eight of them at a time end at a byte's edge."""
     result = np.empty(count, np.uint8)
     weights = (1 << np.arange(bits)).astype(np.uint8)

@@ -39,6 +39,26 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
+def compress_affine(
+    codes: NDArray[Any],
+    bits: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dtype: str,
+    scale: NDArray[Any],
+    zero_point: NDArray[Any] | None,
+    zero: float,
+    block: int,
+    half: bool,
+    name: str,
+) -> Prepared:
+    """Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]."""
+
+def compress_table(
+    codes: NDArray[Any], bits: int, sizes: Sequence[int], strides: Sequence[int], entries: NDArray[Any], tables: int
+) -> Prepared:
+    """Packs a matrix of codes, one a byte, that stand for entries of float32 tables, one for each group of columns."""
+
 def transform_weight(array: NDArray[Any], made: int, channels: int, tile: int) -> Prepared:
     """Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.fusion import Group, Users
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
@@ -118,8 +119,8 @@ class Emitter:
 
     def _make(self, value: Value, layout: Layout) -> int:
         shape = self.sizes(layout.order(value.shape))
-        if value.constant is not None:
-            array = value.constant.numpy()
+        if is_known(value):
+            array = array_of(value)
             return self.constant(np.transpose(array, layout.permutation(array.ndim)), value.dtype.name)
         other = CHANNELS_LAST if layout is PLAIN else PLAIN
         if value in self._sized and (value, other) not in self._tensors:

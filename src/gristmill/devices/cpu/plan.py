@@ -12,6 +12,7 @@ import numpy as np
 
 from gristmill.devices.base import CallProfile, Observer, Refusal
 from gristmill.devices.cpu import _native, lowering
+from gristmill.devices.cpu.contents import contents, is_known
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, group
@@ -25,7 +26,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
-from gristmill.ir.traits import ControlFlow, WritesState
+from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
 from gristmill.ir.types import StateType, TensorType
 
 assert lowering.FAMILIES  # importing them registers the lowerings
@@ -42,7 +43,7 @@ def native_refusal(op: Op) -> Refusal | None:
         return Refusal(f"'{op.op_name}' has no native kernel")
     for value in (*(value for _, _, value in op.uses()), *op.results):
         kind = value.type
-        if value.constant is None and isinstance(kind, TensorType) and not _is_native(kind):
+        if not is_known(value) and isinstance(kind, TensorType) and not _is_native(kind):
             return Refusal(f"a native tensor is not {kind}")
     return found.supports(op)
 
@@ -67,10 +68,10 @@ class Environment:
         self._constants = constants
 
     def value(self, value: Value) -> RuntimeValue:
-        if value.constant is None:
-            return self.values[value]
         if value not in self._constants:
-            constant = value.constant
+            constant = contents(value)
+            if constant is None:
+                return self.values[value]
             self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
         return self._constants[value]
 
@@ -273,7 +274,8 @@ class Planner:
         dying = last_uses(block)
         # In a block that may run again, undoing would keep what every turn overwrote.
         outermost = isinstance(block.owner, Function)
-        ops = [op for op in block if not isinstance(op, const)]
+        # What decompresses is known beforehand too, but observers want to see it.
+        ops = [op for op in block if not (isinstance(op, const) or (self._fuse and op.has(Decompresses)))]
         sizes = set(known)
         for value in block.arguments:
             sizes |= _symbols_bound_by(value)
@@ -386,7 +388,7 @@ class Planner:
         emitter.close([value for op in ops for value in op.results if exported(value)])
         shares = {
             state: value in emitter.inputs
-            or value.constant is not None
+            or is_known(value)
             or needed_outside(value)
             or list(left.values()).count(value) > 1
             for state, value in left.items()
@@ -416,7 +418,7 @@ def _joins_root(op: Op, root: Op) -> bool:
         return False  # channels are not the columns
     return all(
         value.producer is root
-        or (value.constant is not None and value.constant.data.size == 1)
+        or ((known := contents(value)) is not None and known.data.size == 1)
         or epilogue_kind(value, root.result, layout) is not None
         for _, _, value in op.uses()
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.contents import contents
 from gristmill.ir.constants import Array, constant
 from gristmill.ir.program import Value
 
@@ -50,9 +51,10 @@ class ProgramBuilder:
     @staticmethod
     def immediate(value: Value) -> float | None:
         """The number of a constant with one element."""
-        if value.constant is None or value.constant.data.size != 1:
+        constant = contents(value)
+        if constant is None or constant.data.size != 1:
             return None
-        return float(value.constant.numpy().reshape(()))
+        return float(constant.numpy().reshape(()))
 
     def constant(self, number: float, *, integer: bool = False) -> int:
         """A register filled with one number."""

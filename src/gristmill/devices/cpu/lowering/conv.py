@@ -11,6 +11,8 @@ import numpy as np
 
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.compression import MatrixView, compressed_matrix
+from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST
 from gristmill.devices.cpu.lowering.registry import lowers
@@ -24,7 +26,7 @@ MAX_DEPTHWISE_TAPS = 256
 
 
 def _constant_weight(op: Any) -> Refusal | None:
-    if op.weight.constant is None or 0 in op.weight.shape:
+    if not is_known(op.weight) or 0 in op.weight.shape:
         return Refusal("the weight is no constant")
     return None if op.weight.dtype in (types.fp16, types.fp32) else Refusal("the weight is not of floats")
 
@@ -84,14 +86,12 @@ def winograd_tile(op: conv) -> int | None:
 
 @lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST)
 def _conv(op: conv, emit: Emitter) -> None:
-    weight = op.weight.constant
-    assert weight is not None
     axes = axes_of(op, op.x.shape[2:], op.weight.shape[2:], op.strides, op.dilations, op.pad_type, op.pad)
     x = emit.tensor(op.x, CHANNELS_LAST)
     made, taken, *kernel = op.weight.shape
     taps = int(np.prod([int(k) for k in kernel]))
     if op.groups > 1 and taken == 1 and taps <= MAX_DEPTHWISE_TAPS:
-        factors = emit.constant(np.moveaxis(weight.numpy(), 0, -1).reshape(taps, made), op.weight.dtype.name)
+        factors = emit.constant(np.moveaxis(array_of(op.weight), 0, -1).reshape(taps, made), op.weight.dtype.name)
         emit.finish(op, "depthwise", window_arguments(emit, axes), [x, factors], CHANNELS_LAST, op.bias)
         return
 
@@ -99,7 +99,7 @@ def _conv(op: conv, emit: Emitter) -> None:
     if tile is not None:
 
         def transform() -> _native.Prepared:
-            array = np.ascontiguousarray(weight.numpy())
+            array = np.ascontiguousarray(array_of(op.weight))
             return _native.transform_weight(array, len(array), array.shape[1], tile)
 
         filters = emit.prepared((op.weight, "winograd", tile), transform)
@@ -108,7 +108,10 @@ def _conv(op: conv, emit: Emitter) -> None:
         return
 
     def pack() -> _native.Prepared:
-        array = np.ascontiguousarray(weight.numpy())
+        found = compressed_matrix(op.weight, MatrixView.of(op.weight.rank, columns=0)) if op.groups == 1 else None
+        if found is not None:
+            return _native.prepared_list([found])
+        array = np.ascontiguousarray(array_of(op.weight))
         return _native.prepared_list([_group_matrix(array, op.groups, group) for group in range(op.groups)])
 
     arguments = {
@@ -127,12 +130,10 @@ def phase_taps(kernel: int, stride: int, dilation: int, phase: int) -> list[int]
 
 @lowers(conv_transpose, supports=_constant_weight, epilogue=CHANNELS_LAST)
 def _conv_transpose(op: conv_transpose, emit: Emitter) -> None:
-    weight = op.weight.constant
-    assert weight is not None
     axes = [axis for _, axis in op.extents(op.x.shape[2:], op.weight.shape[2:])]
 
     def pack() -> _native.Prepared:
-        channels = weight.numpy()
+        channels = array_of(op.weight)
         grouped = channels.reshape(op.groups, -1, *channels.shape[1:])  # [groups, C, O, *K]
         items = []
         for phases in product(*(range(axis.stride) for axis in axes)):

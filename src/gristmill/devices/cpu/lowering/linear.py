@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu import _native
+from gristmill.devices.cpu.compression import MatrixView, compressed_matrix
+from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import lowers
@@ -13,15 +17,17 @@ from gristmill.ops.linear import linear, matmul
 
 
 def _float_matrix(value: Value) -> bool:
-    return value.constant is not None and value.dtype in (types.fp16, types.fp32) and value.rank == 2
+    return is_known(value) and value.dtype in (types.fp16, types.fp32) and value.rank == 2
 
 
 def pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
     """A constant matrix [K, N], or [N, K] when transposed, packed for products."""
 
     def make() -> _native.Prepared:
-        assert weight.constant is not None
-        array = weight.constant.numpy()
+        found = compressed_matrix(weight, MatrixView.of(2, columns=0 if transposed else 1))
+        if found is not None:
+            return found
+        array = np.ascontiguousarray(array_of(weight))
         k, n = array.shape[::-1] if transposed else array.shape
         strides = (0, 1, k) if transposed else (0, n, 1)
         return _native.pack_matrix(weight.dtype.name, array, (1, k, n), strides)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gristmill.devices.base import Refusal
+from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir.program import Value
@@ -23,8 +24,7 @@ def _factor(value: Value | None, emit: Emitter) -> int:
     """A scale or an offset as float32; -1 where there is none."""
     if value is None:
         return -1
-    assert value.constant is not None
-    return emit.constant(value.constant.numpy().astype(np.float32).reshape(-1), "fp32")
+    return emit.constant(array_of(value).astype(np.float32).reshape(-1), "fp32")
 
 
 def _trailing(op: layer_norm) -> Refusal | None:
@@ -37,7 +37,7 @@ def _trailing(op: layer_norm) -> Refusal | None:
 
 def _constant_factors(op: layer_norm | instance_norm) -> Refusal | None:
     given = [value for value in (op.gamma, op.beta) if value is not None]
-    return None if all(value.constant is not None for value in given) else Refusal("scale and offset are no constants")
+    return None if all(map(is_known, given)) else Refusal("scale and offset are no constants")
 
 
 @lowers(layer_norm, supports=_trailing)

@@ -1,0 +1,54 @@
+// Constant matrices that stay compressed in memory, and are decoded a block of a panel at a time.
+//
+// A decoded element has the bits that the dense matrix would have, so a product does not depend on how its matrix is
+// stored. Codes of a few bits stand for numbers by scales and zero points, or by look-up tables.
+#pragma once
+
+#include <memory>
+
+#include "kernels/gemm/pack.h"
+
+namespace gristmill {
+
+// Codes lie in groups of 128 elements, in the order of panels; of a panel's last group a part may be nobody's. A code is
+// one or two fields of 1, 2, 4 or 8 bits, and a group holds all its first fields before its second ones. A field of b
+// bits takes 16·b bytes: byte j of its i-th 16 holds the elements j, 16 + j, … of the i-th 128 / b, lowest bits first.
+// So 16 neighbours come out of 16 bytes with one shift and one mask.
+constexpr int64_t kGroup = 128, kLine = 16;
+constexpr int64_t kRun = 64;  // rows decoded at a time; of any panel they are whole groups
+constexpr int64_t kMostWidth = 2 * 64 / sizeof(float);  // of a panel: two vectors
+
+// A matrix of unsigned codes under 2^bits, one a byte.
+struct CodeSource {
+  int bits;  // 1, 2, 3, 4, 6 or 8
+  const uint8_t* data;
+  int64_t outer, inner, n;  // as in MatrixSource
+  int64_t outer_stride, inner_stride, n_stride;
+
+  int64_t k() const { return outer * inner; }
+};
+
+// What codes stand for: scale·(code - zero point), rounded to float32, and then to float16 where the matrix is. Scales and
+// zero points are matrices [K / block, N] of one type: a row for each `block` rows of the codes. Zero points are integers
+// under 256.
+struct AffineMeaning {
+  DType dtype;
+  const void* scale;
+  const void* zero_point;  // nullptr where `zero` is everybody's
+  float zero;
+  int64_t block;
+  bool half;  // the matrix is float16
+};
+
+// What codes stand for: entries of tables. The columns are cut into `tables` groups of one size, each with its table.
+struct TableMeaning {
+  const float* entries;  // [tables, 2^bits]
+  int64_t tables;
+};
+
+// Both throw Error for codes that do not fit into their bits. `name` says what the codes are, as "int4".
+std::shared_ptr<PackedMatrix> CompressAffine(const CodeSource& codes, const AffineMeaning& meaning,
+                                             const std::string& name);
+std::shared_ptr<PackedMatrix> CompressTable(const CodeSource& codes, const TableMeaning& meaning);
+
+}  // namespace gristmill

@@ -122,6 +122,7 @@ class Attention : public Kernel {
     Require(k.Product(0, rank - 2) == heads_ && v.Product(0, rank - 2) == heads_, "every head has keys and values");
     length_ = q[rank - 2], wide_ = q[rank - 1], keys_ = k[rank - 2], out_ = v[rank - 1];
     Require(k[rank - 1] == wide_ && v[rank - 2] == keys_, "keys fit queries and values");
+    Require(operands.out(0).shape.size() == heads_ * length_ * out_, "attention has a value for each query");
     if (operands.given(3)) PlaceMask(operands.in(3).shape, q);
     transposed_ = {wide_, keys_, PanelWidth()};
     values_ = {keys_, out_, PanelWidth()};

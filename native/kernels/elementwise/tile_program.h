@@ -50,7 +50,7 @@ struct TileProgram : Prepared {
   std::vector<int> outputs;    // the register of each result
 
   size_t bytes() const override { return steps.size() * sizeof(TileStep); }
-  // Throws Error when a step names a register that is not there or has no value yet.
+  // Throws Error when a step names a register that is not there.
   void Check() const;
 };
 
@@ -85,7 +85,8 @@ class Epilogue {
   Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout);
   static Epilogue From(const Attributes& attributes);  // arguments "program" and "layout"; empty when there are none
 
-  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result.
+  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result. Throws Error when they
+  // do not fit it.
   void Bind(const Operands& operands, size_t first, int64_t columns);
 
   // Finishes elements [column, column + count) of one row: applies the program to `values` (float32, with room up to a

@@ -254,8 +254,8 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   const int64_t tile = TileRows();
   GemmPlan plan;
   plan.m = m;
-  plan.rows = std::min((96 / tile) * tile, (m + tile - 1) / tile * tile);
-  plan.panels = std::min<int64_t>(b.panels(), 16);
+  plan.rows = std::min((96 / tile) * tile, (std::max<int64_t>(m, 1) + tile - 1) / tile * tile);
+  plan.panels = std::clamp<int64_t>(b.panels(), 1, 16);
   auto count = [&] {
     plan.row_blocks = (m + plan.rows - 1) / plan.rows;
     plan.column_blocks = (b.panels() + plan.panels - 1) / plan.panels;

@@ -1,6 +1,7 @@
 // The Python face of the native core. Everything here raises; nothing aborts.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -12,7 +13,8 @@
 #include <mutex>
 
 #include "core/executable.h"
-#include "kernels/elementwise/tile_program.h"
+#include "kernels/conv/winograd.h"
+#include "kernels/elementwise/epilogue.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/measure/peak.h"
 #include "simd/isa.h"
@@ -117,17 +119,38 @@ NB_MODULE(_native, m) {
 
   m.def(
       "pack_matrix",
-      [](const std::string& dtype, Bytes array, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride) {
-        Require(k >= 0 && n >= 0 && k_stride >= 0 && n_stride >= 0, "sizes and strides are not negative");
-        const int64_t last = k == 0 || n == 0 ? -1 : (k - 1) * k_stride + (n - 1) * n_stride;
+      [](const std::string& dtype, Bytes array, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, int64_t at) {
         const DType type = DTypeByName(dtype);
-        Require((last + 1) * static_cast<int64_t>(SizeOf(type)) <= static_cast<int64_t>(array.nbytes()),
-                "the array is shorter than the matrix");
+        int64_t last = at;
+        bool empty = false;
+        for (size_t i = 0; i < 3; ++i) {
+          Require(sizes[i] >= 0 && strides[i] >= 0 && at >= 0, "sizes and strides are not negative");
+          empty = empty || sizes[i] == 0;
+          int64_t reach = 0;
+          Require(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &reach) && !__builtin_add_overflow(last, reach, &last),
+                  "a matrix is too large");
+        }
+        Require(empty || last < static_cast<int64_t>(array.nbytes() / SizeOf(type)), "the array is shorter than the matrix");
         nb::gil_scoped_release release;
-        return std::static_pointer_cast<Prepared>(PackMatrix(type, array.data(), k, n, k_stride, n_stride));
+        const char* data = static_cast<const char*>(array.data()) + at * static_cast<int64_t>(SizeOf(type));
+        return std::static_pointer_cast<Prepared>(
+            PackMatrix({type, data, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}));
       },
-      nb::arg("dtype"), nb::arg("array"), nb::arg("k"), nb::arg("n"), nb::arg("k_stride"), nb::arg("n_stride"),
-      "Packs a matrix [k, n] for products.");
+      nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
+      "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
+
+  m.def(
+      "transform_weight",
+      [](Bytes array, int64_t made, int64_t channels, int64_t tile) {
+        int64_t count = 0;
+        Require(made > 0 && channels > 0 && !__builtin_mul_overflow(made, channels, &count) &&
+                    !__builtin_mul_overflow(count, 9 * 2, &count) && count <= static_cast<int64_t>(array.nbytes()),
+                "the array is shorter than the weight");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(TransformWeight(array.data(), made, channels, tile));
+      },
+      nb::arg("array"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
+      "Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4.");
 
   m.def(
       "prepared_list",

@@ -1,7 +1,7 @@
 // Convolutions, pooling and resizing of channels-last images, against loops over every tap.
 #include <array>
 
-#include "kernels/gemm/gemm.h"
+#include "kernels/conv/winograd.h"
 #include "support.h"
 
 namespace gristmill::test {
@@ -94,7 +94,7 @@ std::shared_ptr<Prepared> Packed(const Layer& l, const std::vector<Array>& weigh
         ++taps;
       }
       list->items.push_back(
-          PackMatrix(weight.dtype, chosen.data(), taps * weight.shape[1], weight.shape[2], weight.shape[2], 1));
+          PackMatrix(MatrixSource::Of(weight.dtype, chosen.data(), taps * weight.shape[1], weight.shape[2], weight.shape[2], 1)));
     }
   }
   return list;
@@ -155,6 +155,35 @@ TEST_CASE("transposed convolutions keep the contract's bound") {
   for (Layer layer : layers) {
     layer.transposed = true;
     for (DType type : kTypes) CheckConvolution(layer, type);
+  }
+}
+
+TEST_CASE("Winograd's filters err by less than half a float16 ulp of the largest term") {
+  std::vector<Layer> layers(4);
+  layers[0] = {1, 16, 16, {1, 9, 10}, {1, 3, 3}};
+  layers[1] = {2, 40, 33, {1, 13, 14}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}};
+  layers[2] = {1, 300, 18, {1, 7, 8}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 0}, {0, 0, 1}};
+  layers[3] = {1, 17, 70, {1, 1, 2}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}};
+  for (const Layer& l : layers) {
+    for (int64_t tile : {2, 4}) {
+      const Array x = Random(DType::kF16, l.In()), weight = Random(DType::kF16, {l.made, l.channels, 3, 3});
+      Call call = l.Windowed("winograd");
+      call.attributes["weight"] = std::shared_ptr<Prepared>(TransformWeight(weight.bytes.data(), l.made, l.channels, tile));
+      const Array got = Run1(call, {x}, DType::kF16, l.Result());
+      EachPlace(l, [&](int64_t image, const Triple& place, int64_t flat) {
+        for (int64_t o = 0; o < l.made; ++o) {
+          double exact = 0, largest = 0;
+          EachTap(l, place, [&](int64_t tap, int64_t pixel) {
+            for (int64_t c = 0; c < l.channels; ++c) {
+              const double term = x[(image + pixel) * l.channels + c] * weight[(o * l.channels + c) * 9 + tap];
+              exact += term, largest = std::max(largest, std::fabs(term));
+            }
+          });
+          const double bound = Rounding(DType::kF16, largest) + Rounding(DType::kF16, exact);
+          REQUIRE(std::fabs(got[flat * l.made + o] - exact) <= bound);
+        }
+      });
+    }
   }
 }
 

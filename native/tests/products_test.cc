@@ -1,5 +1,5 @@
 // Matrix products against a double loop in double precision: packed weights, two activations, epilogues.
-#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/pack.h"
 #include "support.h"
 
 namespace gristmill::test {
@@ -24,7 +24,7 @@ Sum Product(const Array& x, const Array& w, int64_t i, int64_t j, int64_t k, int
 
 Call Linear(const Array& weight) {
   const int64_t k = weight.shape[0], n = weight.shape[1];
-  return {"linear", {{"weight", std::shared_ptr<Prepared>(PackMatrix(weight.dtype, weight.bytes.data(), k, n, n, 1))}}, {}};
+  return {"linear", {{"weight", std::shared_ptr<Prepared>(PackMatrix(MatrixSource::Of(weight.dtype, weight.bytes.data(), k, n, n, 1)))}}, {}};
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ TEST_CASE("a matrix may be packed from any strides") {
   const Array x = Random(DType::kF32, {m, k});
   for (DType type : kTypes) {
     const Array w = Random(type, {n, k});  // stored transposed
-    const std::shared_ptr<Prepared> packed = PackMatrix(type, w.bytes.data(), k, n, 1, k);
+    const std::shared_ptr<Prepared> packed = PackMatrix(MatrixSource::Of(type, w.bytes.data(), k, n, 1, k));
     const Array got = Run1({"linear", {{"weight", packed}}, {}}, {x}, DType::kF32, {m, n});
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
@@ -174,7 +174,7 @@ TEST_CASE("operands that do not fit a product are errors") {
   CHECK_THROWS_AS(Run(Linear(w), {Array(DType::kF32, {2, 5})}, {Array(DType::kF32, {2, 4})}), Error);
   CHECK_THROWS_AS(Run(Linear(w), {Array(DType::kF32, {})}, {Array(DType::kF32, {4})}), Error);
   CHECK_THROWS_AS(Run(Linear(w), {Array(DType::kF32, {2, 6})}, {Array(DType::kF32, {1, 4})}), Error);  // too small
-  CHECK_THROWS_AS(PackMatrix(DType::kI32, w.bytes.data(), 6, 4, 4, 1), Error);
+  CHECK_THROWS_AS(PackMatrix(MatrixSource::Of(DType::kI32, w.bytes.data(), 6, 4, 4, 1)), Error);
   Call call = Linear(w);
   call.attributes["program"] = Program(2, 3, {{TileOp::kAdd, 2, 0, 1}}, {2});
   const Array x(DType::kF32, {2, 6}), out(DType::kF32, {2, 4});

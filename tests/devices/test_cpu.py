@@ -44,6 +44,9 @@ FUNCTIONS = {
     "Silu": (lambda x: x * special.expit(x), 4),
     "Erf": (special.erf, 3),
     "Gelu": (lambda x: x * special.ndtr(x), 6),
+    "SigmoidForHalf": (special.expit, 8),
+    "SiluForHalf": (lambda x: x * special.expit(x), 8),
+    "GeluForHalf": (lambda x: x * special.ndtr(x), 10),
     "GeluTanh": (lambda x: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)), 4),
     # By the C library in double precision, rounded once.
     "Log": (np.log, 0.51),
@@ -67,6 +70,8 @@ def test_functions_keep_their_stated_error_bound(step):
     function, bound = FUNCTIONS[step]
     magnitudes = np.exp(RNG.uniform(-80, 5, 40_000)) * RNG.choice([-1, 1], 40_000)
     x = np.concatenate([magnitudes, RNG.uniform(-110, 110, 40_000)]).astype(np.float32)
+    if step in ("SigmoidForHalf", "SiluForHalf"):
+        x = x[x >= -80]  # beyond float16's reach they stop to fall
     with np.errstate(all="ignore"):
         wanted = function(x.astype(np.float64))
         nearest = wanted.astype(np.float32)
@@ -85,7 +90,44 @@ def test_functions_of_special_values(step):
     x = np.array([np.nan, np.inf, -np.inf, 0.0], np.float32)
     with np.errstate(all="ignore"):
         wanted = function(x.astype(np.float64))
-    np.testing.assert_allclose(_unary(step, x), wanted, rtol=1e-6)
+    np.testing.assert_allclose(_unary(step, x), wanted, rtol=1e-6, atol=2e-35)  # where the functions for half end
+
+
+ACTIVATIONS = {
+    "none": (None, lambda x: x),
+    "relu": (lambda x: mb.relu(x=x), lambda x: np.maximum(x, 0)),
+    "relu6": (lambda x: mb.relu6(x=x), lambda x: np.clip(x, 0, 6)),
+    "silu": (lambda x: mb.silu(x=x), lambda x: x * special.expit(x)),
+    "gelu": (lambda x: mb.gelu(x=x, mode="EXACT"), lambda x: x * special.ndtr(x)),
+    "hard swish": (
+        lambda x: mb.mul(x=x, y=mb.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5)),
+        lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    ),
+    # What no single pass does: two activations, one after the other.
+    "tanh of relu": (lambda x: mb.tanh(x=mb.relu(x=x)), lambda x: np.tanh(np.maximum(x, 0))),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("dtype", [fp16, fp32])
+def test_products_are_finished_with_bias_residual_and_activation(activation, residual, dtype):
+    """37 columns leave part of a vector. Sums of 8 terms: at most a few roundings of the declared type."""
+    op, function = ACTIVATIONS[activation]
+    weight, bias = _random(37, 8, dtype=dtype.numpy), _random(37, dtype=dtype.numpy)
+    x, y = _random(50, 8, dtype=dtype.numpy), _random(50, 37, dtype=dtype.numpy)
+
+    def body(x, y):
+        made = mb.linear(x=x, weight=weight, bias=bias)
+        made = mb.add(x=made, y=y) if residual else made
+        return made if op is None else op(made)
+
+    program = build(body, (50, 8), (50, 37), dtype=dtype)
+    assert len(_native_calls(program)) == 1
+    (got,) = Session(program.main, CpuDevice()).run({"x": x, "y": y}).values()
+    wide = x.astype(np.float64) @ weight.T.astype(np.float64) + bias + (y if residual else 0)
+    eps = float(np.finfo(dtype.numpy).eps)
+    np.testing.assert_allclose(got.astype(np.float64), function(wide), rtol=2 * eps, atol=20 * 2**-24)
 
 
 def _random(*shape: int, dtype=np.float32) -> np.ndarray:

@@ -6,8 +6,10 @@ native kernels.
 
 import numpy as np
 import pytest
+import torch
 
 from gristmill.devices.cpu import CpuDevice
+from gristmill.devices.cpu.lowering import conv as lowering
 from gristmill.devices.cpu.plan import NativeStep
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.builder import mb
@@ -186,3 +188,60 @@ def test_image_sizes_change_from_call_to_call():
         (got,) = session.run({"x": x}).values()
         # Float32 sums of 75 and 90 terms.
         np.testing.assert_allclose(got, _run(program, x, ReferenceDevice()), rtol=1e-4, atol=1e-4)
+
+
+# name: sizes of x, channels that are made, padding. Odd sizes leave part of a tile at two borders; 17 and 19 channels
+# leave part of a vector; the last has more tiles than one group, and one task, hold.
+FILTERED = {
+    "even": ((1, 32, 16, 16), 32, [1, 1, 1, 1]),
+    "odd": ((2, 17, 15, 9), 19, [1, 1, 1, 1]),
+    "no padding": ((1, 16, 7, 6), 16, [0, 0, 0, 0]),
+    "uneven padding": ((1, 16, 5, 5), 16, [2, 0, 1, 3]),
+    "one result": ((1, 16, 3, 3), 16, [0, 0, 0, 0]),
+    "long sums": ((1, 300, 6, 6), 24, [1, 1, 1, 1]),
+    "many tiles": ((1, 24, 250, 190), 130, [1, 1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("case", FILTERED)
+@pytest.mark.parametrize("tile", [2, 4])
+def test_winograds_filters_stay_within_half_a_float16_ulp(case, tile, monkeypatch):
+    """Of the largest magnitude summed, as the contract says, beside the rounding of the result (design, section 1)."""
+    monkeypatch.setattr(lowering, "winograd_tile", lambda op: tile)
+    shape, made, padding = FILTERED[case]
+    weight, bias = _random(made, shape[1], 3, 3, dtype=np.float16), _random(made, dtype=np.float16)
+    x = _random(*shape, dtype=np.float16)
+    sizes = {"pad_type": "custom", "pad": padding}
+    program = build(lambda x: mb.relu(x=mb.conv(x=x, weight=weight, bias=bias, **sizes)), shape, dtype=fp16)
+    assert _calls(program)[1][0] == "winograd"
+    got = _run(program, x, CpuDevice()).astype(np.float64)
+
+    wide = [torch.from_numpy(array.astype(np.float64)) for array in (x, weight, bias)]
+    top, bottom, left, right = padding
+    padded = torch.nn.functional.pad(wide[0], (left, right, top, bottom))
+    wanted = torch.relu(torch.nn.functional.conv2d(padded, wide[1], wide[2])).numpy()
+    terms = np.abs(x).max() * np.abs(weight).max()
+    largest = np.maximum(np.abs(wanted), float(terms))
+    ulp = np.spacing(largest.astype(np.float16)).astype(np.float64)
+    assert (np.abs(got - wanted) <= ulp).all()
+
+
+def test_winograds_filters_are_for_float16_alone():
+    """float32 never (the contract names it), nor strict float16, strides, dilations, groups or few channels."""
+
+    def kernels(dtype=fp16, strict=False, channels=32, **sizes):
+        weight = _random(32, channels // sizes.get("groups", 1), 3, 3, dtype=dtype.numpy)
+        program = build(lambda x: mb.conv(x=x, weight=weight, **sizes), (1, channels, 40, 40), dtype=dtype)
+        plan = CpuDevice(strict=strict).prepare(program.main).plan
+        return {name for step in plan.steps for name, _ in step.emitter.calls}
+
+    assert "winograd" in kernels()
+    for others in (
+        kernels(fp32),
+        kernels(strict=True),
+        kernels(strides=[2, 2]),
+        kernels(dilations=[2, 2]),
+        kernels(groups=2),
+        kernels(channels=3),
+    ):
+        assert "winograd" not in others

@@ -179,10 +179,12 @@ class Attention : public Kernel {
       const int64_t head = index / all, panel = index % all;
       char* to = workspace.scratch + packed_ * static_cast<size_t>(head);
       if (panel < first) {
-        PackPanels(operands.in(1).dtype, At(operands.in(1), head * keys_ * wide_), wide_, keys_, 1, wide_, panel,
-                   panel + 1, reinterpret_cast<float*>(to));
+        const char* keys = At(operands.in(1), head * keys_ * wide_);
+        PackPanels(MatrixSource::Of(operands.in(1).dtype, keys, wide_, keys_, 1, wide_), panel, panel + 1,
+                   reinterpret_cast<float*>(to));
       } else {
-        PackPanels(operands.in(2).dtype, At(operands.in(2), head * keys_ * out_), keys_, out_, out_, 1, panel - first,
+        const char* values = At(operands.in(2), head * keys_ * out_);
+        PackPanels(MatrixSource::Of(operands.in(2).dtype, values, keys_, out_, out_, 1), panel - first,
                    panel - first + 1, reinterpret_cast<float*>(to + Room(transposed_.size())));
       }
     });

@@ -3,7 +3,7 @@
 
 #include "core/buffer.h"
 #include "kernels/conv/image.h"
-#include "kernels/elementwise/tile_program.h"
+#include "kernels/elementwise/epilogue.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/conv/depthwise.cc"

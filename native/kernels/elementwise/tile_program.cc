@@ -113,6 +113,12 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [](VF x) { return Silu(x); });
     case TileOp::kGelu:
       return Map1(s, r, count, [](VF x) { return Gelu(x); });
+    case TileOp::kSigmoidForHalf:
+      return Map1(s, r, count, [](VF x) { return SigmoidForHalf(x); });
+    case TileOp::kSiluForHalf:
+      return Map1(s, r, count, [](VF x) { return SiluForHalf(x); });
+    case TileOp::kGeluForHalf:
+      return Map1(s, r, count, [](VF x) { return GeluForHalf(x); });
     case TileOp::kGeluTanh:
       return Map1(s, r, count, [](VF x) { return GeluTanh(x); });
     case TileOp::kGeluSigmoid:
@@ -340,126 +346,6 @@ void TileProgram::Check() const {
     Require(step.x < registers && step.y < registers && step.z < registers, "a tile step reads no register");
   }
   for (int output : outputs) Require(output >= 0 && output < registers, "a tile program returns no register");
-}
-
-Epilogue::Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout)
-    : program_(std::move(program)), layout_(std::move(layout)), operands_(layout_.size()) {
-  Require(program_->inputs == static_cast<int>(layout_.size()) + 1, "an epilogue has the row and its operands");
-  for (const std::string& kind : layout_) {
-    Require(kind == "full" || kind == "column" || kind == "scalar", "an operand meets a row in one of three ways");
-  }
-}
-
-Epilogue Epilogue::From(const Attributes& attributes) {
-  auto program = attributes.prepared<TileProgram>("program");
-  if (program == nullptr) return Epilogue();
-  std::vector<std::string> layout;
-  const std::string& names = attributes.get<std::string>("layout");
-  for (size_t from = 0; from < names.size();) {
-    size_t to = names.find(' ', from);
-    if (to == std::string::npos) to = names.size();
-    layout.push_back(names.substr(from, to - from));
-    from = to + 1;
-  }
-  return Epilogue(std::move(program), std::move(layout));
-}
-
-void Epilogue::Bind(const Operands& operands, size_t first, int64_t columns) {
-  columns_ = columns;
-  const int64_t elements = operands.out(0).shape.size();
-  Require(operands.inputs.size() == first + operands_.size(), "an epilogue has its operands");
-  Require(program_ == nullptr || operands.outputs.size() == program_->outputs.size(), "an epilogue has its results");
-  for (const Tensor& out : operands.outputs) Require(out.shape.size() == elements, "results of a group have one size");
-  for (size_t i = 0; i < operands_.size(); ++i) {
-    Operand& operand = operands_[i];
-    operand.tensor = operands.in(first + i);
-    const int64_t wanted = layout_[i] == "full" ? elements : layout_[i] == "column" ? columns : 1;
-    Require(operand.tensor.given && operand.tensor.shape.size() == wanted, "an operand of an epilogue has its size");
-    operand.row_stride = layout_[i] == "full" ? columns : 0;
-    operand.column_stride = layout_[i] == "scalar" ? 0 : 1;
-  }
-}
-
-void Epilogue::Finish(float* values, int64_t row, int64_t column, size_t count, const Operands& operands) const {
-  if (program_ == nullptr) {
-    const Tensor& out = operands.out(0);
-    StoreTile(out.dtype, values, out.as<char>() + (row * columns_ + column) * SizeOf(out.dtype), count);
-    return;
-  }
-  thread_local TileRegisters registers;
-  for (size_t done = 0; done < count; done += kTile) {
-    const size_t part = std::min(kTile, count - done);
-    const int64_t at = column + static_cast<int64_t>(done);
-    registers.value[0] = values + done;
-    for (size_t i = 0; i < operands_.size(); ++i) {
-      const Operand& operand = operands_[i];
-      const int64_t place = row * operand.row_stride + at * operand.column_stride;
-      const char* from = operand.tensor.as<char>() + place * SizeOf(operand.tensor.dtype);
-      registers.value[i + 1] = registers.storage[i + 1];
-      LoadTile(operand.tensor.dtype, from, operand.column_stride, registers.storage[i + 1], part);
-    }
-    for (int r = program_->inputs; r < program_->registers; ++r) registers.value[r] = registers.storage[r];
-    RunTile(*program_, registers.value, part);
-    for (size_t o = 0; o < program_->outputs.size(); ++o) {
-      const Tensor& out = operands.out(o);
-      StoreTile(out.dtype, registers.value[program_->outputs[o]],
-                out.as<char>() + (row * columns_ + at) * SizeOf(out.dtype), part);
-    }
-  }
-}
-
-void Epilogue::FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, int64_t column, size_t count,
-                          const Operands& operands) const {
-  const int64_t width = static_cast<int64_t>(count), per_tile = static_cast<int64_t>(kTile) / std::max<int64_t>(width, 1);
-  if (per_tile < 2 || rows < 2) {
-    for (int64_t i = 0; i < rows; ++i) Finish(values + i * ld, row + i, column, count, operands);
-    return;
-  }
-  const bool whole = width == columns_;  // rows of the result touch
-  // One register from rows of a tensor, or rows of a tensor from one register.
-  auto load = [&](const Operand& operand, int64_t first, int64_t n, float* to) {
-    const DType dtype = operand.tensor.dtype;
-    auto at = [&](int64_t r) {
-      const int64_t place = r * operand.row_stride + column * operand.column_stride;
-      return operand.tensor.as<char>() + place * static_cast<int64_t>(SizeOf(dtype));
-    };
-    if (operand.row_stride == columns_ && whole) return LoadTile(dtype, at(first), 1, to, n * width);
-    if (operand.row_stride == 0 && operand.column_stride == 0) return LoadTile(dtype, at(0), 0, to, n * width);
-    for (int64_t i = 0; i < n; ++i) {
-      if (i > 0 && operand.row_stride == 0) {
-        memcpy(to + i * width, to, count * sizeof(float));
-      } else {
-        LoadTile(dtype, at(first + i), 1, to + i * width, count);
-      }
-    }
-  };
-  auto store = [&](const Tensor& out, const float* from, int64_t pitch, int64_t first, int64_t n) {
-    const int64_t size = static_cast<int64_t>(SizeOf(out.dtype));
-    char* to = out.as<char>() + (first * columns_ + column) * size;
-    if (whole && pitch == width) return StoreTile(out.dtype, from, to, n * width);
-    for (int64_t i = 0; i < n; ++i) StoreTile(out.dtype, from + i * pitch, to + i * columns_ * size, count);
-  };
-  if (program_ == nullptr) return store(operands.out(0), values, ld, row, rows);
-  thread_local TileRegisters registers;
-  for (int64_t done = 0; done < rows; done += per_tile) {
-    const int64_t n = std::min(per_tile, rows - done);
-    registers.value[0] = values + done * ld;
-    if (ld != width) {
-      for (int64_t i = 0; i < n; ++i) {
-        memcpy(registers.storage[0] + i * width, values + (done + i) * ld, count * sizeof(float));
-      }
-      registers.value[0] = registers.storage[0];
-    }
-    for (size_t i = 0; i < operands_.size(); ++i) {
-      registers.value[i + 1] = registers.storage[i + 1];
-      if (done == 0 || operands_[i].row_stride != 0) load(operands_[i], row + done, n, registers.storage[i + 1]);
-    }
-    for (int r = program_->inputs; r < program_->registers; ++r) registers.value[r] = registers.storage[r];
-    RunTile(*program_, registers.value, static_cast<size_t>(n * width));
-    for (size_t o = 0; o < program_->outputs.size(); ++o) {
-      store(operands.out(o), registers.value[program_->outputs[o]], width, row + done, n);
-    }
-  }
 }
 
 }  // namespace gristmill

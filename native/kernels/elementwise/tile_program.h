@@ -2,7 +2,7 @@
 //
 // A group of element-wise ops becomes one program. A register holds one tile of values: float32, or 32-bit integers, or
 // truth values as 0 and 1. The program runs on a tile that fits the first-level cache, so the group reads each operand
-// and writes each result once. The same programs are the epilogues of matrix products and convolutions.
+// and writes each result once. The same programs are the epilogues of matrix products and convolutions (epilogue.h).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace gristmill {
   X(Add) X(Sub) X(Mul) X(Div) X(Max) X(Min)                                                                         \
   X(AddP) X(MulP) X(MulAddPQ) X(Clip) X(Relu) X(LeakyRelu)                                                          \
   X(Abs) X(Square) X(Sqrt) X(Rsqrt) X(Inverse)                                                                      \
-  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(Gelu) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid)                        \
+  X(Exp) X(Tanh) X(Sigmoid) X(Silu) X(SigmoidForHalf) X(SiluForHalf) X(Gelu) X(GeluForHalf) X(GeluTanh) X(GeluSigmoid) X(Erf) X(HardSigmoid)                        \
   X(Floor) X(Ceil) X(Round) X(Sign) X(MaxP) X(Select)                                                               \
   X(Equal) X(NotEqual) X(Less) X(LessEqual)                                                                         \
   X(AddInt) X(SubInt) X(MulInt) X(MaxInt) X(MinInt) X(EqualInt) X(NotEqualInt) X(LessInt) X(LessEqualInt)           \
@@ -69,39 +69,5 @@ void LoadTile(DType dtype, const void* from, int64_t stride, float* to, size_t c
 void StoreTile(DType dtype, const float* from, void* to, size_t count);
 // Runs all steps on `count` elements (up to kTile); registers are computed up to a whole number of vectors.
 void RunTile(const TileProgram& program, float* const* registers, size_t count);
-
-// A program with the operands that it works on, as the epilogue of a kernel that makes a matrix row by row: register 0
-// is the row itself; the others are operand tensors, each with a stride for rows and one for columns (0 broadcasts).
-class Epilogue {
- public:
-  struct Operand {
-    Tensor tensor;
-    int64_t row_stride = 0, column_stride = 0;
-  };
-
-  Epilogue() = default;
-  // `layout` names for each operand beside the row how it meets the result: "full", "column" (one element for each
-  // column) or "scalar".
-  Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout);
-  static Epilogue From(const Attributes& attributes);  // arguments "program" and "layout"; empty when there are none
-
-  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result. Throws Error when they
-  // do not fit it.
-  void Bind(const Operands& operands, size_t first, int64_t columns);
-
-  // Finishes elements [column, column + count) of one row: applies the program to `values` (float32, with room up to a
-  // whole vector) and stores the results in `outputs`.
-  void Finish(float* values, int64_t row, int64_t column, size_t count, const Operands& operands) const;
-
-  // The same for `rows` rows one after the other, which lie `ld` floats apart in `values`. Short rows share a tile.
-  void FinishRows(float* values, int64_t ld, int64_t row, int64_t rows, int64_t column, size_t count,
-                  const Operands& operands) const;
-
- private:
-  std::shared_ptr<TileProgram> program_;
-  std::vector<std::string> layout_;
-  std::vector<Operand> operands_;
-  int64_t columns_ = 0;
-};
 
 }  // namespace gristmill

@@ -68,8 +68,9 @@ class BatchedMatmul : public Kernel {
     const int64_t each = shape_.panels(), y_bytes = k_ * n_ * static_cast<int64_t>(SizeOf(y.dtype));
     workspace.Parallel(right_count_ * each, [&](int64_t index, int) {
       const int64_t which = index / each, panel = index % each;
-      PackPanels(y.dtype, y.as<char>() + which * y_bytes, k_, n_, transpose_y_ ? 1 : n_, transpose_y_ ? k_ : 1, panel,
-                 panel + 1, reinterpret_cast<float*>(panels + packed_ * static_cast<size_t>(which)));
+      const auto source = MatrixSource::Of(y.dtype, y.as<char>() + which * y_bytes, k_, n_, transpose_y_ ? 1 : n_,
+                                           transpose_y_ ? k_ : 1);
+      PackPanels(source, panel, panel + 1, reinterpret_cast<float*>(panels + packed_ * static_cast<size_t>(which)));
     });
     char* scratch = panels + packed_ * static_cast<size_t>(right_count_);
     const int64_t tasks = plan_.tasks(), x_bytes = m_ * k_ * static_cast<int64_t>(SizeOf(x.dtype));

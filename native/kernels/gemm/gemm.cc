@@ -12,7 +12,6 @@ GRISTMILL_SIMD_BEGIN
 // A tile of rows × 2 vectors fills the registers: 6 of 16, or 14 of 32.
 constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 14 : 6;
 
-int64_t PanelWidthHere() { return static_cast<int64_t>(2 * Lanes()); }
 int64_t TileRowsHere() { return kTileRows; }
 
 // One tile: R rows, one panel, `depth` steps.
@@ -121,11 +120,25 @@ void Remainder(int64_t rows, const float* a, int64_t lda, const T* b, int64_t de
   }
 }
 
+// Bytes that will be read next, fetched into the second-level cache bit by bit while the arithmetic goes on.
+struct Ahead {
+  const char* at = nullptr;
+  int64_t bytes = 0, step = 0;
+
+  Ahead(const char* from, int64_t size, int64_t tiles) : at(from), bytes(size), step((size / tiles + 127) / 64 * 64) {}
+  HWY_INLINE void Fetch() {
+    const int64_t now = std::min(step, bytes);
+    for (int64_t i = 0; i < now; i += 64) __builtin_prefetch(at + i, 0, 2);
+    at += now, bytes -= now;
+  }
+};
+
 template <typename T>
 HWY_INLINE void Panel(const float* a, int64_t lda, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
-                      bool accumulate) {
+                      bool accumulate, Ahead ahead) {
   int64_t i = 0;
   for (; i + kTileRows <= rows; i += kTileRows) {
+    ahead.Fetch();
     Tile<kTileRows>(a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
   }
   if (i < rows) Remainder(rows - i, a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
@@ -133,85 +146,26 @@ HWY_INLINE void Panel(const float* a, int64_t lda, int64_t rows, const T* b, int
 
 void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
               int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
+  const int64_t size = static_cast<int64_t>(SizeOf(b.dtype)), bytes = depth * b.width * size;
+  const int64_t tiles = std::max<int64_t>(rows / kTileRows, 1);
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
+    const char* panel = b.panel(p) + k0 * b.width * size;
+    // After the last panel comes the first one's next block.
+    const bool last = p + 1 == p1;
+    const char* next = last ? b.panel(p0) + (k0 + depth) * b.width * size : panel + b.k * b.width * size;
+    const Ahead ahead(next, last && k0 + depth >= b.k ? 0 : bytes, tiles);
     if (b.dtype == DType::kF32) {
-      const float* panel = reinterpret_cast<const float*>(b.panel(p)) + k0 * b.width;
-      Panel(a, lda, rows, panel, depth, to, ldc, accumulate);
+      Panel(a, lda, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
       continue;
     }
-    const half* panel = reinterpret_cast<const half*>(b.panel(p)) + k0 * b.width;
+    const half* halves = reinterpret_cast<const half*>(panel);
     if (rows < 3 * kTileRows) {
-      Panel(a, lda, rows, panel, depth, to, ldc, accumulate);
+      Panel(a, lda, rows, halves, depth, to, ldc, accumulate, ahead);
     } else {  // widened once for many rows
-      ConvertRun(panel, panel_scratch, static_cast<size_t>(depth * b.width));
-      Panel(a, lda, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate);
+      ConvertRun(halves, panel_scratch, static_cast<size_t>(depth * b.width));
+      Panel(a, lda, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
     }
-  }
-}
-
-template <typename T>
-void PackInto(const T* source, int64_t k_stride, int64_t n_stride, PackedMatrix& to) {
-  T* out = to.data.as<T>();
-  for (int64_t p = 0; p < to.panels(); ++p) {
-    const int64_t n0 = p * to.width, columns = std::min(to.width, to.n - n0);
-    const T* from = source + n0 * n_stride;
-    for (int64_t k = 0; k < to.k; ++k, out += to.width) {
-      for (int64_t j = 0; j < columns; ++j) memcpy(out + j, from + k * k_stride + j * n_stride, sizeof(T));
-      if (columns < to.width) memset(static_cast<void*>(out + columns), 0, (to.width - columns) * sizeof(T));
-    }
-  }
-}
-
-void Pack(const void* source, int64_t k_stride, int64_t n_stride, PackedMatrix& to) {
-  if (to.dtype == DType::kF32) {
-    PackInto(static_cast<const float*>(source), k_stride, n_stride, to);
-  } else {
-    PackInto(static_cast<const uint16_t*>(source), k_stride, n_stride, to);
-  }
-}
-
-template <typename T>
-void PackFloatsOf(const T* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0, int64_t p1,
-                  float* to) {
-  const int64_t width = PanelWidthHere(), lanes = static_cast<int64_t>(Lanes());
-  for (int64_t p = p0; p < p1; ++p) {
-    float* out = to + p * k * width;
-    const int64_t n0 = p * width, columns = std::min(width, n - n0);
-    const T* from = source + n0 * n_stride;
-    if (n_stride == 1 && columns == width) {
-      for (int64_t i = 0; i < k; ++i) {
-        StoreF(LoadF(from + i * k_stride), out + i * width);
-        StoreF(LoadF(from + i * k_stride + lanes), out + i * width + lanes);
-      }
-      continue;
-    }
-    if (columns < width) std::fill(out, out + k * width, 0.0f);
-    if (k_stride == 1) {  // rows of the source are columns of the panel: a block of each at a time
-      float row[64];
-      for (int64_t k0 = 0; k0 < k; k0 += 64) {
-        const int64_t depth = std::min<int64_t>(64, k - k0);
-        for (int64_t j = 0; j < columns; ++j) {
-          ConvertRun(from + j * n_stride + k0, row, static_cast<size_t>(depth));
-          for (int64_t i = 0; i < depth; ++i) out[(k0 + i) * width + j] = row[i];
-        }
-      }
-      continue;
-    }
-    for (int64_t i = 0; i < k; ++i) {
-      for (int64_t j = 0; j < columns; ++j) {
-        out[i * width + j] = hn::GetLane(LoadFirst(from + i * k_stride + j * n_stride, 1));
-      }
-    }
-  }
-}
-
-void PackFloats(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
-                int64_t p1, float* to) {
-  if (dtype == DType::kF32) {
-    PackFloatsOf(static_cast<const float*>(source), k, n, k_stride, n_stride, p0, p1, to);
-  } else {
-    PackFloatsOf(static_cast<const half*>(source), k, n, k_stride, n_stride, p0, p1, to);
   }
 }
 
@@ -219,14 +173,16 @@ GRISTMILL_SIMD_END
 
 #if HWY_ONCE
 namespace gristmill {
+namespace {
 
-HWY_EXPORT(PackFloats);
+constexpr int64_t kMostRows = 144;                         // of a task
+constexpr int64_t kThinRows = 4, kThinFloats = 1 << 16;    // of an A that a task takes as a whole
+
+}  // namespace
+
 HWY_EXPORT(Multiply);
-HWY_EXPORT(Pack);
-HWY_EXPORT(PanelWidthHere);
 HWY_EXPORT(TileRowsHere);
 
-int64_t PanelWidth() { return HWY_DYNAMIC_DISPATCH(PanelWidthHere)(); }
 int64_t TileRows() { return HWY_DYNAMIC_DISPATCH(TileRowsHere)(); }
 
 void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0,
@@ -234,52 +190,27 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
   HWY_DYNAMIC_DISPATCH(Multiply)(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
 
-std::shared_ptr<PackedMatrix> PackMatrix(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride,
-                                         int64_t n_stride) {
-  Require(dtype == DType::kF16 || dtype == DType::kF32, "packed matrices are float16 or float32");
-  auto packed = std::make_shared<PackedMatrix>();
-  packed->k = k;
-  packed->n = n;
-  packed->width = PanelWidth();
-  packed->dtype = dtype;
-  packed->data.Resize(packed->bytes());
-  packed->at = packed->data.as<char>();
-  HWY_DYNAMIC_DISPATCH(Pack)(source, k_stride, n_stride, *packed);
-  return packed;
-}
-
 GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
-  // A block of A (rows × 256 floats, 96 kB) and its block of C stay in the second-level cache. Fewer rows and panels a
-  // task where there would be too few tasks to share.
-  const int64_t tile = TileRows();
+  // Blocks of rows of one size: one of A (rows × 256 floats, 144 kB) and one of C stay in the second-level cache.
+  const int64_t tile = TileRows(), most = kMostRows / tile * tile, count = std::max<int64_t>(b.panels(), 1);
   GemmPlan plan;
   plan.m = m;
-  plan.rows = std::min((96 / tile) * tile, (std::max<int64_t>(m, 1) + tile - 1) / tile * tile);
-  plan.panels = std::clamp<int64_t>(b.panels(), 1, 16);
-  auto count = [&] {
-    plan.row_blocks = (m + plan.rows - 1) / plan.rows;
-    plan.column_blocks = (b.panels() + plan.panels - 1) / plan.panels;
-    return plan.tasks();
-  };
-  while (count() < 4 * threads && threads > 1) {
-    if (plan.panels > 4) {
-      plan.panels = (plan.panels + 1) / 2;
-    } else if (plan.rows > 4 * tile) {
-      plan.rows = (plan.rows / tile + 1) / 2 * tile;
-    } else {
-      break;
-    }
+  plan.row_blocks = std::max<int64_t>((m + most - 1) / most, 1);
+  plan.rows = std::max(((m + plan.row_blocks - 1) / plan.row_blocks + tile - 1) / tile * tile, tile);
+  plan.row_blocks = (m + plan.rows - 1) / plan.rows;
+  plan.thin = m <= kThinRows && m * b.k <= kThinFloats;
+  // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
+  double least = 0;
+  for (int64_t panels = std::min<int64_t>(count, 16); panels >= std::min<int64_t>(count, 2); --panels) {
+    const int64_t columns = (count + panels - 1) / panels, tasks = std::max<int64_t>(columns * plan.row_blocks, 1);
+    const int64_t rounds = (tasks + threads - 1) / threads;
+    const double cost = static_cast<double>(rounds * panels) * (1 + 0.16 / static_cast<double>(panels));
+    if (plan.panels == 0 || cost < 0.999 * least) plan.panels = panels, plan.column_blocks = columns, least = cost;
   }
-  count();
-  const int64_t rows = std::min(plan.rows, m);
+  const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
   plan.scratch_per_thread =
-      sizeof(float) * static_cast<size_t>(rows * (kDepth + 16) + rows * plan.panels * b.width + kDepth * b.width + 64);
+      sizeof(float) * static_cast<size_t>(rows * (depth + 16) + rows * plan.panels * b.width + kDepth * b.width + 64);
   return plan;
-}
-
-void PackPanels(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
-                int64_t p1, float* to) {
-  HWY_DYNAMIC_DISPATCH(PackFloats)(dtype, source, k, n, k_stride, n_stride, p0, p1, to);
 }
 
 void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& b,
@@ -290,11 +221,25 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
   float* c = panel + kDepth * b.width;
   const int64_t ldc = plan.panels * b.width;
   float* block = c + std::min(plan.rows, plan.m) * ldc;
-  for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
-    const int64_t depth = std::min(kDepth, b.k - k0);
-    int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
-    const float* from = a.Rows(m0, rows, k0, depth, block, ld);
-    MultiplyBlock(from, ld, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
+  auto blocks = [&](int64_t first, int64_t last, float* to, const auto& rows_of) {
+    for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, b.k - k0);
+      int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
+      const float* from = rows_of(k0, depth, ld);
+      MultiplyBlock(from, ld, rows, depth, b, k0, first, last, to, ldc, k0 > 0, panel);
+    }
+  };
+  if (plan.thin) {  // one panel after the other, so that the matrix is read in the order of memory
+    int64_t whole = b.k + 16;
+    const float* from = a.Rows(m0, rows, 0, b.k, block, whole);
+    for (int64_t p = p0; p < p1; ++p) {
+      blocks(p, p + 1, c + (p - p0) * b.width, [&](int64_t k0, int64_t, int64_t& ld) {
+        ld = whole;
+        return from + k0;
+      });
+    }
+  } else {
+    blocks(p0, p1, c, [&](int64_t k0, int64_t depth, int64_t& ld) { return a.Rows(m0, rows, k0, depth, block, ld); });
   }
   const int64_t column = p0 * b.width;
   const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);

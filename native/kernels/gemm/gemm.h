@@ -5,46 +5,13 @@
 // the number of threads.
 #pragma once
 
-#include <memory>
-
-#include "core/buffer.h"
-#include "core/kernel.h"
-#include "kernels/elementwise/tile_program.h"
+#include "kernels/elementwise/epilogue.h"
+#include "kernels/gemm/pack.h"
 
 namespace gristmill {
 
 constexpr int64_t kDepth = 256;  // of a block of K
 
-// A matrix B [K, N] cut into panels of `width` columns, each panel holding its K rows one after the other. The last
-// panel is filled up with zeros. Stored as float16 where the values were, else as float32.
-struct Panels {
-  int64_t k = 0, n = 0, width = 0;
-  DType dtype = DType::kF32;
-  const char* at = nullptr;
-
-  int64_t panels() const { return (n + width - 1) / width; }
-  const char* panel(int64_t p) const { return at + p * k * width * SizeOf(dtype); }
-  size_t size() const { return static_cast<size_t>(panels() * k * width) * SizeOf(dtype); }
-  Panels Placed(const char* where) const {
-    Panels placed = *this;
-    placed.at = where;
-    return placed;
-  }
-};
-
-// Panels of a constant, with the memory that holds them.
-struct PackedMatrix : Prepared, Panels {
-  Buffer data;
-
-  size_t bytes() const override { return size(); }
-};
-
-// Packs `source`, whose element [k, n] is at k·k_stride + n·n_stride.
-std::shared_ptr<PackedMatrix> PackMatrix(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride,
-                                         int64_t n_stride);
-
-// Columns of a panel on this machine: two vectors.
-int64_t PanelWidth();
 // Rows that a micro-kernel does at once on this machine.
 int64_t TileRows();
 
@@ -57,6 +24,7 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
 struct GemmPlan {
   int64_t m = 0, rows = 0, panels = 0;  // rows and panels of a task
   int64_t row_blocks = 0, column_blocks = 0;
+  bool thin = false;  // few rows, which wait for the matrix: all of K at once
   size_t scratch_per_thread = 0;
   int64_t tasks() const { return row_blocks * column_blocks; }
 };
@@ -82,9 +50,5 @@ void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Ep
 // One task of it, where several products are shared at once: row m of the product is row `first_row` + m of the result.
 void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& b,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column);
-
-// Packs panels [p0, p1) of a float32 or float16 matrix as float32 to `to`, which has room for all panels.
-void PackPanels(DType dtype, const void* source, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride, int64_t p0,
-                int64_t p1, float* to);
 
 }  // namespace gristmill

@@ -36,8 +36,11 @@ class Buffer:
 def buffer(array: NDArray[Any]) -> Buffer:
     """Copies an array's bytes."""
 
-def pack_matrix(dtype: str, array: NDArray[Any], k: int, n: int, k_stride: int, n_stride: int) -> Prepared:
-    """Packs a matrix [k, n] for products."""
+def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
+    """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
+
+def transform_weight(array: NDArray[Any], made: int, channels: int, tile: int) -> Prepared:
+    """Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4."""
 
 def prepared_list(items: Sequence[Prepared]) -> Prepared:
     """Several prepared things as one."""

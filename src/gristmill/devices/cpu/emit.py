@@ -56,7 +56,8 @@ class Emitter:
         self.inputs: set[Value] = set()
         self.calls: list[tuple[str, list[Op]]] = []
         self.written: dict[Value, Value] = {}
-        self._users, self._exported, self._prepared, self._strict = users, exported, prepared, strict
+        self.strict = strict
+        self._users, self._exported, self._prepared = users, exported, prepared
         self._sizes: dict[Dim, int] = {}
         self._tensors: dict[tuple[Value, Layout], int] = {}
         self._layout: dict[Value, Layout] = {}
@@ -203,7 +204,7 @@ class Emitter:
         group = self._group
         assert group is not None
         assert group.root is op
-        program = ProgramBuilder(op.result, strict=self._strict)
+        program = ProgramBuilder(op.result, strict=self.strict)
         register = program.operand(op.result)
         if bias is not None:
             register = program.step("Add", register, program.operand(bias))
@@ -231,7 +232,7 @@ class Emitter:
     def elementwise(self, group: Group) -> None:
         """Appends the call for a group that has no root."""
         self._group = group
-        program = ProgramBuilder(strict=self._strict)
+        program = ProgramBuilder(strict=self.strict)
         self._add_steps(group.ops, program)
         outputs = group.outputs(self._users)
         layout = self._common_layout(program.inputs, outputs[0])

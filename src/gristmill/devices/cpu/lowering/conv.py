@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -42,13 +43,43 @@ def _matrix(array: Array) -> _native.Prepared:
     """Taps and channels [*K, C, O] as a packed matrix of O columns."""
     made = array.shape[-1]
     matrix = np.ascontiguousarray(array.reshape(-1, made))
-    return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, len(matrix), made, made, 1)
+    return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, (1, len(matrix), made), (0, made, 1))
 
 
-def _channels_last(weight: Array, groups: int) -> list[Array]:
-    """A weight [O, C, *K] as one [*K, C, O / groups] for each group."""
-    grouped = weight.reshape(groups, -1, *weight.shape[1:])
-    return [np.moveaxis(part, (0, 1), (-1, -2)) for part in grouped]
+def _group_matrix(weight: Array, groups: int, group: int) -> _native.Prepared:
+    """A group's part of a weight [O, C, *K] as a packed matrix [taps · C, O / groups], read where it is."""
+    made, taken, *kernel = weight.shape
+    taps, columns = int(np.prod(kernel)), made // groups
+    sizes, strides = (taps, taken, columns), (1, taps, taken * taps)
+    return _native.pack_matrix(
+        types.dtype_of(weight.dtype).name, weight, sizes, strides, group * columns * taken * taps
+    )
+
+
+def winograd_tile(op: conv) -> int | None:
+    """The tile of Winograd's filters that a convolution takes, if it is worth while.
+
+    Only for float16: the transforms lose a few bits of float32, which the contract leaves to float16 alone. Transformed
+    weights are float32 and 16 / 9 or 36 / 9 times as many, and are read once for each prediction: large weights over
+    small images keep their windows. Estimated in multiply-adds; one read from memory takes the time of about 10.
+    """
+    half = op.x.dtype is types.fp16 and op.weight.dtype is types.fp16
+    made, taken, *kernel = (int(size) for size in op.weight.shape)
+    plain = set(op.strides) <= {1} and set(op.dilations) <= {1} and op.groups == 1
+    if not half or not plain or kernel != [3, 3] or min(made, taken) < 16:
+        return None
+    batch, _, *spatial = op.result.shape
+    if not all(isinstance(size, int) for size in (batch, *spatial)):
+        return 2  # sizes that depend on the input: the smaller weights
+    costs: dict[int | None, float] = {None: int(batch) * math.prod(map(int, spatial)) * 9 * made * taken * 1.1}
+    costs[None] += 9 * made * taken * 5
+    for tile in (2, 4):
+        places = (tile + 2) ** 2
+        tiles = int(batch) * math.prod(-(-int(size) // tile) for size in spatial)
+        products = tiles * places * made * taken
+        transforms = tiles * places * (made + taken) * 8
+        costs[tile] = products * 1.1 + transforms + places * made * taken * 10
+    return min(costs, key=costs.__getitem__)
 
 
 @lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST)
@@ -64,8 +95,21 @@ def _conv(op: conv, emit: Emitter) -> None:
         emit.finish(op, "depthwise", window_arguments(emit, axes), [x, factors], CHANNELS_LAST, op.bias)
         return
 
+    tile = winograd_tile(op) if not emit.strict else None
+    if tile is not None:
+
+        def transform() -> _native.Prepared:
+            array = np.ascontiguousarray(weight.numpy())
+            return _native.transform_weight(array, len(array), array.shape[1], tile)
+
+        filters = emit.prepared((op.weight, "winograd", tile), transform)
+        arguments = {**window_arguments(emit, axes), "weight": filters}
+        emit.finish(op, "winograd", arguments, [x], CHANNELS_LAST, op.bias)
+        return
+
     def pack() -> _native.Prepared:
-        return _native.prepared_list([_matrix(part) for part in _channels_last(weight.numpy(), op.groups)])
+        array = np.ascontiguousarray(weight.numpy())
+        return _native.prepared_list([_group_matrix(array, op.groups, group) for group in range(op.groups)])
 
     arguments = {
         **window_arguments(emit, axes),

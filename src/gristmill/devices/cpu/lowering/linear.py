@@ -23,8 +23,8 @@ def _pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared
         assert weight.constant is not None
         array = weight.constant.numpy()
         k, n = array.shape[::-1] if transposed else array.shape
-        strides = (1, k) if transposed else (n, 1)
-        return _native.pack_matrix(weight.dtype.name, array, k, n, *strides)
+        strides = (0, 1, k) if transposed else (0, n, 1)
+        return _native.pack_matrix(weight.dtype.name, array, (1, k, n), strides)
 
     return emit.prepared((weight, "matrix", transposed), make)
 

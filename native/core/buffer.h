@@ -6,11 +6,18 @@
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace gristmill {
 
 constexpr size_t kAlignment = 64;
 // Kernels may read (never write) this far past the end of what they were given.
 constexpr size_t kPadding = 64;
+// Where the system has pages of this size, large buffers ask for them: weights are read in order, and a page that is
+// touched for the first time costs as much as reading many kilobytes.
+constexpr size_t kHugePage = size_t{1} << 21;
 
 // Bytes rounded up to whole cache lines, with the padding: what one of several neighbours in a buffer takes.
 constexpr size_t Room(size_t bytes) { return (bytes + kPadding + kAlignment - 1) / kAlignment * kAlignment; }
@@ -38,8 +45,14 @@ class Buffer {
     std::free(data_);
     data_ = nullptr;
     capacity_ = 0;
-    data_ = std::aligned_alloc(kAlignment, Room(bytes));
+    const bool huge = bytes >= 2 * kHugePage;
+    const size_t alignment = huge ? kHugePage : kAlignment;
+    data_ = std::aligned_alloc(alignment, (Room(bytes) + alignment - 1) / alignment * alignment);
     if (data_ == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+    // Only whole huge pages: the rest of the last one takes no memory. Advice: whether it is taken does not matter.
+    if (huge) (void)madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
     capacity_ = bytes;
   }
 

@@ -59,7 +59,8 @@ HWY_INLINE VF MulExp(VF m, VF x) {
 // e^x; at most 2 ulp.
 HWY_INLINE VF Exp(VF x) { return MulExp(hn::Set(F32(), 1.0f), x); }
 
-// m·σ(x), with m of any size: e^-|x| cannot overflow, and for negative x the quotient is e^x/(1 + e^x). At most 4 ulp.
+// m·σ(x), for |m| up to 2²⁰ where x < -174: e^-|x| cannot overflow, and for negative x the quotient is e^x/(1 + e^x). At
+// most 4 ulp.
 HWY_INLINE VF MulSigmoid(VF m, VF x) {
   const F32 d;
   const Exponential e = ExpParts(hn::Neg(hn::Abs(x)));
@@ -73,7 +74,19 @@ HWY_INLINE VF Sigmoid(VF x) { return MulSigmoid(hn::Set(F32(), 1.0f), x); }
 HWY_INLINE VF UnlessMinusInfinity(VF x, VF result) {
   return hn::IfThenElse(hn::Lt(x, hn::Set(F32(), -3.4028235e38f)), hn::Set(F32(), __builtin_nanf("")), result);
 }
-HWY_INLINE VF Silu(VF x) { return UnlessMinusInfinity(x, MulSigmoid(x, x)); }
+// A factor of a σ that has vanished, held back because that is never quite 0.
+HWY_INLINE VF HeldBack(VF x) { return hn::Max(x, hn::Set(F32(), -1000.0f)); }
+HWY_INLINE VF Silu(VF x) { return UnlessMinusInfinity(x, MulSigmoid(HeldBack(x), x)); }
+
+// x·σ(1.702·x). At most 4 ulp: where x is negative, what rounding takes from 1.702·x is made good by a factor.
+HWY_INLINE VF GeluSigmoid(VF x) {
+  const F32 d;
+  const VF one = hn::Set(d, 1.0f), c = hn::Set(d, 1.702f), held = HeldBack(x), product = hn::Mul(held, c);
+  const VF low = hn::MulAdd(held, hn::Set(d, -2.1934509e-8f), hn::MulSub(held, c, product));
+  const VF factor = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Add(one, low), one);
+  const VF result = MulSigmoid(hn::Mul(held, factor), product);
+  return UnlessMinusInfinity(x, hn::IfThenElse(hn::IsNaN(x), x, result));
+}
 
 // tanh x. Below 0.625 the polynomial of Cephes' tanhf, else 1 - 2/(e^2|x| + 1). At most 2 ulp.
 HWY_INLINE VF Tanh(VF x) {
@@ -155,7 +168,9 @@ HWY_INLINE VF MulSigmoidForHalf(VF m, VF x) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Div(m, hn::Add(one, e)));
 }
 HWY_INLINE VF SigmoidForHalf(VF x) { return MulSigmoidForHalf(hn::Set(F32(), 1.0f), x); }
-HWY_INLINE VF SiluForHalf(VF x) { return UnlessMinusInfinity(x, MulSigmoidForHalf(x, x)); }
+HWY_INLINE VF SiluForHalf(VF x) {
+  return UnlessMinusInfinity(x, MulSigmoidForHalf(HeldBack(x), x));
+}
 
 // x·Φ(x) for float16 results, at a third of the cost: x/2·erfc(|x|/√2) = x/2·t·Q(t)·e^(-x²/2) with t = 1/(1 + 0.26·|x|)
 // and Q a minimax polynomial for |x| ≤ 13.6 (relative error 2.3e-8), taken from x where x is positive. At most 10 ulp of

@@ -17,6 +17,7 @@ uint16_t HalfFromDouble(double value) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   const double magnitude = std::fabs(value);
   if (std::isnan(value)) return 0x7e00;
+  if (magnitude == 0) return sign;
   if (magnitude >= 65520) return sign | 0x7c00;  // halfway between the largest and what would come next
   int exponent;
   std::frexp(magnitude, &exponent);

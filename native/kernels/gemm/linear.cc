@@ -23,7 +23,7 @@ class Linear : public Kernel {
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
-    if (m_ == 0) return;
+    if (operands.out(0).shape.size() == 0) return;
     epilogue_.Bind(operands, 1, weight_->n);
     const DenseRows rows(operands.in(0), weight_->k);
     RunGemm(plan_, rows, *weight_, epilogue_, operands, workspace);

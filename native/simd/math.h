@@ -20,6 +20,22 @@ HWY_INLINE VF MinNaN(VF x, VF y) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElse(hn::IsNaN(y), y, smaller));
 }
 
+// x·y - product, where `product` is x·y rounded: by a fused multiply-add, or from halves of 12 bits (Dekker, "A
+// floating-point technique for extending the available precision", 1971) for |x|, |y| < 2¹¹⁵.
+HWY_INLINE VF ProductError(VF x, VF y, VF product) {
+#if HWY_NATIVE_FMA
+  return hn::MulSub(x, y, product);
+#else
+  auto upper = [](VF v) {
+    const VF scaled = hn::Mul(v, hn::Set(F32(), 4097.0f));
+    return hn::Sub(scaled, hn::Sub(scaled, v));
+  };
+  const VF xh = upper(x), yh = upper(y), xl = hn::Sub(x, xh), yl = hn::Sub(y, yh);
+  const VF error = hn::Add(hn::Add(hn::Sub(hn::Mul(xh, yh), product), hn::Mul(xh, yl)), hn::Mul(xl, yh));
+  return hn::Add(error, hn::Mul(xl, yl));
+#endif
+}
+
 // Polynomial in x, highest coefficient first.
 template <size_t N>
 HWY_INLINE VF Polynomial(VF x, const float (&coefficients)[N]) {
@@ -82,7 +98,7 @@ HWY_INLINE VF Silu(VF x) { return UnlessMinusInfinity(x, MulSigmoid(HeldBack(x),
 HWY_INLINE VF GeluSigmoid(VF x) {
   const F32 d;
   const VF one = hn::Set(d, 1.0f), c = hn::Set(d, 1.702f), held = HeldBack(x), product = hn::Mul(held, c);
-  const VF low = hn::MulAdd(held, hn::Set(d, -2.1934509e-8f), hn::MulSub(held, c, product));
+  const VF low = hn::MulAdd(held, hn::Set(d, -2.1934509e-8f), ProductError(held, c, product));
   const VF factor = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Add(one, low), one);
   const VF result = MulSigmoid(hn::Mul(held, factor), product);
   return UnlessMinusInfinity(x, hn::IfThenElse(hn::IsNaN(x), x, result));
@@ -139,12 +155,12 @@ HWY_INLINE VF Gelu(VF x) {
   const VF a = hn::Mul(hn::Abs(x), hn::Set(d, 0.70710678118654752f));
   const VF bounded = hn::Min(hn::Max(a, one), hn::Set(d, 14.0f));
   const VF clipped = hn::Min(hn::Max(x, hn::Set(d, -20.0f)), hn::Set(d, 20.0f));
-  const VF square = hn::Mul(clipped, clipped), lost = hn::MulSub(clipped, clipped, square);
+  const VF square = hn::Mul(clipped, clipped), lost = ProductError(clipped, clipped, square);
   const VF scaled = hn::Mul(ErfcScaled(bounded), hn::NegMulAdd(hn::Set(d, 0.5f), lost, one));
   const VF tail = MulExp(hn::Mul(h, scaled), hn::Mul(square, hn::Set(d, -0.5f)));  // x/2·erfc(|x|/√2)
   // 1 + erf(x/√2), its leading terms in twice the precision.
   const VF lead = hn::Mul(x, hn::Set(d, 7.978845835e-01f)), whole = hn::Add(one, lead);
-  VF low = hn::MulAdd(x, hn::Set(d, -2.267034016e-08f), hn::MulSub(x, hn::Set(d, 7.978845835e-01f), lead));
+  VF low = hn::MulAdd(x, hn::Set(d, -2.267034016e-08f), ProductError(x, hn::Set(d, 7.978845835e-01f), lead));
   low = hn::Add(low, hn::Sub(lead, hn::Sub(whole, one)));
   const VF z = hn::Mul(x, x);
   const VF rest = Polynomial(z, {8.677372846e-07f, -1.770019447e-05f, 2.292938556e-04f, -2.373564065e-03f, 1.994674894e-02f, -1.329807139e-01f});
@@ -178,7 +194,7 @@ HWY_INLINE VF SiluForHalf(VF x) {
 HWY_INLINE VF GeluForHalf(VF x) {
   const F32 d;
   const VF one = hn::Set(d, 1.0f), clipped = hn::Min(hn::Max(x, hn::Set(d, -18.0f)), hn::Set(d, 18.0f));
-  const VF square = hn::Mul(clipped, clipped), lost = hn::MulSub(clipped, clipped, square);
+  const VF square = hn::Mul(clipped, clipped), lost = ProductError(clipped, clipped, square);
   const VF t = hn::Div(one, hn::MulAdd(hn::Abs(clipped), hn::Set(d, 0.26f), one));
   const VF q = Polynomial(t, {0.061455048620700836f, -0.3078303337097168f, 0.5074942708015442f, -0.3070942163467407f,
                               0.32551831007003784f, 0.10049336403608322f, 0.20646651089191437f, 0.20597542822360992f,
@@ -196,14 +212,14 @@ HWY_INLINE VF GeluTanh(VF x) {
   const VF clipped = hn::Min(hn::Max(x, hn::Set(d, -100.0f)), hn::Set(d, 100.0f));
   const VF one = hn::Set(d, 1.0f), constant = hn::Set(d, 1.595769167e+00f), cubic = hn::Set(d, 7.135481387e-02f);
   // In twice the precision: where the result is small, an error of 2u is one of its logarithm.
-  const VF square = hn::Mul(clipped, clipped), lost = hn::MulSub(clipped, clipped, square);
+  const VF square = hn::Mul(clipped, clipped), lost = ProductError(clipped, clipped, square);
   const VF product = hn::Mul(square, cubic);
-  VF low = hn::MulAdd(lost, cubic, hn::MulSub(square, cubic, product));
+  VF low = hn::MulAdd(lost, cubic, ProductError(square, cubic, product));
   low = hn::MulAdd(square, hn::Set(d, 2.398832397e-09f), hn::Add(low, hn::Set(d, -4.534068032e-08f)));
   const VF sum = hn::Add(constant, product), back = hn::Sub(sum, constant);
   low = hn::Add(low, hn::Add(hn::Sub(product, back), hn::Sub(constant, hn::Sub(sum, back))));
   const VF twice = hn::Mul(clipped, sum);
-  low = hn::MulAdd(clipped, low, hn::MulSub(clipped, sum, twice));
+  low = hn::MulAdd(clipped, low, ProductError(clipped, sum, twice));
   const VF factor = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Add(one, low), one);
   const VF near = MulSigmoid(hn::Mul(clipped, factor), twice);
   const VF limit = hn::IfThenElse(hn::Gt(hn::Abs(x), hn::Set(d, 50.0f)), hn::Max(x, hn::Zero(d)), near);

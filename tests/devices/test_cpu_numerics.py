@@ -129,7 +129,7 @@ def test_strict_epilogues_round_as_ops_of_their_own(root, dtype):
         weights.append(_random(*sizes, dtype=dtype.numpy) / np.sqrt(np.prod(sizes[1:]), dtype=dtype.numpy))
         return weights[-1].astype(dtype.numpy)
 
-    x = _random(*shape, dtype=dtype.numpy)
+    x = _random(*shape, dtype=dtype.numpy) / 2
 
     def alone(x):
         return make(x, weight)

@@ -15,6 +15,7 @@ import pytest
 from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.builder import mb
+from gristmill.ir.opset import iOS18
 from gristmill.ir.program import Program
 from gristmill.ir.types import fp16, fp32
 from gristmill.runtime.session import Session
@@ -35,7 +36,9 @@ SUMS = {
 }
 
 # Each case in each of its types, in the newest opset that it runs in.
-NEWEST = {(name.rpartition("-")[0]): (case, dtype, opset) for case, dtype, opset, name in VARIANTS if case.expected is not None}
+NEWEST = {
+    name.rpartition("-")[0]: (case, dtype, opset) for case, dtype, opset, name in VARIANTS if case.expected is not None
+}
 
 
 def _run(program: Program, inputs: dict[str, np.ndarray], device) -> list[np.ndarray]:
@@ -156,8 +159,11 @@ def _network(x):
     y = mb.silu(x=mb.conv(x=x, weight=weight(32, 24, 3, 3), bias=weight(32), pad_type="same"))
     y = mb.relu(x=mb.conv(x=y, weight=weight(32, 1, 5, 5), groups=32, pad_type="same"))
     y = mb.add(x=mb.conv(x=y, weight=weight(32, 32, 1, 1)), y=y)
-    y = mb.conv_transpose(x=mb.max_pool(x=y, kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid"),
-                          weight=weight(32, 32, 2, 2), strides=[2, 2])
+    y = mb.conv_transpose(
+        x=mb.max_pool(x=y, kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid"),
+        weight=weight(32, 32, 2, 2),
+        strides=[2, 2],
+    )
     y = mb.instance_norm(x=mb.avg_pool(x=y, kernel_sizes=[3, 3], pad_type="same"), epsilon=1e-3)
     y = mb.transpose(x=mb.reshape(x=y, shape=[1, 32, -1]), perm=[0, 2, 1])
     y = mb.layer_norm(x=y, axes=[-1], gamma=weight(32), beta=weight(32), epsilon=1e-3)
@@ -172,8 +178,6 @@ def _network(x):
 @pytest.mark.parametrize("dtype", [fp16, fp32])
 def test_a_whole_model_has_the_same_bits_at_any_number_of_threads(dtype, strict):
     """Tasks are cut differently; sums are not."""
-    from gristmill.ir.opset import iOS18
-
     program = build(_network, (1, 24, 24, 20), dtype=dtype, opset=iOS18)
     x = _random(1, 24, 24, 20, dtype=dtype.numpy)
     alone = _run(program, {"x": x}, CpuDevice(1, strict=strict))

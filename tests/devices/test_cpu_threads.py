@@ -79,6 +79,6 @@ FORK = """
 @pytest.mark.parametrize("busy", [0, 3])
 def test_a_model_works_in_a_child_after_fork(busy):
     """Used before in the parent; also while other threads of the parent are in the midst of predictions."""
-    code = textwrap.dedent(FORK).replace('BUSY', str(busy))
+    code = textwrap.dedent(FORK).replace("BUSY", str(busy))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

@@ -27,8 +27,8 @@ venv: .venv/.installed
 
 # The package itself, editable. Again when the schema or the native core changes, or a package appears that the last
 # install did not see.
-BUILD_INPUTS := CMakeLists.txt src/gristmill/_version.py $(wildcard src/gristmill/package/schema/*.proto) \
-	$(shell find native -name '*.cc' -o -name '*.h') \
+BUILD_INPUTS := CMakeLists.txt native/CMakeLists.txt src/gristmill/_version.py $(wildcard src/gristmill/package/schema/*.proto) \
+	$(shell find native -path native/tests -prune -o \( -name '*.cc' -o -name '*.h' \) -print) \
 	$(wildcard src/gristmill/__init__.py src/gristmill/*/__init__.py src/gristmill/*/*/__init__.py)
 
 .venv/.installed: .venv/.dependencies $(BUILD_INPUTS)

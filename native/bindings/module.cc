@@ -9,8 +9,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <pthread.h>
+
 #include <cstring>
 #include <mutex>
+#include <new>
+#include <shared_mutex>
 
 #include "core/executable.h"
 #include "kernels/conv/winograd.h"
@@ -106,6 +110,23 @@ struct Guarded {
   std::mutex mutex;
 };
 
+// Shared by all predictions that run. A fork waits for them: in the midst of one its child would inherit a lock that
+// nobody opens.
+std::shared_mutex& Running() {
+  static std::shared_mutex* running = [] {
+    pthread_atfork([] { Running().lock(); }, [] { Running().unlock(); }, [] { new (&Running()) std::shared_mutex; });
+    return new std::shared_mutex;
+  }();
+  return *running;
+}
+
+// What a prediction holds while it uses an executable; taken without the GIL, which a fork holds while it waits.
+struct Turn {
+  explicit Turn(Guarded& guarded) : running(Running()), lock(guarded.mutex) {}
+  std::shared_lock<std::shared_mutex> running;
+  std::lock_guard<std::mutex> lock;
+};
+
 // An executable with the arrays of a run that is repeated; no sizes of it depend on symbols.
 struct Bound {
   std::shared_ptr<Guarded> guarded;
@@ -114,7 +135,7 @@ struct Bound {
 
   void Run() {
     nb::gil_scoped_release release;
-    std::lock_guard<std::mutex> lock(guarded->mutex);
+    const Turn turn(*guarded);
     guarded->executable.Configure({});
     guarded->executable.Run(pointers, nullptr);
   }
@@ -282,7 +303,7 @@ NB_MODULE(_native, m) {
               const Arrays& externals) {
              const std::vector<void*> pointers = Pointers(externals);
              nb::gil_scoped_release release;
-             std::lock_guard<std::mutex> lock(g.mutex);
+             const Turn turn(g);
              g.executable.Configure(symbols);
              g.executable.Run(pointers, nullptr);
            }, nb::arg("symbols"), nb::arg("externals"))
@@ -308,7 +329,7 @@ NB_MODULE(_native, m) {
              std::vector<CallProfile> calls;
              {
                nb::gil_scoped_release release;
-               std::lock_guard<std::mutex> lock(g.mutex);
+               const Turn turn(g);
                g.executable.Configure(symbols);
                g.executable.Run(pointers, &calls);
              }

@@ -15,7 +15,8 @@
 namespace gristmill {
 
 constexpr size_t kAlignment = 64;
-// Kernels may read (never write) this far past the end of what they were given.
+// Kernels may read (never write) this far past the end of buffers and scratch memory. Operands may be arrays from
+// elsewhere, which have no such room.
 constexpr size_t kPadding = 64;
 // Where the system has pages of this size, large buffers ask for them: weights are read in order, and a page that is
 // touched for the first time costs as much as reading many kilobytes.

@@ -14,6 +14,7 @@ std::map<std::string, MakeKernel>& KernelTable() {
 
 int Executable::Add(Place place, DType dtype, std::vector<SizeRef> shape, int of, std::shared_ptr<Buffer> constant) {
   Require(shape.size() <= kMaxRank, "a tensor has more than 8 dimensions");
+  for (SizeRef size : shape) Require(sizes_.has(size.entry), "a dimension names no size");
   Slot slot{};
   slot.place = place;
   slot.dims = std::move(shape);

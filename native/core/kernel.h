@@ -107,7 +107,8 @@ struct Workspace {
 };
 
 // One kernel call of an executable. Made once for a symbolic signature, configured when concrete sizes change, run for
-// each prediction. `Run` does not throw and does not allocate.
+// each prediction. `Run` does not allocate, and throws nothing but an Error for operands that do not fit, before its tasks
+// are shared.
 class Kernel {
  public:
   virtual ~Kernel() = default;

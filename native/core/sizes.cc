@@ -1,6 +1,7 @@
 #include "core/sizes.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/types.h"
 
@@ -9,6 +10,7 @@ namespace {
 
 int64_t FloorDiv(int64_t a, int64_t b) {
   Require(b != 0, "a size is divided by zero");
+  Require(b != -1 || a != std::numeric_limits<int64_t>::min(), "a size overflows");
   const int64_t quotient = a / b;
   return quotient - ((a % b != 0) && ((a < 0) != (b < 0)));
 }
@@ -38,6 +40,11 @@ bool IsLeaf(SizeTable::Op op) {
 }
 
 }  // namespace
+
+int64_t SizeTable::operator[](int entry) const {
+  Require(has(entry), "a size names no entry");
+  return values_[static_cast<size_t>(entry)];
+}
 
 int SizeTable::Add(std::vector<Step> steps) {
   int64_t depth = 0;

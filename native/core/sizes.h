@@ -22,7 +22,9 @@ class SizeTable {
   // Computes all entries. Throws Error on division by zero or overflow.
   void Evaluate(const std::vector<int64_t>& symbols);
 
-  int64_t operator[](int entry) const { return values_[entry]; }
+  // Throws Error when there is no such entry.
+  int64_t operator[](int entry) const;
+  bool has(int entry) const { return entry >= 0 && entry < count(); }
   int count() const { return static_cast<int>(entries_.size()); }
 
  private:

@@ -184,6 +184,7 @@ class Attention : public Kernel {
     value_rows_.Configure(v, sizes);
     length_ = q[rank - 2], wide_ = q[rank - 1], keys_ = key_rows_.count(), out_ = v[rank - 1];
     Require(k[rank - 1] == wide_ && value_rows_.count() == keys_, "keys fit queries and values");
+    Require(operands.out(0).shape.size() == heads_ * length_ * out_, "attention has a value for each query");
     if (operands.given(3)) PlaceMask(operands.in(3).shape, q);
     transposed_ = {wide_, keys_, PanelWidth()};
     values_ = {keys_, out_, PanelWidth()};

@@ -166,9 +166,15 @@ std::optional<OnePassForm> OnePassForm::Of(const TileProgram& program, const std
 
 void Epilogue::Bind(const Operands& operands, size_t first, int64_t columns) {
   columns_ = columns;
+  const int64_t elements = operands.out(0).shape.size();
+  Require(operands.inputs.size() == first + operands_.size(), "an epilogue has its operands");
+  Require(program_ == nullptr || operands.outputs.size() == program_->outputs.size(), "an epilogue has its results");
+  for (const Tensor& out : operands.outputs) Require(out.shape.size() == elements, "results of a group have one size");
   for (size_t i = 0; i < operands_.size(); ++i) {
     Operand& operand = operands_[i];
     operand.tensor = operands.in(first + i);
+    const int64_t wanted = layout_[i] == "full" ? elements : layout_[i] == "column" ? columns : 1;
+    Require(operand.tensor.given && operand.tensor.shape.size() == wanted, "an operand of an epilogue has its size");
     operand.row_stride = layout_[i] == "full" ? columns : 0;
     operand.column_stride = layout_[i] == "scalar" ? 0 : 1;
   }

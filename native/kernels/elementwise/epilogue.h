@@ -35,7 +35,8 @@ class Epilogue {
   Epilogue(std::shared_ptr<TileProgram> program, std::vector<std::string> layout);
   static Epilogue From(const Attributes& attributes);  // arguments "program" and "layout"; empty when there are none
 
-  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result.
+  // Takes the operands from `operands.inputs[first …]`; `columns` is the width of the result. Throws Error when they
+  // do not fit it.
   void Bind(const Operands& operands, size_t first, int64_t columns);
 
   // Finishes elements [column, column + count) of one row: applies the program to `values` (float32, with room up to a

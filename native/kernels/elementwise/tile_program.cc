@@ -138,7 +138,7 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
     case TileOp::kGeluTanh:
       return Map1(s, r, count, [](VF x) { return GeluTanh(x); });
     case TileOp::kGeluSigmoid:
-      return Map1(s, r, count, [d](VF x) { return UnlessMinusInfinity(x, MulSigmoid(x, hn::Mul(x, hn::Set(d, 1.702f)))); });
+      return Map1(s, r, count, [](VF x) { return GeluSigmoid(x); });
     case TileOp::kErf:
       return Map1(s, r, count, [](VF x) { return Erf(x); });
     case TileOp::kFloor:

@@ -50,7 +50,7 @@ struct TileProgram : Prepared {
   std::vector<int> outputs;    // the register of each result
 
   size_t bytes() const override { return steps.size() * sizeof(TileStep); }
-  // Throws Error when a step names a register that is not there or has no value yet.
+  // Throws Error when a step names a register that is not there.
   void Check() const;
 };
 

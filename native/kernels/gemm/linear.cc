@@ -17,12 +17,13 @@ class Linear : public Kernel {
     const Shape& shape = operands.in(0).shape;
     Require(shape.rank >= 1 && shape[shape.rank - 1] == weight_->k, "the last dimension of 'x' is the weight's");
     m_ = shape.Product(0, shape.rank - 1);
+    Require(operands.out(0).shape.size() == m_ * weight_->n, "a product has its size");
     plan_ = PlanGemm(m_, *weight_, threads);
     return plan_.scratch_per_thread * static_cast<size_t>(threads);
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
-    if (m_ == 0) return;
+    if (operands.out(0).shape.size() == 0) return;
     epilogue_.Bind(operands, 1, weight_->n);
     const DenseRows rows(operands.in(0), weight_->k);
     RunGemm(plan_, rows, *weight_, epilogue_, operands, workspace);

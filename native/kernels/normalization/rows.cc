@@ -37,9 +37,13 @@ void StandardRow(float* row, size_t count, float epsilon) {
 void ScaleRow(float* row, size_t count, const float* gamma, const float* beta, bool each) {
   const F32 d;
   for (size_t i = 0; i < count; i += Lanes()) {
+    auto at = [&](const float* p) {  // unlike the row, operands end where they end
+      if (!each) return hn::Set(d, *p);
+      return count - i < Lanes() ? LoadFirst(p + i, count - i) : hn::LoadU(d, p + i);
+    };
     VF x = hn::LoadU(d, row + i);
-    if (gamma != nullptr) x = hn::Mul(x, each ? hn::LoadU(d, gamma + i) : hn::Set(d, *gamma));
-    if (beta != nullptr) x = hn::Add(x, each ? hn::LoadU(d, beta + i) : hn::Set(d, *beta));
+    if (gamma != nullptr) x = hn::Mul(x, at(gamma));
+    if (beta != nullptr) x = hn::Add(x, at(beta));
     hn::StoreU(x, d, row + i);
   }
 }

@@ -93,8 +93,11 @@ HWY_INLINE VF Sigmoid(VF x) { return MulSigmoid(hn::Set(F32(), 1.0f), x); }
 HWY_INLINE VF UnlessMinusInfinity(VF x, VF result) {
   return hn::IfThenElse(hn::Lt(x, hn::Set(F32(), -3.4028235e38f)), hn::Set(F32(), __builtin_nanf("")), result);
 }
-// A factor of a σ that has vanished, held back because that is never quite 0.
-HWY_INLINE VF HeldBack(VF x) { return hn::Max(x, hn::Set(F32(), -1000.0f)); }
+// A factor of a σ that has vanished, held back because that is never quite 0. NaN stays NaN.
+HWY_INLINE VF HeldBack(VF x) {
+  const VF least = hn::Set(F32(), -1000.0f);
+  return hn::IfThenElse(hn::Lt(x, least), least, x);
+}
 HWY_INLINE VF Silu(VF x) { return UnlessMinusInfinity(x, MulSigmoid(HeldBack(x), x)); }
 
 // x·σ(1.702·x). At most 4 ulp: where x is negative, what rounding takes from 1.702·x is made good by a factor.

@@ -70,6 +70,30 @@ def test_strict_equals_the_reference(case: Case, dtype, opset):
     _assert_same_bits(_run(program, inputs, CpuDevice(1, strict=True)), got)
 
 
+UNARY = {
+    *("abs", "acos", "asin", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "exp2", "floor", "gelu", "inverse"),
+    *("log", "relu", "relu6", "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "softsign"),
+    *("sqrt", "square", "tan", "tanh"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNARY))
+def test_strict_functions_of_every_float16_value(name):
+    """All 65,536 of them: the reference's bits, or at most one unit away where the function is transcendental."""
+    x = np.arange(65536, dtype=np.uint16).view(np.float16)
+    program = build(lambda x: mb.op(name, x=x), x.shape, dtype=fp16)
+    with np.errstate(all="ignore"):
+        (wanted,) = _run(program, {"x": x}, ReferenceDevice())
+    (got,) = _run(program, {"x": x}, CpuDevice(strict=True))
+    if name not in TRANSCENDENTAL:
+        _assert_same_bits([got], [wanted])
+        return
+    # Float16 numbers of one sign, infinity included, are as many units apart as their bits.
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+    units = [np.where(a.view(np.int16) < 0, -(a.view(np.int16) & 0x7FFF), a.view(np.int16)) for a in (got, wanted)]
+    assert np.abs(units[0].astype(int) - units[1])[~np.isnan(got)].max() <= 1
+
+
 RNG = np.random.default_rng(11)
 
 

@@ -58,7 +58,7 @@ FORK = """
         while not stop.is_set():
             session.run({"x": x})
 
-    busy = [threading.Thread(target=predict) for _ in range(BUSY)]
+    busy = [threading.Thread(target=predict, daemon=True) for _ in range(BUSY)]
     for thread in busy:
         thread.start()
     for _ in range(20):

@@ -149,7 +149,8 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [](VF x) { return hn::Round(x); });
     case TileOp::kSign:
       return Map1(s, r, count, [zero, one](VF x) {
-        return hn::IfThenElse(hn::Or(hn::IsNaN(x), hn::Eq(x, zero)), x, hn::CopySign(one, x));
+        const VF unit = hn::IfThenElse(hn::Eq(x, zero), zero, hn::CopySign(one, x));  // -0 has none either
+        return hn::IfThenElse(hn::IsNaN(x), x, unit);
       });
     case TileOp::kMaxP:
       return Map1(s, r, count, [p](VF x) { return MaxNaN(x, p); });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -36,6 +37,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", type=lambda text: _chosen(text, ENGINES), default=list(ENGINES))
     parser.add_argument("--threads", type=lambda text: tuple(map(int, text.split(","))), default=(1, 2))
     parser.add_argument("--quick", action="store_true", help="a look, in a tenth of the time; figures are noisy")
+    parser.add_argument("--rounds", type=int, help="how often the engines take turns")
+    parser.add_argument("--seconds", type=float, help="of one engine's turn")
+    parser.add_argument("--loads", type=int, help="fresh processes for the time to load")
     parser.add_argument("--json", type=Path, help="where the results go, after each model")
     parser.add_argument("--plot", type=Path, help="where a picture goes, .svg or .png; needs matplotlib")
     parser.add_argument("--folder", type=Path, help="keeps the models' files there and uses those that are there")
@@ -48,6 +52,8 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings = Settings(options.threads)
     if options.quick:
         settings = Settings(options.threads, rounds=3, seconds=0.1, least=2, loads=2)
+    given = {name: getattr(options, name) for name in ("rounds", "seconds", "loads")}
+    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
     results: dict[str, Any] = {"machine": machine.description(), "settings": vars(settings), "models": {}}
     for model in options.models or _models("all"):
         for step in measure(model, options.engines, folder / model, settings):

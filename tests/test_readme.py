@@ -1,5 +1,6 @@
 """README.md tells the truth: its code runs, and prints what it says."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.peers import report
 from gristmill.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
@@ -63,3 +65,10 @@ def test_links_lead_somewhere():
     """Every file that README links to is there."""
     for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / target).exists(), target
+
+
+def test_the_table_beside_other_engines_is_what_was_measured():
+    """It comes from the results that ``python -m benchmarks.peers --json`` wrote, by ``--report`` and ``--readme``."""
+    results = json.loads((README.parent / "benchmarks/peers/results.json").read_text(encoding="utf-8"))
+    text = README.read_text(encoding="utf-8")
+    assert report.renew(text, results) == text

@@ -25,6 +25,10 @@ MAX_DEPTHWISE_TAPS = 256
 """Depthwise sums are one block of terms, whose length the contract's bound limits."""
 
 
+MAX_WINOGRAD_BYTES = 1 << 24
+"""Of the transformed weights of one convolution: larger ones would come from memory each time, and take up a lot of it."""
+
+
 def _constant_weight(op: Any) -> Refusal | None:
     if not is_known(op.weight) or 0 in op.weight.shape:
         return Refusal("the weight is no constant")
@@ -62,8 +66,8 @@ def winograd_tile(op: conv) -> int | None:
     """The tile of Winograd's filters that a convolution takes, if it is worth while.
 
     Only for float16: the transforms lose a few bits of float32, which the contract leaves to float16 alone. Transformed
-    weights are float32 and 16 / 9 or 36 / 9 times as many, and are read once for each prediction: large weights over
-    small images keep their windows. Estimated in multiply-adds; one read from memory takes the time of about 10.
+    weights are float32 and 16 / 9 or 36 / 9 times as many, and are read once for each prediction: large weights keep
+    their windows. Estimated in multiply-adds; one read from memory takes the time of about 10.
     """
     half = op.x.dtype is types.fp16 and op.weight.dtype is types.fp16
     made, taken, *kernel = (int(size) for size in op.weight.shape)
@@ -78,6 +82,8 @@ def winograd_tile(op: conv) -> int | None:
     for tile in (2, 4):
         places = (tile + 2) ** 2
         tiles = int(batch) * math.prod(-(-int(size) // tile) for size in spatial)
+        if places * made * taken * 4 > MAX_WINOGRAD_BYTES:
+            continue
         products = tiles * places * made * taken
         transforms = tiles * places * (made + taken) * 8
         costs[tile] = products * 1.1 + transforms + places * made * taken * 10

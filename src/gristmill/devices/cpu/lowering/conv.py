@@ -26,7 +26,7 @@ MAX_DEPTHWISE_TAPS = 256
 
 
 MAX_WINOGRAD_BYTES = 1 << 24
-"""Of the transformed weights of one convolution: larger ones would come from memory each time, and take up a lot of it."""
+"""Of one convolution's transformed weights: larger ones would come from memory each time, and fill it."""
 
 
 def _constant_weight(op: Any) -> Refusal | None:

@@ -215,7 +215,13 @@ def _number(emit: Emitter, value: float, kind: Value, rank: int) -> int:
     return emit.constant(np.full((1,) * rank, value, kind.dtype.numpy), kind.dtype.name)
 
 
-@lowers(fill, fill_like, reads=())
+def _fixed_shape(op: fill | fill_like) -> Refusal | None:
+    # A size may be known only by running the op that the tensor comes from, which nobody else may need.
+    fixed = all(isinstance(size, int) for size in op.result.shape)
+    return None if fixed else Refusal("only fixed shapes are filled natively")
+
+
+@lowers(fill, fill_like, supports=_fixed_shape, reads=())
 def _fill(op: fill | fill_like, emit: Emitter) -> None:
     number = 0.0 if op.value is None or op.value.constant is None else op.value.constant.numpy().item()
     rank = op.result.rank

@@ -279,10 +279,11 @@ class Planner:
         sizes = set(known)
         for value in block.arguments:
             sizes |= _symbols_bound_by(value)
+        given = frozenset(sizes)  # what an op of the block decides is known only where that op runs
         refusals: dict[Op, Refusal | None] = {}
         sized: set[Op] = set()
         for op in brought_together(ops) if self._fuse else ops:
-            if self._fuse and _is_sized(op, sizes):
+            if self._fuse and _is_sized(op, given):
                 refusals[op] = None
                 sized.add(op)
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -431,7 +431,7 @@ def _symbols_bound_by(value: Value) -> set[str]:
     return {dim.name for dim in value.type.shape if isinstance(dim, Symbol)}
 
 
-def _is_sized(op: Op, sizes: set[str]) -> bool:
+def _is_sized(op: Op, sizes: Set[str]) -> bool:
     """Whether the elements of an op's result are sizes that are known before it runs: it need not run."""
     if len(op.results) != 1 or op.result.contents is None or op.result.dtype.name not in INTEGERS:
         return False

@@ -24,7 +24,7 @@ Sizes IndexOf(const Sizes& shape, int64_t flat) {
 }
 
 Call Indexed(const char* kernel, int64_t axis, bool negative, bool forgives) {
-  return {kernel, {{"axis", axis}, {"negative", int64_t{negative}}, {"forgives", int64_t{forgives}}}, {}};
+  return {kernel, {{"axis", axis}, {"negative", int64_t{negative}}, {"forgives", int64_t{forgives}}, {"mode", std::string("update")}}, {}};
 }
 
 }  // namespace

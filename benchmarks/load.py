@@ -52,7 +52,7 @@ def measured(path: Path) -> dict[str, float]:
     watch = Stopwatch()
     import numpy as np
 
-    from gristmill.devices.cpu import CpuDevice, _native  # noqa: F401
+    from gristmill.devices.cpu import CpuDevice, _native  # noqa: F401  # its import is what is timed
     from gristmill.models.model import MLModel
 
     watch.lap("import")

@@ -15,7 +15,7 @@
 #define GRISTMILL_DEPTHWISE_ONCE
 namespace gristmill {
 
-constexpr int64_t kMostRows = 256;  // under a window: the contract's bound is for sums of 256 terms
+constexpr int64_t kMostTaps = 256;  // of a window: the contract's bound is for sums of 256 terms
 
 // A block of channels of one image. A line is a row of the input, widened, with its padding: `block` floats for each of
 // `line_width` places.
@@ -140,7 +140,7 @@ int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; 
 class Depthwise : public Kernel {
  public:
   explicit Depthwise(const Attributes& attributes) : windows_(attributes), epilogue_(Epilogue::From(attributes)) {
-    Require(windows_.taps() <= kMostRows, "a depthwise window has at most 256 taps");
+    Require(windows_.taps() <= kMostTaps, "a depthwise window has at most 256 taps");
   }
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
@@ -197,7 +197,7 @@ class Depthwise : public Kernel {
       LoadTile(weight.dtype, weight.as<char>() + at * static_cast<int64_t>(SizeOf(weight.dtype)), 1,
                factors + t * block_, static_cast<size_t>(b.channels));
     }
-    const float* under[kMostRows];
+    const float* under[kMostTaps];
     int64_t filled = first * windows_.strides[1] - windows_.before[1];  // rows below this one are in their lines
     for (int64_t row = first; row < std::min(first + band_, out_.sizes[1]); ++row) {
       const int64_t up = row * windows_.strides[1] - windows_.before[1];

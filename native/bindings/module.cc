@@ -318,7 +318,7 @@ NB_MODULE(_native, m) {
            [](Guarded& g, const std::vector<int64_t>& symbols, const Arrays& externals) {
              const std::vector<void*> pointers = Pointers(externals);
              nb::gil_scoped_release release;
-             std::lock_guard<std::mutex> lock(g.mutex);
+             const Turn turn(g);
              g.executable.Configure(symbols);
              g.executable.Undo(pointers);
            }, nb::arg("symbols"), nb::arg("externals"), "Takes back what a run of these arrays wrote in place.")

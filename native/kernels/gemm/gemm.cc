@@ -11,6 +11,7 @@ GRISTMILL_SIMD_BEGIN
 
 // A tile of rows × 2 vectors fills the registers: 6 of 16, or 14 of 32.
 constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 14 : 6;
+static_assert(kThinRows < kTileRows, "few rows are less than a tile");
 
 int64_t TileRowsHere() { return kTileRows; }
 
@@ -45,48 +46,72 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t lda, const T* HWY_REST
   }
 }
 
-// Few rows wait for memory, or for the latency of their own additions: four steps at a time, each with sums of its own.
-template <int R, typename T>
-HWY_INLINE void ThinTile(const float* HWY_RESTRICT a, int64_t lda, const T* HWY_RESTRICT b, int64_t depth,
+// Few rows wait for memory, which gives more to several streams at once: S panels, `pitch` elements apart, together. Sums
+// go in the order of the steps, as in a whole tile.
+template <int R, int S, typename T>
+HWY_INLINE void ThinTile(const float* HWY_RESTRICT a, int64_t lda, const T* HWY_RESTRICT b, int64_t pitch, int64_t depth,
                          float* HWY_RESTRICT c, int64_t ldc, bool accumulate) {
-  constexpr int kWays = R == 1 ? 4 : 2;
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(Lanes());
-  VF left[kWays][R], right[kWays][R];
+  VF left[S][R], right[S][R];
 #pragma GCC unroll 4
-  for (int w = 0; w < kWays; ++w) {
+  for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) left[w][i] = right[w][i] = hn::Zero(d);
+    for (int i = 0; i < R; ++i) left[s][i] = right[s][i] = hn::Zero(d);
   }
-  int64_t k = 0;
-  for (; k + kWays <= depth; k += kWays) {
-    __builtin_prefetch(b + 1024);
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < depth; ++k, b += 2 * lanes) {
 #pragma GCC unroll 4
-    for (int w = 0; w < kWays; ++w) {
-      const VF b0 = LoadF(b + 2 * w * lanes), b1 = LoadF(b + (2 * w + 1) * lanes);
+    for (int s = 0; s < S; ++s) {
+      const VF b0 = LoadF(b + s * pitch), b1 = LoadF(b + s * pitch + lanes);
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) {
-        const VF x = hn::Set(d, a[i * lda + k + w]);
-        left[w][i] = hn::MulAdd(x, b0, left[w][i]);
-        right[w][i] = hn::MulAdd(x, b1, right[w][i]);
+        const VF x = hn::Set(d, a[i * lda + k]);
+        left[s][i] = hn::MulAdd(x, b0, left[s][i]);
+        right[s][i] = hn::MulAdd(x, b1, right[s][i]);
       }
     }
-    b += 2 * kWays * lanes;
   }
-  for (; k < depth; ++k, b += 2 * lanes) {
+#pragma GCC unroll 4
+  for (int s = 0; s < S; ++s) {
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
-      const VF x = hn::Set(d, a[i * lda + k]);
-      left[0][i] = hn::MulAdd(x, LoadF(b), left[0][i]);
-      right[0][i] = hn::MulAdd(x, LoadF(b + lanes), right[0][i]);
+      float* to = c + i * ldc + 2 * s * lanes;
+      VF l = left[s][i], r = right[s][i];
+      if (accumulate) l = hn::Add(l, hn::LoadU(d, to)), r = hn::Add(r, hn::LoadU(d, to + lanes));
+      hn::StoreU(l, d, to);
+      hn::StoreU(r, d, to + lanes);
     }
   }
-  for (int i = 0; i < R; ++i) {
-    VF l = left[0][i], r = right[0][i];
-    for (int w = 1; w < kWays; ++w) l = hn::Add(l, left[w][i]), r = hn::Add(r, right[w][i]);
-    float* to = c + i * ldc;
-    if (accumulate) l = hn::Add(l, hn::LoadU(d, to)), r = hn::Add(r, hn::LoadU(d, to + lanes));
-    hn::StoreU(l, d, to);
-    hn::StoreU(r, d, to + lanes);
+}
+
+// As many panels together as registers hold sums for, the others one by one.
+template <int R, typename T>
+HWY_INLINE void ThinPanels(const float* a, int64_t lda, const T* b, int64_t pitch, int64_t panels, int64_t depth,
+                           float* c, int64_t ldc, bool accumulate) {
+  constexpr int kStreams = std::min<int>(kThinPanels, kTileRows / R);
+  const int64_t width = 2 * static_cast<int64_t>(Lanes());
+  int64_t p = 0;
+  for (; p + kStreams <= panels; p += kStreams) {
+    ThinTile<R, kStreams>(a, lda, b + p * pitch, pitch, depth, c + p * width, ldc, accumulate);
+  }
+  for (; p < panels; ++p) ThinTile<R, 1>(a, lda, b + p * pitch, pitch, depth, c + p * width, ldc, accumulate);
+}
+
+template <typename T>
+void Thin(const float* a, int64_t lda, int64_t rows, const T* b, int64_t pitch, int64_t panels, int64_t depth, float* c,
+          int64_t ldc, bool accumulate) {
+  switch (rows) {
+    case 1:
+      return ThinPanels<1>(a, lda, b, pitch, panels, depth, c, ldc, accumulate);
+    case 2:
+      return ThinPanels<2>(a, lda, b, pitch, panels, depth, c, ldc, accumulate);
+    case 3:
+      return ThinPanels<3>(a, lda, b, pitch, panels, depth, c, ldc, accumulate);
+    case 4:
+      return ThinPanels<4>(a, lda, b, pitch, panels, depth, c, ldc, accumulate);
+    default:
+      return;
   }
 }
 
@@ -97,10 +122,8 @@ void Remainder(int64_t rows, const float* a, int64_t lda, const T* b, int64_t de
 #define GRISTMILL_ROWS(R) \
   case R:                 \
     return Tile<R>(a, lda, b, depth, c, ldc, accumulate);
-    case 1:
-      return ThinTile<1>(a, lda, b, depth, c, ldc, accumulate);
-    case 2:
-      return ThinTile<2>(a, lda, b, depth, c, ldc, accumulate);
+    GRISTMILL_ROWS(1)
+    GRISTMILL_ROWS(2)
     GRISTMILL_ROWS(3)
     GRISTMILL_ROWS(4)
     GRISTMILL_ROWS(5)
@@ -145,8 +168,30 @@ HWY_INLINE void Panel(const float* a, int64_t lda, int64_t rows, const T* b, int
   if (i < rows) Remainder(rows - i, a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
 }
 
+template <typename T>
+void MultiplyThin(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
+                  int64_t p1, float* c, int64_t ldc, bool accumulate, T* panel_scratch) {
+  if (b.decoder == nullptr) {
+    const T* from = reinterpret_cast<const T*>(b.panel(p0)) + k0 * b.width;
+    return Thin(a, lda, rows, from, b.k * b.width, p1 - p0, depth, c, ldc, accumulate);
+  }
+  constexpr int64_t kAtOnce = sizeof(float) / sizeof(T);  // what the scratch has room for
+  for (int64_t p = p0; p < p1; p += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, p1 - p);
+    for (int64_t i = 0; i < count; ++i) {
+      b.decoder->Decode(p + i, k0, depth, reinterpret_cast<char*>(panel_scratch + i * depth * b.width));
+    }
+    Thin(a, lda, rows, panel_scratch, depth * b.width, count, depth, c + (p - p0) * b.width, ldc, accumulate);
+  }
+}
+
 void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
               int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
+  if (rows <= kThinRows) {
+    if (b.dtype == DType::kF32) return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
+    half* halves = reinterpret_cast<half*>(panel_scratch);
+    return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, halves);
+  }
   const int64_t size = static_cast<int64_t>(SizeOf(b.dtype)), bytes = depth * b.width * size;
   const int64_t tiles = std::max<int64_t>(rows / kTileRows, 1);
   for (int64_t p = p0; p < p1; ++p) {
@@ -185,8 +230,8 @@ GRISTMILL_SIMD_END
 namespace gristmill {
 namespace {
 
-constexpr int64_t kMostRows = 144;                         // of a task
-constexpr int64_t kThinRows = 4, kThinFloats = 1 << 16;    // of an A that a task takes as a whole
+constexpr int64_t kMostRows = 144;           // of a task
+constexpr int64_t kThinFloats = 1 << 16;     // of an A that a task takes as a whole
 
 }  // namespace
 
@@ -211,7 +256,8 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.thin = m <= kThinRows && m * b.k <= kThinFloats;
   // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
   double least = 0;
-  for (int64_t panels = std::min<int64_t>(count, 16); panels >= std::min<int64_t>(count, 2); --panels) {
+  const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
+  for (int64_t panels = std::min<int64_t>(count, 16); panels >= fewest; panels -= step) {
     const int64_t columns = (count + panels - 1) / panels, tasks = std::max<int64_t>(columns * plan.row_blocks, 1);
     const int64_t rounds = (tasks + threads - 1) / threads;
     const double cost = static_cast<double>(rounds * panels) * (1 + 0.16 / static_cast<double>(panels));
@@ -239,11 +285,11 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
       MultiplyBlock(from, ld, rows, depth, b, k0, first, last, to, ldc, k0 > 0, panel);
     }
   };
-  if (plan.thin) {  // one panel after the other, so that the matrix is read in the order of memory
+  if (plan.thin) {  // some panels after the others, so that the matrix is read in the order of memory
     int64_t whole = b.k + 16;
     const float* from = a.Rows(m0, rows, 0, b.k, block, whole);
-    for (int64_t p = p0; p < p1; ++p) {
-      blocks(p, p + 1, c + (p - p0) * b.width, [&](int64_t k0, int64_t, int64_t& ld) {
+    for (int64_t p = p0; p < p1; p += kThinPanels) {
+      blocks(p, std::min(p + kThinPanels, p1), c + (p - p0) * b.width, [&](int64_t k0, int64_t, int64_t& ld) {
         ld = whole;
         return from + k0;
       });

@@ -12,6 +12,9 @@ namespace gristmill {
 
 constexpr int64_t kDepth = 256;  // of a block of K
 
+// Products of few rows wait for memory: they read this many panels at once.
+constexpr int64_t kThinRows = 4, kThinPanels = 4;
+
 // Rows that a micro-kernel does at once on this machine.
 int64_t TileRows();
 

@@ -10,6 +10,25 @@
 
 GRISTMILL_SIMD_BEGIN
 
+// Maximum and minimum where a NaN of x gives NaN; y is none. On x86 the second operand is what comes of a NaN.
+HWY_INLINE VF MaxWith(VF x, VF y) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  return hn::Max(y, x);
+#else
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Max(x, y));
+#endif
+}
+HWY_INLINE VF MinWith(VF x, VF y) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  return hn::Min(y, x);
+#else
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Min(x, y));
+#endif
+}
+
+// max(x, 0); the sum makes +0 of -0, as NumPy's maximum does.
+HWY_INLINE VF Relu(VF x, VF zero) { return hn::Add(MaxWith(x, zero), zero); }
+
 // Maximum and minimum where a NaN on either side gives NaN, as NumPy's do.
 HWY_INLINE VF MaxNaN(VF x, VF y) {
   const VF larger = hn::Max(x, y);

@@ -57,6 +57,21 @@ TEST_CASE("linear keeps the contract's bound at every size") {
   }
 }
 
+TEST_CASE("a row's bits do not depend on the rows beside it, nor on which micro-kernel makes it") {
+  // Few rows read several panels at once; 5 panels leave one over.
+  const int64_t m = 40, k = 600, n = 5 * PanelWidth() - 3;
+  for (DType packed : kTypes) {
+    const Array x = Random(DType::kF32, {m, k}), w = Random(packed, {k, n});
+    const Array whole = Run1(Linear(w), {x}, DType::kF32, {m, n});
+    for (int64_t rows = 1; rows <= 16; ++rows) {
+      Array part(DType::kF32, {rows, k});
+      for (int64_t i = 0; i < rows * k; ++i) part.Set(i, x[i]);
+      const Array got = Run1(Linear(w), {part}, DType::kF32, {rows, n});
+      for (int64_t i = 0; i < rows * n; ++i) REQUIRE(got[i] == whole[i]);
+    }
+  }
+}
+
 TEST_CASE("a matrix may be packed from any strides") {
   const int64_t m = 4, k = 37, n = 21;
   const Array x = Random(DType::kF32, {m, k});

@@ -149,7 +149,7 @@ def _kernels(program: Program) -> list[str]:
 
 
 def test_between_convolutions_channels_stay_last():
-    """The image is permuted once on the way in and once on the way out; bias, activation and residual are epilogues."""
+    """The image is read as planes and permuted once, on the way out; bias, activation and residual are epilogues."""
     first, second, deep = _random(8, 3, 3, 3), _random(8, 8, 1, 1), _random(8, 1, 5, 5)
 
     def make(x):
@@ -158,7 +158,7 @@ def test_between_convolutions_channels_stay_last():
         return mb.max_pool(x=mb.add(x=z, y=y), kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid")
 
     program = build(make, (1, 3, 9, 7))
-    assert _kernels(program) == ["view", "conv", "conv", "depthwise", "max_pool", "view"]
+    assert _kernels(program) == ["conv_planes", "conv", "depthwise", "max_pool", "view"]
     x = {"x": _random(1, 3, 9, 7)}
     (got,), (wanted,) = (Session(program.main, d).run(x).values() for d in (CpuDevice(), ReferenceDevice()))
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())  # float32 beside float64
@@ -167,32 +167,34 @@ def test_between_convolutions_channels_stay_last():
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (16, 3)])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_windows_that_reach_over_every_edge(size, stride, dilation):
+@pytest.mark.parametrize(("kernel", "channels"), [("conv_planes", 3), ("conv", 5)])
+def test_windows_that_reach_over_every_edge(kernel, channels, size, stride, dilation):
     """Padding larger than the image, and strides that step over its end."""
-    weight = _random(5, 3, 3, 5)
+    weight = _random(5, channels, 3, 5)
 
     def make(x):
         pads = {"pad_type": "custom", "pad": [7, 6, 9, 8], "strides": [stride] * 2, "dilations": [dilation] * 2}
         return mb.conv(x=x, weight=weight, **pads)
 
-    program = build(make, (2, 3, *size), dtype=fp32)
-    assert "conv" in _kernels(program)
-    x = {"x": _random(2, 3, *size)}
+    program = build(make, (2, channels, *size), dtype=fp32)
+    assert kernel in _kernels(program)
+    x = {"x": _random(2, channels, *size)}
     (got,), (wanted,) = (Session(program.main, d).run(x).values() for d in (CpuDevice(), ReferenceDevice()))
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of 45 in float32 beside float64
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of up to 75 in float32 beside float64
 
 
-def test_a_picture_of_any_size():
+@pytest.mark.parametrize(("kernel", "channels"), [("conv_planes", 3), ("conv", 5)])
+def test_a_picture_of_any_size(kernel, channels):
     """Padding that depends on a symbolic size is worked out for each call."""
-    weight = _random(4, 3, 3, 3)
-    shape = (1, 3, symbol("h"), symbol("w"))
+    weight = _random(4, channels, 3, 3)
+    shape = (1, channels, symbol("h"), symbol("w"))
     program = build(lambda x: mb.conv(x=x, weight=weight, pad_type="same", strides=[2, 2]), shape)
     session, reference = (Session(program.main, d) for d in (CpuDevice(), ReferenceDevice()))
-    assert "conv" in _kernels(program)
+    assert kernel in _kernels(program)
     for size in ((5, 8), (32, 17), (1, 1), (5, 8)):
-        x = {"x": _random(1, 3, *size)}
+        x = {"x": _random(1, channels, *size)}
         (got,), (wanted,) = (s.run(x).values() for s in (session, reference))
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of 27 in float32 beside float64
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # sums of up to 45 in float32 beside float64
 
 
 def test_a_value_that_is_needed_elsewhere_is_stored_too():

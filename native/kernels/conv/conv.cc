@@ -9,7 +9,8 @@ namespace {
 
 int64_t FloorDiv(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 
-// x [N, spatial…, C] to [N, spatial…, O]. Inputs: x, then the epilogue's operands.
+// x [N, spatial…, C] to [N, spatial…, O]. Inputs: x, if "scaled" a factor for each channel of an image or of all, which a
+// 1×1 convolution multiplies x by as it reads it, then the epilogue's operands.
 //
 // "weight" lists packed matrices [taps·C/groups, O/groups]: one for each group, and for a transposed convolution with
 // strides that for each phase. Places p of a transposed result with the same (p + before) mod stride make a phase: they
@@ -21,6 +22,7 @@ class Convolution : public Kernel {
       : windows_(attributes),
         groups_(attributes.get<int64_t>("groups")),
         transposed_(attributes.get<int64_t>("transposed") != 0),
+        scaled_(attributes.get<int64_t>("scaled", 0) != 0),
         epilogue_(Epilogue::From(attributes)) {
     const auto list = attributes.prepared<PreparedList>("weight");
     Require(list != nullptr && groups_ > 0, "a convolution needs its weight");
@@ -43,6 +45,12 @@ class Convolution : public Kernel {
     const auto ones = Spatial({}, 1);
     pointwise_ = !transposed_ && groups_ == 1 && windows_.kernel == ones && windows_.strides == ones &&
                  windows_.before == Spatial({}, 0) && x.sizes == y.sizes;
+    if (scaled_) {
+      const int64_t factors = operands.in(1).shape.size();
+      Require(pointwise_ && operands.in(1).dtype == operands.in(0).dtype, "a 1x1 convolution takes factors");
+      Require(factors == x.channels || factors == x.batch * x.channels, "a factor for each channel");
+      rows_of_a_factor_ = std::max<int64_t>(factors == x.channels ? x.batch * x.pixels() : x.pixels(), 1);
+    }
     size_t scratch = 0;
     flops_ = 0;
     for (size_t i = 0; i < phases_.size(); ++i) {
@@ -65,7 +73,7 @@ class Convolution : public Kernel {
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
-    epilogue_.Bind(operands, 1, out_channels_);
+    epilogue_.Bind(operands, scaled_ ? 2 : 1, out_channels_);
     for (size_t i = 0; i < phases_.size(); ++i) {
       const Phase& phase = phases_[i];
       if (phase.grid.rows() == 0) continue;
@@ -73,7 +81,8 @@ class Convolution : public Kernel {
       for (int64_t g = 0; g < groups_; ++g) {
         const PackedMatrix& weight = *weights_[i * groups_ + g];
         if (pointwise_) {
-          RunGemm(phase.plan, DenseRows(operands.in(0), weight.k), weight, epilogue_, operands, workspace);
+          const DenseRows rows(operands.in(0), weight.k, scaled_ ? &operands.in(1) : nullptr, rows_of_a_factor_);
+          RunGemm(phase.plan, rows, weight, epilogue_, operands, workspace);
           continue;
         }
         const ImageRows rows(phase.grid, operands.in(0), g * channels, channels);
@@ -89,7 +98,7 @@ class Convolution : public Kernel {
     return total;
   }
   std::string variant() const override {
-    const std::string way = pointwise_ ? "pointwise" : transposed_ ? "by phases" : "implicit product";
+    const std::string way = scaled_ ? "pointwise, scaled" : pointwise_ ? "pointwise" : transposed_ ? "by phases" : "implicit product";
     return weights_[0]->decoder == nullptr ? way : way + ", " + weights_[0]->form();
   }
 
@@ -126,7 +135,8 @@ class Convolution : public Kernel {
 
   Windows windows_;
   int64_t groups_;
-  bool transposed_, pointwise_ = false;
+  bool transposed_, scaled_, pointwise_ = false;
+  int64_t rows_of_a_factor_ = 1;
   Epilogue epilogue_;
   std::vector<std::shared_ptr<PackedMatrix>> weights_;
   std::vector<Phase> phases_;

@@ -1,6 +1,7 @@
 #include "kernels/elementwise/epilogue.h"
 
 #include <algorithm>
+#include <cmath>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/elementwise/epilogue.cc"
@@ -34,35 +35,37 @@ GRISTMILL_SIMD_BEGIN
 template <typename Added, typename Out, typename Act>
 HWY_INLINE void FinishInOnePass(const OnePassRows& r, const Act& act) {
   const F32 d;
-  const size_t lanes = Lanes();
-  if (r.added == nullptr && r.count == 4 * lanes) {  // narrow rows: one column of vectors after the other
-    for (size_t i = 0; i < r.count; i += lanes) {
+  const size_t lanes = Lanes(), count = r.count;
+  const int64_t rows = r.rows, ld = r.ld, pitch = r.pitch;
+  if (r.added == nullptr && count <= 4 * lanes && count % lanes == 0) {  // narrow rows: one column of vectors after the other
+    for (size_t i = 0; i < count; i += lanes) {
       const VF bias = hn::LoadU(d, r.bias + i);
-      const float* from = r.values + i;
-      Out* to = reinterpret_cast<Out*>(r.out) + i;
-      for (int64_t row = 0; row < r.rows; ++row, from += r.ld, to += r.pitch) {
+      const float* HWY_RESTRICT from = r.values + i;
+      Out* HWY_RESTRICT to = reinterpret_cast<Out*>(r.out) + i;
+      for (int64_t row = 0; row < rows; ++row, from += ld, to += pitch) {
         StoreF(act(hn::Add(hn::LoadU(d, from), bias)), to);
       }
     }
     return;
   }
-  for (int64_t row = 0; row < r.rows; ++row) {
-    const float* from = r.values + row * r.ld;
-    const Added* added = r.added == nullptr ? nullptr : reinterpret_cast<const Added*>(r.added) + row * r.pitch;
-    Out* to = reinterpret_cast<Out*>(r.out) + row * r.pitch;
+  const float* HWY_RESTRICT bias = r.bias;
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* HWY_RESTRICT from = r.values + row * ld;
+    const Added* HWY_RESTRICT added = r.added == nullptr ? nullptr : reinterpret_cast<const Added*>(r.added) + row * pitch;
+    Out* HWY_RESTRICT to = reinterpret_cast<Out*>(r.out) + row * pitch;
     size_t i = 0;
     if (added == nullptr) {
-      for (; i + lanes <= r.count; i += lanes) StoreF(act(hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, r.bias + i))), to + i);
+      for (; i + lanes <= count; i += lanes) StoreF(act(hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i))), to + i);
     } else {
-      for (; i + lanes <= r.count; i += lanes) {
-        const VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, r.bias + i));
+      for (; i + lanes <= count; i += lanes) {
+        const VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i));
         StoreF(act(hn::Add(sum, LoadF(added + i))), to + i);
       }
     }
-    if (i < r.count) {
-      VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, r.bias + i));  // both have room
-      if (added != nullptr) sum = hn::Add(sum, LoadFirst(added + i, r.count - i));
-      StoreFirst(act(sum), to + i, r.count - i);
+    if (i < count) {
+      VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i));  // both have room
+      if (added != nullptr) sum = hn::Add(sum, LoadFirst(added + i, count - i));
+      StoreFirst(act(sum), to + i, count - i);
     }
   }
 }
@@ -82,14 +85,14 @@ void OnePass(const OnePassRows& r, const OnePassForm& form) {
   const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), p = hn::Set(d, form.p), q = hn::Set(d, form.q);
   switch (form.activation) {
     case TileOp::kRelu:
-      return FinishTyped(r, [zero](VF x) { return MaxNaN(x, zero); });
+      return FinishTyped(r, [zero](VF x) { return Relu(x, zero); });
     case TileOp::kClip:
-      return FinishTyped(r, [p, q](VF x) { return MinNaN(MaxNaN(x, p), q); });
+      return FinishTyped(r, [p, q](VF x) { return MinWith(MaxWith(x, p), q); });
     case TileOp::kSiluForHalf:
       return FinishTyped(r, [](VF x) { return SiluForHalf(x); });
     case TileOp::kHardSigmoid:  // the value times it
       return FinishTyped(r, [=](VF x) {
-        return hn::Mul(x, MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one));
+        return hn::Mul(x, MinWith(MaxWith(hn::Add(hn::Mul(x, p), q), zero), one));
       });
     case TileOp::kGeluForHalf:
       return FinishTyped(r, [](VF x) { return GeluForHalf(x); });
@@ -149,7 +152,7 @@ std::optional<OnePassForm> OnePassForm::Of(const TileProgram& program, const std
     const TileStep& step = steps[i];
     const TileOp known[] = {TileOp::kRelu, TileOp::kClip, TileOp::kSiluForHalf, TileOp::kGeluForHalf};
     form.activation = step.op, form.p = step.p, form.q = step.q;
-    if (step.x != value) return std::nullopt;
+    if (step.x != value || std::isnan(step.p) || std::isnan(step.q)) return std::nullopt;
     ++i;
     if (step.op == TileOp::kHardSigmoid && i < steps.size()) {  // only as a factor of what it was made from
       const bool factor = reads(steps[i], value, step.to) || reads(steps[i], step.to, value);

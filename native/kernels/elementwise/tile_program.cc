@@ -106,7 +106,7 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
     case TileOp::kClip:
       return Map1(s, r, count, [p, q](VF x) { return MinNaN(MaxNaN(x, p), q); });
     case TileOp::kRelu:
-      return Map1(s, r, count, [zero](VF x) { return MaxNaN(x, zero); });
+      return Map1(s, r, count, [zero](VF x) { return Relu(x, zero); });
     case TileOp::kLeakyRelu:
       return Map1(s, r, count, [p, zero](VF x) { return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, p), x); });
     case TileOp::kAbs:
@@ -244,7 +244,7 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
       return Map1(s, r, count, [p, zero](VF x) { return hn::IfThenElse(hn::Gt(x, zero), x, hn::Mul(p, ExpLessOne(x))); });
     case TileOp::kHardSigmoid:
       return Map1(s, r, count, [p, q, zero, one](VF x) {
-        return MinNaN(MaxNaN(hn::Add(hn::Mul(x, p), q), zero), one);
+        return MinWith(MaxWith(hn::Add(hn::Mul(x, p), q), zero), one);
       });
   }
 }

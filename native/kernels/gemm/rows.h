@@ -1,31 +1,24 @@
 // Rows of a dense matrix as the product wants them.
 #pragma once
 
-#include "kernels/elementwise/tile_program.h"
 #include "kernels/gemm/gemm.h"
 
 namespace gristmill {
 
-// A dense [M, K] operand: float32 is used where it stands, float16 is widened block by block.
+// A dense [M, K] operand: float32 is used where it stands, float16 is widened block by block. Where `factors` [M / group,
+// K] are given, each row is multiplied by the factors of its group of rows on the way; they have the type of `x`.
 class DenseRows : public RowSource {
  public:
-  DenseRows(const Tensor& x, int64_t k) : x_(x), k_(k) {}
+  DenseRows(const Tensor& x, int64_t k, const Tensor* factors = nullptr, int64_t group = 1)
+      : x_(x), k_(k), factors_(factors == nullptr ? nullptr : factors->as<char>()), group_(group) {}
 
-  const float* Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const override {
-    const char* from = x_.as<char>() + (m0 * k_ + k0) * SizeOf(x_.dtype);
-    if (x_.dtype == DType::kF32) {
-      ld = k_;
-      return reinterpret_cast<const float*>(from);
-    }
-    for (int64_t i = 0; i < rows; ++i) {
-      LoadTile(x_.dtype, from + i * k_ * SizeOf(x_.dtype), 1, to + i * ld, static_cast<size_t>(depth));
-    }
-    return to;
-  }
+  const float* Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const override;
 
  private:
   Tensor x_;
   int64_t k_;
+  const char* factors_;
+  int64_t group_;
 };
 
 }  // namespace gristmill

@@ -51,11 +51,11 @@ HWY_INLINE VF Activate(Activation which, VF x) {
     case Activation::kLinear:
       return x;
     case Activation::kRelu:
-      return MaxNaN(x, hn::Zero(d));
+      return Relu(x, hn::Zero(d));
     case Activation::kSigmoid:
       return Sigmoid(x);
     case Activation::kHardSigmoid:
-      return MinNaN(MaxNaN(hn::MulAdd(x, hn::Set(d, 0.2f), hn::Set(d, 0.5f)), hn::Zero(d)), hn::Set(d, 1.0f));
+      return MinWith(MaxWith(hn::MulAdd(x, hn::Set(d, 0.2f), hn::Set(d, 0.5f)), hn::Zero(d)), hn::Set(d, 1.0f));
     default:
       return Tanh(x);
   }

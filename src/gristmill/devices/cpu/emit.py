@@ -339,10 +339,15 @@ class Emitter:
         self.call("view", {"perm": _between(PLAIN, layout, rank)}, [source], [made])
         return made
 
+    @property
+    def scaling(self) -> Op | None:
+        """The product that the kernel of the group's root makes of its operand."""
+        return self._group.scaling if self._group is not None else None
+
     def lower(self, group: Group, emit: Callable[[Op, Emitter], None]) -> None:
         """Runs the lowering of a group's root, or of its only op."""
         self._group = group
-        emit(group.ops[0], self)
+        emit(group.first, self)
         self._group = None
 
     def close(self, exports: Sequence[Value]) -> None:

@@ -2,7 +2,8 @@
 
 A group is an optional root, whose kernel finishes its result through an epilogue, and element-wise ops of the root's
 shape. It runs at the place of its last op. An op joins the group of an operand when that delay changes nothing: every
-other user of the group's values comes later.
+other user of the group's values comes later. Some roots also take a product of their operand with factors, which their
+kernels multiply as they read.
 """
 
 from __future__ import annotations
@@ -28,17 +29,24 @@ class Group:
     """Ops that one kernel runs.
 
     Attributes:
-        ops: In the program's order; the first is the root, if there is one.
+        ops: In the program's order.
         root: The op whose kernel the others finish.
+        scaling: The product that the root's kernel makes of its operand.
     """
 
     ops: list[Op] = field(default_factory=list)
     root: Op | None = None
+    scaling: Op | None = None
+
+    @property
+    def first(self) -> Op:
+        """The root, or the first op where there is none."""
+        return self.root or self.ops[0]
 
     @property
     def followers(self) -> list[Op]:
-        """The element-wise ops."""
-        return self.ops[1:] if self.root is not None else self.ops
+        """The element-wise ops that come after the root."""
+        return [op for op in self.ops if op is not self.root and op is not self.scaling]
 
     def outputs(self, users: Users) -> list[Value]:
         """Results that somebody outside the group needs."""
@@ -102,6 +110,25 @@ def group(
             group_of[member] = own
     unique = dict.fromkeys(group_of[op] for op in ops)
     return sorted(unique, key=lambda g: place[g.ops[-1]])
+
+
+def absorb_scalings(groups: Sequence[Group], scaling_of: Callable[[Op], Op | None], users: Users) -> list[Group]:
+    """Gives the products that roots can make themselves to these.
+
+    Args:
+        groups: In the order in which they run.
+        scaling_of: The op that makes a root's operand of a tensor and factors, if its kernel can do that.
+        users: Of a value, those that count.
+    """
+    alone = {found.ops[0]: found for found in groups if len(found.ops) == 1 and found.root is None}
+    absorbed: set[Group] = set()
+    for found in groups:
+        scaling = scaling_of(found.root) if found.root is not None else None
+        if scaling in alone and list(users(scaling.result)) == [found.root]:
+            absorbed.add(alone[scaling])
+            found.ops.insert(0, scaling)
+            found.scaling = scaling
+    return [found for found in groups if found not in absorbed]
 
 
 def _count(ops: Sequence[Op]) -> int:

@@ -15,7 +15,7 @@ from gristmill.devices.cpu import _native, lowering
 from gristmill.devices.cpu.contents import contents, is_known
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
-from gristmill.devices.cpu.fusion import Group, group
+from gristmill.devices.cpu.fusion import Group, absorb_scalings, group
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
@@ -27,7 +27,7 @@ from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
-from gristmill.ir.types import StateType, TensorType
+from gristmill.ir.types import StateType, TensorType, fp16
 
 assert lowering.FAMILIES  # importing them registers the lowerings
 
@@ -366,6 +366,8 @@ class Planner:
 
         run = [op for op in ops if op not in sized]
         groups = group(run, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in run]
+        if self._fuse:
+            groups = absorb_scalings(groups, self._scaling_of, users)
         updates: dict[Op, Value] = {}
         if in_place and self._fuse:
             place = {op: index for index, found in enumerate(groups) for op in found.ops}
@@ -382,10 +384,10 @@ class Planner:
             strict=self._strict,
         )
         for found in groups:
-            if found.root is None and _is_elementwise(found.ops[0]):
+            if found.root is None and _is_elementwise(found.first):
                 emitter.elementwise(found)
             else:
-                emitter.lower(found, LOWERINGS[type(found.ops[0])].emit)
+                emitter.lower(found, LOWERINGS[type(found.first)].emit)
         emitter.close([value for op in ops for value in op.results if exported(value)])
         shares = {
             state: value in emitter.inputs
@@ -395,6 +397,11 @@ class Planner:
             for state, value in left.items()
         }
         return NativeStep(ops, emitter, shares)
+
+    def _scaling_of(self, root: Op) -> Op | None:
+        scaling = LOWERINGS[type(root)].scaling(root)
+        # Strictly, a float16 product is rounded before somebody reads it.
+        return None if scaling is None or (self._strict and scaling.result.dtype == fp16) else scaling
 
 
 def _alone(op: Op) -> Group:

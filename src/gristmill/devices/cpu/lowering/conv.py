@@ -14,16 +14,21 @@ from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.compression import MatrixView, compressed_matrix
 from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.emit import Emitter
-from gristmill.devices.cpu.layout import CHANNELS_LAST
+from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir import types
 from gristmill.ir.constants import Array
+from gristmill.ir.op import Op
+from gristmill.ir.program import Value
 from gristmill.ops.conv import conv, conv_transpose
+from gristmill.ops.elementwise_binary import mul
 from gristmill.ops.windows import Axis, axes_of
 
 MAX_DEPTHWISE_TAPS = 256
 """Depthwise sums are one block of terms, whose length the contract's bound limits."""
 
+MAX_PLANES, MAX_PLANES_TAPS = 4, 256
+"""Channels of an image that is read plane by plane, and numbers under a window: sums are one block."""
 
 MAX_WINOGRAD_BYTES = 1 << 24
 """Of one convolution's transformed weights: larger ones would come from memory each time, and fill it."""
@@ -46,7 +51,7 @@ def window_arguments(emit: Emitter, axes: Sequence[Axis]) -> dict[str, object]:
 
 
 def _matrix(array: Array) -> _native.Prepared:
-    """Taps and channels [*K, C, O] as a packed matrix of O columns."""
+    """Taps and channels, in any order, [..., O] as a packed matrix of O columns."""
     made = array.shape[-1]
     matrix = np.ascontiguousarray(array.reshape(-1, made))
     return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, (1, len(matrix), made), (0, made, 1))
@@ -90,15 +95,58 @@ def winograd_tile(op: conv) -> int | None:
     return min(costs, key=costs.__getitem__)
 
 
-@lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST)
+def reads_planes(op: conv, layout: Layout) -> bool:
+    """Whether a convolution is one of an image with few channels, which it takes as it comes, plane after plane."""
+    _, taken, *kernel = (int(size) for size in op.weight.shape)
+    small = taken <= MAX_PLANES and taken * math.prod(kernel) <= MAX_PLANES_TAPS
+    return small and layout is PLAIN and op.groups == 1 and len(kernel) <= 2
+
+
+def factors_of(scaling: mul, scaled: Value) -> tuple[Value, Value] | None:
+    """Operands of a product of an image with a factor for each channel: the image, then the factors."""
+    ones = (1,) * (scaled.rank - 2)
+    for image, factors in ((scaling.x, scaling.y), (scaling.y, scaling.x)):
+        batches = (1, scaled.shape[0])
+        per_channel = factors.rank == scaled.rank and factors.shape[1:] == (scaled.shape[1], *ones)
+        if image.type == scaled.type and per_channel and factors.shape[0] in batches and not is_known(factors):
+            return image, factors
+    return None
+
+
+def scaling_of(op: conv) -> Op | None:
+    """What multiplies the operand of a 1×1 convolution by factors, as squeeze-and-excitation does."""
+    pointwise = set(op.weight.shape[2:]) == {1} and set(op.strides) == {1} and op.groups == 1
+    padded = op.pad_type == "custom" and any(op.pad)
+    scaling = op.x.producer
+    if not pointwise or padded or not isinstance(scaling, mul):
+        return None
+    return scaling if factors_of(scaling, op.x) is not None else None
+
+
+@lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST, scaling=scaling_of)
 def _conv(op: conv, emit: Emitter) -> None:
     axes = axes_of(op, op.x.shape[2:], op.weight.shape[2:], op.strides, op.dilations, op.pad_type, op.pad)
-    x = emit.tensor(op.x, CHANNELS_LAST)
+    if reads_planes(op, emit.layout(op.x)):
+
+        def widen() -> _native.Prepared:
+            return _matrix(np.moveaxis(array_of(op.weight), 0, -1).astype(np.float32))
+
+        arguments = {**window_arguments(emit, axes), "weight": emit.prepared((op.weight, "planes"), widen)}
+        emit.finish(op, "conv_planes", arguments, [emit.tensor(op.x)], CHANNELS_LAST, op.bias)
+        return
+
+    if isinstance(emit.scaling, mul):
+        found = factors_of(emit.scaling, op.x)
+        assert found is not None
+        image, factors = found
+        operands, scaled = [emit.tensor(image, CHANNELS_LAST), emit.tensor(factors)], True
+    else:
+        operands, scaled = [emit.tensor(op.x, CHANNELS_LAST)], False
     made, taken, *kernel = op.weight.shape
     taps = int(np.prod([int(k) for k in kernel]))
     if op.groups > 1 and taken == 1 and taps <= MAX_DEPTHWISE_TAPS:
-        factors = emit.constant(np.moveaxis(array_of(op.weight), 0, -1).reshape(taps, made), op.weight.dtype.name)
-        emit.finish(op, "depthwise", window_arguments(emit, axes), [x, factors], CHANNELS_LAST, op.bias)
+        weights = emit.constant(np.moveaxis(array_of(op.weight), 0, -1).reshape(taps, made), op.weight.dtype.name)
+        emit.finish(op, "depthwise", window_arguments(emit, axes), [*operands, weights], CHANNELS_LAST, op.bias)
         return
 
     tile = winograd_tile(op) if not emit.strict else None
@@ -110,7 +158,7 @@ def _conv(op: conv, emit: Emitter) -> None:
 
         filters = emit.prepared((op.weight, "winograd", tile), transform)
         arguments = {**window_arguments(emit, axes), "weight": filters}
-        emit.finish(op, "winograd", arguments, [x], CHANNELS_LAST, op.bias)
+        emit.finish(op, "winograd", arguments, operands, CHANNELS_LAST, op.bias)
         return
 
     def pack() -> _native.Prepared:
@@ -124,9 +172,10 @@ def _conv(op: conv, emit: Emitter) -> None:
         **window_arguments(emit, axes),
         "groups": op.groups,
         "transposed": False,
+        "scaled": scaled,
         "weight": emit.prepared((op.weight, "conv", op.groups), pack),
     }
-    emit.finish(op, "conv", arguments, [x], CHANNELS_LAST, op.bias)
+    emit.finish(op, "conv", arguments, operands, CHANNELS_LAST, op.bias)
 
 
 def phase_taps(kernel: int, stride: int, dilation: int, phase: int) -> list[int]:

@@ -152,8 +152,7 @@ def measure(model: str, engines: Sequence[str], folder: Path, settings: Settings
     found: Results = {**json.loads((folder / FACTS).read_text()), "machine": {}, "engines": results}
     for threads in settings.threads:
         yield f"{model}: {threads} thread{'s' if threads > 1 else ''}"
-        found["machine"][str(threads)] = machine.measured(threads)
-        _latencies(results, folder, threads, settings)
+        found["machine"][str(threads)] = _latencies(results, folder, threads, settings)
     yield f"{model}: loading"
     _loads(results, folder, max(settings.threads), settings.loads)
     yield found
@@ -172,7 +171,9 @@ def _working(results: Results) -> list[str]:
     return [name for name, result in results.items() if "error" not in result]
 
 
-def _latencies(results: Results, folder: Path, threads: int, settings: Settings) -> None:
+def _latencies(results: Results, folder: Path, threads: int, settings: Settings) -> dict[str, list[float]]:
+    """Has the engines take turns; returns what the machine itself reached in each round."""
+    peaks: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name in _working(results):
@@ -186,6 +187,8 @@ def _latencies(results: Results, folder: Path, threads: int, settings: Settings)
                 workers[name].ask("time", seconds=settings.seconds, least=1)
         batches: dict[str, list[list[int]]] = {name: [] for name in workers}
         for index in range(settings.rounds):
+            for what, peak in machine.measured(threads).items():
+                peaks.setdefault(what, []).append(peak)
             turns = _working(results)
             shift = index % max(len(turns), 1)
             for name in turns[shift:] + turns[:shift]:  # none always follows the same one
@@ -201,6 +204,7 @@ def _latencies(results: Results, folder: Path, threads: int, settings: Settings)
                 "runs": len(every),
                 "rounds": [float(np.median(batch)) / 1e9 for batch in batches[name]],
             }
+    return peaks
 
 
 def _loads(results: Results, folder: Path, threads: int, times: int) -> None:

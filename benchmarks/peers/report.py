@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ WEIGHT_BYTES = 2
 
 ABOUT_LATENCY = (
     "Median / 95th percentile in milliseconds. *GFLOP*: products and convolutions by the algorithms that Gristmill "
-    "chose. *Floor*: the longer of that arithmetic at {:.0f} GFLOP/s (float32 multiply-adds in registers) and, where "
-    "float16 weights exceed the last-level cache, reading them at {:.1f} GB/s. *Of floor*: floor / Gristmill's median. "
+    "chose. *Floor*: the longer of that arithmetic at the rate of float32 multiply-adds in registers and, where float16 "
+    "weights exceed the last-level cache, reading them at that of reading memory; both rates are measured in each round "
+    "beside the engines, and their median counts ({:.0f} GFLOP/s and {:.1f} GB/s over all models). *Of floor*: floor / "
+    "Gristmill's median. "
     "*Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is faster. Engines that compute in "
     "another precision are shown and not counted."
 )
@@ -43,9 +46,9 @@ def markdown(results: Results) -> str:
         "",
     ]
     for threads in settings["threads"]:
-        best = _machine(results, threads)
+        peaks = _peaks(results["models"].values(), threads)
         lines += [f"## Latency, {threads} thread{'s' if threads > 1 else ''}", ""]
-        lines += [ABOUT_LATENCY.format(best["flops"] / 1e9, best["bandwidth"] / 1e9), ""]
+        lines += [ABOUT_LATENCY.format(peaks["flops"] / 1e9, peaks["bandwidth"] / 1e9), ""]
         lines += [*_latency_table(results, threads), ""]
     lines += ["## Loading", "", ABOUT_LOADING, ""]
     lines += _table(results, "Start and load, s", "load", lambda one: f"{one['import']:.2f} + {one['load']:.2f}")
@@ -86,18 +89,20 @@ def renew(readme: str, results: Results) -> str:
     return f"{before}{BEGIN}\n{summary(results)}\n{END}{rest.split(END)[1]}"
 
 
-def _machine(results: Results, threads: int) -> dict[str, float]:
-    """The best that was measured beside any model: what disturbs a measurement only makes it slower."""
-    found = [model["machine"][str(threads)] for model in results["models"].values() if "machine" in model]
-    return {key: max((one[key] for one in found), default=float("nan")) for key in ("flops", "bandwidth")}
+def _peaks(models: Iterable[Results], threads: int) -> dict[str, float]:
+    """The machine's median rates in the rounds of some models."""
+    found = [model["machine"][str(threads)] for model in models if "machine" in model]
+    every = {key: [rate for one in found for rate in one[key]] for key in ("flops", "bandwidth")}
+    return {key: statistics.median(rates) if rates else float("nan") for key, rates in every.items()}
 
 
 def floor(results: Results, model: str, threads: int) -> float:
-    """Seconds that the model takes at least, by the roofline of the machine."""
-    one, best = results["models"][model], _machine(results, threads)
+    """Seconds that the model takes at least, by the roofline of the machine in the rounds that measured it."""
+    one = results["models"][model]
+    peaks = _peaks([one], threads)
     weights = WEIGHT_BYTES * one["read"]
-    reading = weights / best["bandwidth"] if weights > results["machine"]["cache"] else 0.0
-    return max(flops(results, model) / best["flops"], reading)
+    reading = weights / peaks["bandwidth"] if weights > results["machine"]["cache"] else 0.0
+    return max(flops(results, model) / peaks["flops"], reading)
 
 
 def flops(results: Results, model: str) -> float:

@@ -190,7 +190,8 @@ class Attention : public Kernel {
     values_ = {keys_, out_, PanelWidth()};
     lds_ = kKeys + transposed_.width;
     ldo_ = values_.panels() * values_.width;
-    floats_ = kQueries * (wide_ + 16 + lds_ + ldo_) + std::max(kDepth * transposed_.width, ldo_) + 64;
+    panel_ = std::max(kDepth * transposed_.width, ldo_);
+    floats_ = kQueries * (wide_ + 16 + lds_ + ldo_) + panel_ + TilesFloats(kQueries, std::max(kDepth, kKeys)) + 64;
     packed_ = length_ <= kFew ? 0 : Room(transposed_.size()) + Room(values_.size());
     return packed_ * static_cast<size_t>(heads_) + static_cast<size_t>(floats_ * threads) * sizeof(float);
   }
@@ -277,7 +278,7 @@ class Attention : public Kernel {
   void Block(const Operands& operands, const char* packed, int64_t head, int64_t row, float* own) const {
     const int64_t rows = std::min(kQueries, length_ - row), ldq = wide_ + 16;
     float *queries = own, *scores = queries + kQueries * ldq, *sums = scores + kQueries * lds_;
-    float* panel = sums + kQueries * ldo_;
+    float *panel = sums + kQueries * ldo_, *tiles = panel + panel_;
     Running running[kQueries];
     const float scale = 1.0f / std::sqrt(static_cast<float>(wide_));
     const Tensor& q = operands.in(0);
@@ -295,7 +296,7 @@ class Attention : public Kernel {
         const int64_t p0 = key / keys.width, p1 = (key + count + keys.width - 1) / keys.width;
         for (int64_t k0 = 0; k0 < wide_ || k0 == 0; k0 += kDepth) {
           MultiplyBlock(queries + k0, ldq, rows, std::min(kDepth, wide_ - k0), keys, k0, p0, p1, scores, lds_, k0 > 0,
-                        panel);
+                        panel, tiles);
         }
       }
       for (int64_t i = 0; i < rows; ++i) {
@@ -314,7 +315,7 @@ class Attention : public Kernel {
         }
       }
       if (packed_ != 0) {
-        MultiplyBlock(scores, lds_, rows, count, values, key, 0, values.panels(), sums, ldo_, true, panel);
+        MultiplyBlock(scores, lds_, rows, count, values, key, 0, values.panels(), sums, ldo_, true, panel, tiles);
       }
     }
     const Tensor& out = operands.out(0);
@@ -325,7 +326,7 @@ class Attention : public Kernel {
     }
   }
 
-  int64_t heads_ = 0, length_ = 0, keys_ = 0, wide_ = 0, out_ = 0, lds_ = 0, ldo_ = 0, floats_ = 0;
+  int64_t heads_ = 0, length_ = 0, keys_ = 0, wide_ = 0, out_ = 0, lds_ = 0, ldo_ = 0, panel_ = 0, floats_ = 0;
   int64_t mask_row_ = 0, mask_column_ = 0;
   std::vector<int64_t> mask_head_;
   Rows key_rows_, value_rows_;

@@ -232,7 +232,7 @@ namespace {
 constexpr int64_t kBlock = 64;                              // channels of a transform's task
 constexpr int64_t kGroupBytes = int64_t{6} << 20;           // of transformed values at a time: they stay in a shared cache
 constexpr int64_t kMostRows = 144;                          // tiles of one product's task
-constexpr int64_t kPanels = 8;                              // and its panels of weights
+constexpr int64_t kPanels = 16;                             // and its panels of weights
 
 // x [N, H, W, C] to [N, H', W', O] by 3×3 windows next to each other. Inputs: x, then the epilogue's operands.
 class Winograd : public Kernel {
@@ -264,8 +264,10 @@ class Winograd : public Kernel {
     const int64_t tiles = lines_ * across_;
     values_ = RoundUp(tiles * ldv_ + 16, 16), products_ = RoundUp(tiles * ldm_ + 16, 16);
     zeros_ = RoundUp(in_.channels + 16, 16);
-    results_ = RoundUp(tile * across_ * tile * kBlock + 64, 16);
-    return sizeof(float) * static_cast<size_t>((values_ + products_) * weight_->places() + zeros_ + results_ * threads);
+    // A thread needs room for results, or for the tiles of a product.
+    own_ = RoundUp(std::max(tile * across_ * tile * kBlock + 64, TilesFloats(kMostRows, kDepth)), 16);
+    return sizeof(float) * static_cast<size_t>((values_ + products_) * weight_->places() + zeros_ +
+                                               own_ * threads);
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
@@ -278,7 +280,7 @@ class Winograd : public Kernel {
     for (int64_t first = 0; first < out_.batch * down_; first += lines_) {
       const int64_t lines = std::min(lines_, out_.batch * down_ - first);
       Pixels(operands.in(0), first, lines, zeros, values, workspace);
-      Products(lines * across_, values, products, workspace);
+      Products(lines * across_, values, products, zeros + zeros_, workspace);
       Results(operands, first, lines, products, zeros + zeros_, workspace);
     }
   }
@@ -306,10 +308,10 @@ class Winograd : public Kernel {
     });
   }
 
-  void Products(int64_t tiles, const float* values, float* products, const Workspace& workspace) const {
+  void Products(int64_t tiles, const float* values, float* products, float* own, const Workspace& workspace) const {
     const int64_t row_blocks = (tiles + kMostRows - 1) / kMostRows, each = (tiles + row_blocks - 1) / row_blocks;
     const int64_t panels = weight_->shape.panels(), column_blocks = (panels + kPanels - 1) / kPanels;
-    workspace.Parallel(weight_->places() * column_blocks * row_blocks, [&](int64_t index, int) {
+    workspace.Parallel(weight_->places() * column_blocks * row_blocks, [&](int64_t index, int thread) {
       const int64_t place = index / (column_blocks * row_blocks), row = index % row_blocks * each;
       const int64_t p0 = index / row_blocks % column_blocks * kPanels, p1 = std::min(p0 + kPanels, panels);
       const int64_t rows = std::min(each, tiles - row);
@@ -317,7 +319,7 @@ class Winograd : public Kernel {
       float* c = products + place * products_ + row * ldm_ + p0 * weight_->shape.width;
       for (int64_t k = 0; k < in_.channels && rows > 0; k += kDepth) {
         MultiplyBlock(a + k, ldv_, rows, std::min(kDepth, in_.channels - k), weight_->at(place), k, p0, p1, c, ldm_,
-                      k > 0, nullptr);
+                      k > 0, nullptr, own + own_ * thread);
       }
     });
   }
@@ -330,7 +332,7 @@ class Winograd : public Kernel {
       const int64_t image = (first + line) / down_, row = (first + line) % down_ * tile;
       const int64_t count = std::min(kBlock, out_.channels - channel);
       const TileLine task{across_, 0, 0, 0, 0, channel, count, 0, products_, ldm_};
-      float* results = own + results_ * thread;
+      float* results = own + own_ * thread;
       HWY_DYNAMIC_DISPATCH(ResultsOf)(tile, task, products + line * across_ * ldm_, kBlock, results);
       for (int64_t y = 0; y < std::min(tile, out_.sizes[1] - row); ++y) {
         const int64_t pixel = (image * out_.sizes[1] + row + y) * out_.sizes[2];
@@ -345,7 +347,7 @@ class Winograd : public Kernel {
   Epilogue epilogue_;
   Image in_, out_;
   int64_t across_ = 0, down_ = 0, lines_ = 1;          // tiles of a line, lines of an image, lines at a time
-  int64_t ldv_ = 0, ldm_ = 0, values_ = 0, products_ = 0, zeros_ = 0, results_ = 0;  // floats
+  int64_t ldv_ = 0, ldm_ = 0, values_ = 0, products_ = 0, zeros_ = 0, own_ = 0;  // floats
 };
 
 const RegisterKernel winograd("winograd", [](const Attributes& a) { return std::make_unique<Winograd>(a); });

@@ -15,24 +15,64 @@ static_assert(kThinRows < kTileRows, "few rows are less than a tile");
 
 int64_t TileRowsHere() { return kTileRows; }
 
-// One tile: R rows, one panel, `depth` steps.
+// Rows of a row-major block as a tile: at each step along the sum its kTileRows numbers stand one after the other, zeros
+// where there are fewer rows. So a micro-kernel reads one stream, whatever the pitch of the rows. Writes up to 3 floats
+// past the end.
+void PackTile(const float* HWY_RESTRICT a, int64_t lda, int64_t rows, int64_t depth, float* HWY_RESTRICT to) {
+  int64_t k = 0;
+#if HWY_TARGET != HWY_SCALAR
+  constexpr int kGroups = (kTileRows + 3) / 4;
+  using F32x4 = hn::FixedTag<float, 4>;
+  const F32x4 d;
+  const hn::Repartition<double, F32x4> pairs;
+  for (; k + 4 <= depth; k += 4) {
+    hn::Vec<F32x4> columns[4][kGroups];
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {  // 4 rows × 4 steps, transposed
+      hn::Vec<F32x4> row[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) row[i] = 4 * g + i < rows ? hn::LoadU(d, a + (4 * g + i) * lda + k) : hn::Zero(d);
+      const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row[0], row[1]));
+      const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row[2], row[3]));
+      const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[0], row[1]));
+      const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[2], row[3]));
+      columns[0][g] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+      columns[1][g] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+      columns[2][g] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+      columns[3][g] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {  // what a group writes too much, the next one overwrites
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) hn::StoreU(columns[i][g], d, to + (k + i) * kTileRows + 4 * g);
+    }
+  }
+#endif
+  for (; k < depth; ++k) {
+    for (int64_t i = 0; i < kTileRows; ++i) to[k * kTileRows + i] = i < rows ? a[i * lda + k] : 0.0f;
+  }
+}
+
+// One tile: R rows of it, one panel, `depth` steps.
 template <int R, typename T>
-HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t lda, const T* HWY_RESTRICT b, int64_t depth,
-                     float* HWY_RESTRICT c, int64_t ldc, bool accumulate) {
+HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t depth, float* HWY_RESTRICT c,
+                     int64_t ldc, bool accumulate) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(Lanes());
   VF left[R], right[R];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) left[i] = right[i] = hn::Zero(d);
+#pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
     const VF b0 = LoadF(b), b1 = LoadF(b + lanes);
     b += 2 * lanes;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const VF x = hn::Set(d, a[i * lda + k]);
+      const VF x = hn::Set(d, a[i]);
       left[i] = hn::MulAdd(x, b0, left[i]);
       right[i] = hn::MulAdd(x, b1, right[i]);
     }
+    a += kTileRows;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
@@ -116,12 +156,11 @@ void Thin(const float* a, int64_t lda, int64_t rows, const T* b, int64_t pitch, 
 }
 
 template <typename T>
-void Remainder(int64_t rows, const float* a, int64_t lda, const T* b, int64_t depth, float* c, int64_t ldc,
-               bool accumulate) {
+void Remainder(int64_t rows, const float* a, const T* b, int64_t depth, float* c, int64_t ldc, bool accumulate) {
   switch (rows) {
 #define GRISTMILL_ROWS(R) \
   case R:                 \
-    return Tile<R>(a, lda, b, depth, c, ldc, accumulate);
+    return Tile<R>(a, b, depth, c, ldc, accumulate);
     GRISTMILL_ROWS(1)
     GRISTMILL_ROWS(2)
     GRISTMILL_ROWS(3)
@@ -158,14 +197,14 @@ struct Ahead {
 };
 
 template <typename T>
-HWY_INLINE void Panel(const float* a, int64_t lda, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
+HWY_INLINE void Panel(const float* tiles, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
                       bool accumulate, Ahead ahead) {
   int64_t i = 0;
   for (; i + kTileRows <= rows; i += kTileRows) {
     ahead.Fetch();
-    Tile<kTileRows>(a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
+    Tile<kTileRows>(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
   }
-  if (i < rows) Remainder(rows - i, a + i * lda, lda, b, depth, c + i * ldc, ldc, accumulate);
+  if (i < rows) Remainder(rows - i, tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
 }
 
 template <typename T>
@@ -185,15 +224,17 @@ void MultiplyThin(const float* a, int64_t lda, int64_t rows, int64_t depth, cons
   }
 }
 
-void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
-              int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
-  if (rows <= kThinRows) {
-    if (b.dtype == DType::kF32) return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
-    half* halves = reinterpret_cast<half*>(panel_scratch);
-    return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, halves);
-  }
+void MultiplyFew(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
+                 int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
+  if (b.dtype == DType::kF32) return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
+  half* halves = reinterpret_cast<half*>(panel_scratch);
+  return MultiplyThin(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, halves);
+}
+
+void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0, int64_t p1,
+                   float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
   const int64_t size = static_cast<int64_t>(SizeOf(b.dtype)), bytes = depth * b.width * size;
-  const int64_t tiles = std::max<int64_t>(rows / kTileRows, 1);
+  const int64_t parts = std::max<int64_t>(rows / kTileRows, 1);
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
     const char* panel;
@@ -208,18 +249,18 @@ void Multiply(const float* a, int64_t lda, int64_t rows, int64_t depth, const Pa
       // After the last panel comes the first one's next block.
       const bool last = p + 1 == p1;
       const char* next = last ? b.panel(p0) + (k0 + depth) * b.width * size : panel + b.k * b.width * size;
-      ahead = Ahead(next, last && k0 + depth >= b.k ? 0 : bytes, tiles);
+      ahead = Ahead(next, last && k0 + depth >= b.k ? 0 : bytes, parts);
     }
     if (b.dtype == DType::kF32) {
-      Panel(a, lda, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
+      Panel(tiles, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
       continue;
     }
     const half* halves = reinterpret_cast<const half*>(panel);
     if (rows < 3 * kTileRows) {
-      Panel(a, lda, rows, halves, depth, to, ldc, accumulate, ahead);
+      Panel(tiles, rows, halves, depth, to, ldc, accumulate, ahead);
     } else {  // widened once for many rows
       ConvertRun(halves, panel_scratch, static_cast<size_t>(depth * b.width));
-      Panel(a, lda, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
+      Panel(tiles, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
     }
   }
 }
@@ -230,19 +271,36 @@ GRISTMILL_SIMD_END
 namespace gristmill {
 namespace {
 
-constexpr int64_t kMostRows = 144;           // of a task
-constexpr int64_t kThinFloats = 1 << 16;     // of an A that a task takes as a whole
+constexpr int64_t kMostRows = 144;  // of a task
 
 }  // namespace
 
-HWY_EXPORT(Multiply);
+HWY_EXPORT(MultiplyFew);
+HWY_EXPORT(MultiplyTiles);
+HWY_EXPORT(PackTile);
 HWY_EXPORT(TileRowsHere);
 
 int64_t TileRows() { return HWY_DYNAMIC_DISPATCH(TileRowsHere)(); }
 
-void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0,
-                   int64_t p0, int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
-  HWY_DYNAMIC_DISPATCH(Multiply)(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
+namespace {
+
+int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+}  // namespace
+
+int64_t TilesFloats(int64_t rows, int64_t depth) { return RoundUp(rows, TileRows()) * depth + 16; }
+
+void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
+                   int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch, float* tiles) {
+  if (rows <= kThinRows) {
+    HWY_DYNAMIC_DISPATCH(MultiplyFew)(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
+    return;
+  }
+  const int64_t tile = TileRows();
+  for (int64_t i = 0; i < rows; i += tile) {
+    HWY_DYNAMIC_DISPATCH(PackTile)(a + i * lda, lda, std::min(tile, rows - i), depth, tiles + i * depth);
+  }
+  HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
 
 GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
@@ -253,7 +311,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.row_blocks = std::max<int64_t>((m + most - 1) / most, 1);
   plan.rows = std::max(((m + plan.row_blocks - 1) / plan.row_blocks + tile - 1) / tile * tile, tile);
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
-  plan.thin = m <= kThinRows && m * b.k <= kThinFloats;
+  plan.thin = m <= kThinRows;
   // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
   double least = 0;
   const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
@@ -264,8 +322,9 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
     if (plan.panels == 0 || cost < 0.999 * least) plan.panels = panels, plan.column_blocks = columns, least = cost;
   }
   const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
-  plan.scratch_per_thread =
-      sizeof(float) * static_cast<size_t>(rows * (depth + 16) + rows * plan.panels * b.width + kDepth * b.width + 64);
+  const int64_t few = std::max(tile, kThinRows) * (depth + 16);
+  plan.scratch_per_thread = sizeof(float) * static_cast<size_t>(kDepth * b.width + few + TilesFloats(rows, kDepth) +
+                                                                rows * plan.panels * b.width + 64);
   return plan;
 }
 
@@ -273,29 +332,31 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
   const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
+  const int64_t ldc = plan.panels * b.width, tile = TileRows();
   float* panel = reinterpret_cast<float*>(scratch);
   float* c = panel + kDepth * b.width;
-  const int64_t ldc = plan.panels * b.width;
-  float* block = c + std::min(plan.rows, plan.m) * ldc;
-  auto blocks = [&](int64_t first, int64_t last, float* to, const auto& rows_of) {
-    for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, b.k - k0);
-      int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
-      const float* from = rows_of(k0, depth, ld);
-      MultiplyBlock(from, ld, rows, depth, b, k0, first, last, to, ldc, k0 > 0, panel);
-    }
-  };
+  float* tiles = c + std::min(plan.rows, plan.m) * ldc;
+  float* few = tiles + TilesFloats(std::min(plan.rows, plan.m), kDepth);
   if (plan.thin) {  // some panels after the others, so that the matrix is read in the order of memory
-    int64_t whole = b.k + 16;
-    const float* from = a.Rows(m0, rows, 0, b.k, block, whole);
+    int64_t ld = b.k + 16;
+    const float* from = a.Rows(m0, rows, 0, b.k, few, ld);
     for (int64_t p = p0; p < p1; p += kThinPanels) {
-      blocks(p, std::min(p + kThinPanels, p1), c + (p - p0) * b.width, [&](int64_t k0, int64_t, int64_t& ld) {
-        ld = whole;
-        return from + k0;
-      });
+      for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
+        HWY_DYNAMIC_DISPATCH(MultiplyFew)(from + k0, ld, rows, std::min(kDepth, b.k - k0), b, k0, p,
+                                          std::min(p + kThinPanels, p1), c + (p - p0) * b.width, ldc, k0 > 0, panel);
+      }
     }
   } else {
-    blocks(p0, p1, c, [&](int64_t k0, int64_t depth, int64_t& ld) { return a.Rows(m0, rows, k0, depth, block, ld); });
+    for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, b.k - k0);
+      for (int64_t i = 0; i < rows; i += tile) {
+        int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
+        const int64_t count = std::min(tile, rows - i);
+        const float* from = a.Rows(m0 + i, count, k0, depth, few, ld);
+        HWY_DYNAMIC_DISPATCH(PackTile)(from, ld, count, depth, tiles + i * depth);
+      }
+      HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
+    }
   }
   const int64_t column = p0 * b.width;
   const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);

@@ -19,9 +19,11 @@ constexpr int64_t kThinRows = 4, kThinPanels = 4;
 int64_t TileRows();
 
 // C[rows, panels·width] (+)= A[rows, depth] · B[k0 … k0+depth, panels p0 … p1): `a` is float32 in rows of `lda`, `c`
-// float32 in rows of `ldc`, with room for whole panels. `panel_scratch` has room for depth·width floats.
-void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0,
-                   int64_t p0, int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch);
+// float32 in rows of `ldc`, with room for whole panels. `panel_scratch` has room for depth·width floats, `tiles` for
+// TilesFloats(rows, depth): there A is brought into the order in which micro-kernels read it.
+void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
+                   int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch, float* tiles);
+int64_t TilesFloats(int64_t rows, int64_t depth);
 
 // How a product is cut into tasks, and what each thread needs.
 struct GemmPlan {

@@ -203,7 +203,7 @@ class Recurrent : public Kernel {
     const double work = static_cast<double>(batch_ * hidden_) * static_cast<double>(hidden_ * gates);
     tasks_ = work < kLeastWork ? 1 : std::clamp<int64_t>(threads, 1, panels);
     state_bytes_ = Room(static_cast<size_t>(batch_ * pitch_) * sizeof(float));
-    panel_bytes_ = Room(static_cast<size_t>(kDepth * width) * sizeof(float));
+    panel_bytes_ = Room(static_cast<size_t>(kDepth * width + TilesFloats(batch_, kDepth)) * sizeof(float));
     return state_bytes_ * (3 + gates_) + panel_bytes_ * static_cast<size_t>(tasks_);
   }
 
@@ -293,7 +293,7 @@ class Recurrent : public Kernel {
     float* scratch = reinterpret_cast<float*>(state.panels + panel_bytes_ * static_cast<size_t>(task));
     for (int64_t k0 = 0; k0 < hidden_; k0 += kDepth) {
       MultiplyBlock(from + k0, pitch_, batch_, std::min(kDepth, hidden_ - k0), matrix, k0, p0, p1,
-                    state.recurrent[gate] + p0 * matrix.width, pitch_, k0 > 0, scratch);
+                    state.recurrent[gate] + p0 * matrix.width, pitch_, k0 > 0, scratch, scratch + kDepth * matrix.width);
     }
   }
 

@@ -18,12 +18,11 @@ WEIGHT_BYTES = 2
 
 ABOUT_LATENCY = (
     "Median / 95th percentile in milliseconds. *GFLOP*: products and convolutions by the algorithms that Gristmill "
-    "chose. *Floor*: the longer of that arithmetic at the rate of float32 multiply-adds in registers and, where float16 "
-    "weights exceed the last-level cache, reading them at that of reading memory; both rates are measured in each round "
-    "beside the engines, and their median counts ({:.0f} GFLOP/s and {:.1f} GB/s over all models). *Of floor*: floor / "
-    "Gristmill's median. "
-    "*Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill is faster. Engines that compute in "
-    "another precision are shown and not counted."
+    "chose. *Floor*: the longer of that arithmetic at the rate of float32 multiply-adds in registers and, where "
+    "float16 weights exceed the last-level cache, reading them at that of reading memory; both rates are measured in "
+    "each round beside the engines, and their median counts ({:.0f} GFLOP/s and {:.1f} GB/s over all models). *Of "
+    "floor*: floor / Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill "
+    "is faster. Engines that compute in another precision are shown and not counted."
 )
 ABOUT_LOADING = (
     "A fresh process with the files in the page cache: importing the engine, then from the file to the first result. "

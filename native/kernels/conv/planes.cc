@@ -26,10 +26,9 @@ struct PlanesBlock {
 #define HWY_TARGET_INCLUDE "kernels/conv/planes.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+#include "simd/tiles.h"
 
 GRISTMILL_SIMD_BEGIN
-
-constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 14 : 6;  // the tile of `gemm.cc`
 
 template <int R>
 HWY_INLINE void PixelTile(const PlanesBlock& block, int64_t first, const float* HWY_RESTRICT b, float* HWY_RESTRICT c,

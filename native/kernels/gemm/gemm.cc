@@ -6,51 +6,16 @@
 #define HWY_TARGET_INCLUDE "kernels/gemm/gemm.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+#include "simd/tiles.h"
 
 GRISTMILL_SIMD_BEGIN
 
-// A tile of rows × 2 vectors fills the registers: 6 of 16, or 14 of 32.
-constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 14 : 6;
 static_assert(kThinRows < kTileRows, "few rows are less than a tile");
 
 int64_t TileRowsHere() { return kTileRows; }
 
-// Rows of a row-major block as a tile: at each step along the sum its kTileRows numbers stand one after the other, zeros
-// where there are fewer rows. So a micro-kernel reads one stream, whatever the pitch of the rows. Writes up to 3 floats
-// past the end.
-void PackTile(const float* HWY_RESTRICT a, int64_t lda, int64_t rows, int64_t depth, float* HWY_RESTRICT to) {
-  int64_t k = 0;
-#if HWY_TARGET != HWY_SCALAR
-  constexpr int kGroups = (kTileRows + 3) / 4;
-  using F32x4 = hn::FixedTag<float, 4>;
-  const F32x4 d;
-  const hn::Repartition<double, F32x4> pairs;
-  for (; k + 4 <= depth; k += 4) {
-    hn::Vec<F32x4> columns[4][kGroups];
-#pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) {  // 4 rows × 4 steps, transposed
-      hn::Vec<F32x4> row[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) row[i] = 4 * g + i < rows ? hn::LoadU(d, a + (4 * g + i) * lda + k) : hn::Zero(d);
-      const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row[0], row[1]));
-      const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row[2], row[3]));
-      const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[0], row[1]));
-      const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row[2], row[3]));
-      columns[0][g] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
-      columns[1][g] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
-      columns[2][g] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
-      columns[3][g] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {  // what a group writes too much, the next one overwrites
-#pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) hn::StoreU(columns[i][g], d, to + (k + i) * kTileRows + 4 * g);
-    }
-  }
-#endif
-  for (; k < depth; ++k) {
-    for (int64_t i = 0; i < kTileRows; ++i) to[k * kTileRows + i] = i < rows ? a[i * lda + k] : 0.0f;
-  }
+void PackRowsAsTile(const float* a, int64_t lda, int64_t rows, int64_t depth, float* to) {
+  PackTile<float>(a, lda, rows, depth, nullptr, to);
 }
 
 // One tile: R rows of it, one panel, `depth` steps.
@@ -277,7 +242,7 @@ constexpr int64_t kMostRows = 144;  // of a task
 
 HWY_EXPORT(MultiplyFew);
 HWY_EXPORT(MultiplyTiles);
-HWY_EXPORT(PackTile);
+HWY_EXPORT(PackRowsAsTile);
 HWY_EXPORT(TileRowsHere);
 
 int64_t TileRows() { return HWY_DYNAMIC_DISPATCH(TileRowsHere)(); }
@@ -290,6 +255,12 @@ int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; 
 
 int64_t TilesFloats(int64_t rows, int64_t depth) { return RoundUp(rows, TileRows()) * depth + 16; }
 
+void RowSource::Tile(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, float* few) const {
+  int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
+  const float* from = Rows(m0, rows, k0, depth, few, ld);
+  HWY_DYNAMIC_DISPATCH(PackRowsAsTile)(from, ld, rows, depth, to);
+}
+
 void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0,
                    int64_t p1, float* c, int64_t ldc, bool accumulate, float* panel_scratch, float* tiles) {
   if (rows <= kThinRows) {
@@ -298,7 +269,7 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
   }
   const int64_t tile = TileRows();
   for (int64_t i = 0; i < rows; i += tile) {
-    HWY_DYNAMIC_DISPATCH(PackTile)(a + i * lda, lda, std::min(tile, rows - i), depth, tiles + i * depth);
+    HWY_DYNAMIC_DISPATCH(PackRowsAsTile)(a + i * lda, lda, std::min(tile, rows - i), depth, tiles + i * depth);
   }
   HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
@@ -349,12 +320,7 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
   } else {
     for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, b.k - k0);
-      for (int64_t i = 0; i < rows; i += tile) {
-        int64_t ld = kDepth + 16;  // not a power of two: rows would share cache sets
-        const int64_t count = std::min(tile, rows - i);
-        const float* from = a.Rows(m0 + i, count, k0, depth, few, ld);
-        HWY_DYNAMIC_DISPATCH(PackTile)(from, ld, count, depth, tiles + i * depth);
-      }
+      for (int64_t i = 0; i < rows; i += tile) a.Tile(m0 + i, std::min(tile, rows - i), k0, depth, tiles + i * depth, few);
       HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
     }
   }

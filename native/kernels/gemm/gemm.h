@@ -42,6 +42,9 @@ class RowSource {
   virtual ~RowSource() = default;
   virtual const float* Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const = 0;
 
+  // Up to TileRows() rows as a tile (simd/tiles.h), a block of columns at a time; `few` has room for the rows.
+  virtual void Tile(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, float* few) const;
+
   // Which row of the result row m of the product is, and whether that is m for all.
   virtual int64_t ResultRow(int64_t m) const { return m; }
   virtual bool in_order() const { return true; }

@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "kernels/gemm/rows.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+#include "simd/tiles.h"
 
 #ifndef GRISTMILL_ROWS_ONCE
 #define GRISTMILL_ROWS_ONCE
@@ -57,12 +58,24 @@ void WidenRows(const DenseBlock& b, DType dtype, float* to, int64_t ld) {
   dtype == DType::kF16 ? Widen<half>(b, to, ld) : Widen<float>(b, to, ld);
 }
 
+template <typename T>
+void Pack(const DenseBlock& b, float* to) {
+  const T* x = reinterpret_cast<const T*>(b.x) + b.m0 * b.k + b.k0;
+  const T* factors = b.factors == nullptr ? nullptr : reinterpret_cast<const T*>(b.factors) + b.m0 / b.group * b.k + b.k0;
+  PackTile(x, b.k, b.rows, b.depth, factors, to);
+}
+
+void PackDense(const DenseBlock& b, DType dtype, float* to) {
+  dtype == DType::kF16 ? Pack<half>(b, to) : Pack<float>(b, to);
+}
+
 GRISTMILL_SIMD_END
 
 #if HWY_ONCE
 namespace gristmill {
 
 HWY_EXPORT(WidenRows);
+HWY_EXPORT(PackDense);
 
 const float* DenseRows::Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const {
   if (x_.dtype == DType::kF32 && factors_ == nullptr) {
@@ -72,6 +85,13 @@ const float* DenseRows::Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth
   const DenseBlock block{x_.as<char>(), factors_, k_, group_, m0, rows, k0, depth};
   HWY_DYNAMIC_DISPATCH(WidenRows)(block, x_.dtype, to, ld);
   return to;
+}
+
+void DenseRows::Tile(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, float* few) const {
+  const bool one_group = factors_ == nullptr || m0 / group_ == (m0 + rows - 1) / group_;
+  if (!one_group) return RowSource::Tile(m0, rows, k0, depth, to, few);
+  const DenseBlock block{x_.as<char>(), factors_, k_, group_, m0, rows, k0, depth};
+  HWY_DYNAMIC_DISPATCH(PackDense)(block, x_.dtype, to);
 }
 
 }  // namespace gristmill

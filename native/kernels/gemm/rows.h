@@ -13,6 +13,7 @@ class DenseRows : public RowSource {
       : x_(x), k_(k), factors_(factors == nullptr ? nullptr : factors->as<char>()), group_(group) {}
 
   const float* Rows(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, int64_t& ld) const override;
+  void Tile(int64_t m0, int64_t rows, int64_t k0, int64_t depth, float* to, float* few) const override;
 
  private:
   Tensor x_;

@@ -6,67 +6,11 @@
 #define HWY_TARGET_INCLUDE "kernels/gemm/pack.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+#include "simd/transpose.h"
 
 GRISTMILL_SIMD_BEGIN
 
 int64_t PanelWidthHere() { return static_cast<int64_t>(2 * Lanes()); }
-
-// to[i·pitch + j] = from[j·stride + i] for a square of one 128-bit vector's elements, by interleaving: pairs of rows,
-// pairs of pairs, and so on.
-#if HWY_TARGET == HWY_SCALAR
-template <typename T>
-void TransposeSquare(const T* from, int64_t stride, T* to, int64_t pitch) {
-  constexpr int64_t kSide = 16 / sizeof(T);
-  for (int64_t i = 0; i < kSide; ++i) {
-    for (int64_t j = 0; j < kSide; ++j) to[i * pitch + j] = from[j * stride + i];
-  }
-}
-#else
-using Bits16 = hn::FixedTag<uint16_t, 8>;
-using Bits32 = hn::FixedTag<uint32_t, 4>;
-
-HWY_INLINE void TransposeSquare(const uint32_t* from, int64_t stride, uint32_t* to, int64_t pitch) {
-  const Bits32 d;
-  const hn::Repartition<uint64_t, Bits32> d2;
-  auto twice = [&](auto v) { return hn::BitCast(d2, v); };
-  const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + stride);
-  const auto r2 = hn::LoadU(d, from + 2 * stride), r3 = hn::LoadU(d, from + 3 * stride);
-  const auto a = twice(hn::InterleaveLower(d, r0, r1)), b = twice(hn::InterleaveUpper(d, r0, r1));
-  const auto c = twice(hn::InterleaveLower(d, r2, r3)), e = twice(hn::InterleaveUpper(d, r2, r3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, a, c)), d, to);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, a, c)), d, to + pitch);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, b, e)), d, to + 2 * pitch);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, b, e)), d, to + 3 * pitch);
-}
-
-HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, uint16_t* to, int64_t pitch) {
-  const Bits16 d;
-  const hn::Repartition<uint32_t, Bits16> d2;
-  const hn::Repartition<uint64_t, Bits16> d4;
-  hn::Vec<Bits16> rows[8];
-  hn::Vec<decltype(d2)> pairs[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) rows[i] = hn::LoadU(d, from + i * stride);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = hn::BitCast(d2, hn::InterleaveLower(d, rows[2 * i], rows[2 * i + 1]));
-    pairs[i + 4] = hn::BitCast(d2, hn::InterleaveUpper(d, rows[2 * i], rows[2 * i + 1]));
-  }
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {  // results 0 to 3, and 4 to 7
-    const auto* p = pairs + 4 * half;
-    uint16_t* out = to + 4 * half * pitch;
-    auto four = [&](auto v) { return hn::BitCast(d4, v); };
-    const auto a = four(hn::InterleaveLower(d2, p[0], p[1])), b = four(hn::InterleaveLower(d2, p[2], p[3]));
-    const auto c = four(hn::InterleaveUpper(d2, p[0], p[1])), e = four(hn::InterleaveUpper(d2, p[2], p[3]));
-    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d4, a, b)), d, out);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d4, a, b)), d, out + pitch);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d4, c, e)), d, out + 2 * pitch);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d4, c, e)), d, out + 3 * pitch);
-  }
-}
-
-#endif  // HWY_SCALAR
 
 // Rows [k0, k0 + depth) of one panel, in rows of `width`; columns beyond `columns` become zeros.
 template <typename T>

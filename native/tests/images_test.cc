@@ -145,6 +145,69 @@ TEST_CASE("convolutions keep the contract's bound") {
   }
 }
 
+TEST_CASE("convolutions of planes keep the contract's bound") {
+  std::vector<Layer> layers(5);
+  layers[0] = {1, 3, 20, {1, 17, 19}, {1, 7, 7}, {1, 2, 2}, {1, 1, 1}, {0, 3, 3}, {0, 3, 3}};
+  layers[1] = {2, 1, 5, {1, 1, 700}, {1, 1, 40}, {1, 1, 3}, {1, 1, 2}, {0, 0, 30}, {0, 0, 70}};  // several blocks
+  layers[2] = {1, 4, 40, {1, 9, 350}, {1, 3, 3}, {1, 1, 1}, {1, 2, 3}, {0, 2, 3}, {0, 2, 3}};
+  layers[3] = {1, 3, 4, {1, 2, 2}, {1, 2, 2}, {1, 1, 1}, {1, 1, 1}, {0, 4, 4}, {0, 4, 4}};  // mostly padding
+  layers[4] = {2, 4, 33, {1, 5, 6}, {1, 1, 1}};
+  for (const Layer& l : layers) {
+    for (DType type : kTypes) {
+      const int64_t taps = l.taps(), pixels = l.size[1] * l.size[2];
+      const Array x = Random(type, {l.batch, l.channels, l.size[1], l.size[2]}), bias = Random(type, {l.made});
+      const Array weight = Random(DType::kF32, {l.channels * taps, l.made});
+      Call call = l.Windowed("conv_planes");
+      call.attributes["weight"] = std::shared_ptr<Prepared>(
+          PackMatrix(MatrixSource::Of(weight.dtype, weight.bytes.data(), weight.shape[0], l.made, l.made, 1)));
+      call.attributes["program"] = Program(2, 3, {{TileOp::kAdd, 2, 0, 1}}, {2});
+      call.attributes["layout"] = std::string("column");
+      const Array got = Run1(call, {x, bias}, type, l.Result());
+      EachPlace(l, [&](int64_t image, const Triple& place, int64_t flat) {
+        for (int64_t o = 0; o < l.made; ++o) {
+          double exact = bias[o], size = std::fabs(bias[o]);
+          EachTap(l, place, [&](int64_t tap, int64_t pixel) {
+            for (int64_t c = 0; c < l.channels; ++c) {
+              const double term = x[image * l.channels + c * pixels + pixel] * weight[(c * taps + tap) * l.made + o];
+              exact += term, size += std::fabs(term);
+            }
+          });
+          REQUIRE(std::fabs(got[flat * l.made + o] - exact) <= SumBound(taps * l.channels + 1, size, type, exact));
+        }
+      });
+    }
+  }
+}
+
+TEST_CASE("a pointwise convolution multiplies by factors as it reads") {
+  // Images of 30 pixels: tiles of rows reach over their borders.
+  const Layer l{3, 37, 20, {1, 5, 6}, {1, 1, 1}};
+  for (DType type : kTypes) {
+    for (int64_t own : {0, 1}) {  // factors of all images, or of each
+      const Array x = Random(type, l.In()), factors = Random(type, {own ? l.batch : 1, l.channels});
+      const Array weight = Random(type, {1, l.channels, l.made});
+      Call call = l.Windowed("conv");
+      call.attributes["groups"] = int64_t{1};
+      call.attributes["transposed"] = int64_t{0};
+      call.attributes["scaled"] = int64_t{1};
+      call.attributes["weight"] = Packed(l, {weight});
+      const Array got = Run1(call, {x, factors}, type, l.Result());
+      for (int64_t row = 0; row < l.batch * 30; ++row) {
+        for (int64_t o = 0; o < l.made; ++o) {
+          double exact = 0, size = 0;
+          for (int64_t c = 0; c < l.channels; ++c) {
+            const double term = x[row * l.channels + c] * factors[own * (row / 30) * l.channels + c] * weight[c * l.made + o];
+            exact += term, size += std::fabs(term);
+          }
+          // A factor's product is rounded too.
+          REQUIRE(std::fabs(got[row * l.made + o] - exact) <= SumBound(l.channels, 2 * size, type, exact));
+        }
+      }
+      CHECK_THROWS_AS(Run(call, {x, Array(type, {2, l.channels})}, {Array(type, l.Result())}), Error);
+    }
+  }
+}
+
 TEST_CASE("transposed convolutions keep the contract's bound") {
   std::vector<Layer> layers(5);
   layers[0] = {1, 5, 7, {1, 6, 5}, {1, 3, 3}};

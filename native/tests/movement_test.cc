@@ -41,6 +41,8 @@ TEST_CASE("views permute, slice and repeat elements of every size") {
            {{2, 1, 70}, {0, 1, 2}, {0, 0, 3}, {1, 1, 2}, {2, 6, 30}},
            {{1, 1}, {0, 1}, {0, 0}, {1, 1}, {33, 65}},
            {{200, 300}, {1, 0}, {0, 0}, {1, 1}, {300, 200}},
+           {{203, 309}, {1, 0}, {1, 2}, {1, 1}, {307, 202}},  // parts of squares at both borders
+           {{300, 400}, {0, 1}, {0, 150}, {1, 1}, {300, 250}},  // runs of rows
            {{4, 4}, {0, 1}, {0, 0}, {1, 1}, {0, 4}}}) {
     for (DType dtype : {DType::kU8, DType::kF16, DType::kF32}) {
       const Array x = Counting(dtype, s.from);

@@ -1,4 +1,4 @@
-"""Loading: what mapping weight files into memory promises, and what a fresh process imports to run a model."""
+"""Loading: what becomes of weight files meanwhile, mapped or read, and what a fresh process imports to run a model."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ CHOSEN = np.array([2, ROWS - 1, 0], np.int32)
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
 @pytest.mark.parametrize("predicted", [False, True], ids=["before the first prediction", "after it"])
 @pytest.mark.parametrize("change", ["deleted", "replaced"])
-def test_the_files_may_go_while_a_model_is_loaded(tmp_path, change, predicted):
+@pytest.mark.parametrize("mmap", [False, True], ids=["read", "mapped"])
+def test_the_files_may_go_while_a_model_is_loaded(tmp_path, mmap, change, predicted):
     """A loaded model keeps its weights, whatever happens to their names."""
     path = embedding(tmp_path / "m.mlpackage")
-    model = ct.models.MLModel(path)
+    model = ct.models.MLModel(path, mmap=mmap)
     if predicted:
         model.predict({"x": CHOSEN})
     if change == "deleted":
@@ -58,19 +59,30 @@ def test_the_files_may_go_while_a_model_is_loaded(tmp_path, change, predicted):
         np.testing.assert_array_equal(model.predict({"x": CHOSEN})["y"], table(1)[CHOSEN])
 
 
-def test_a_weight_file_that_was_truncated(tmp_path):
+@pytest.mark.parametrize("mmap", [False, True], ids=["read", "mapped"])
+def test_a_weight_file_that_was_truncated(tmp_path, mmap):
     """What is missing when it is first read gives an error, not the end of the process."""
     path = embedding(tmp_path / "m.mlpackage")
-    model = ct.models.MLModel(path)
+    model = ct.models.MLModel(path, mmap=mmap)
     os.truncate(path / WEIGHTS, 4096)
     with pytest.raises(FormatError, match="shrank"):
         model.predict({"x": CHOSEN})
 
 
-def test_saving_a_mapped_model_over_itself(tmp_path):
+def test_a_weight_file_that_is_truncated_after_the_first_prediction(tmp_path):
+    """Read and not mapped, the weights are the model's own by then."""
+    path = embedding(tmp_path / "m.mlpackage")
+    model = ct.models.MLModel(path)
+    model.predict({"x": CHOSEN})
+    os.truncate(path / WEIGHTS, 0)
+    np.testing.assert_array_equal(model.predict({"x": CHOSEN})["y"], table(1)[CHOSEN])
+
+
+@pytest.mark.parametrize("mmap", [False, True], ids=["read", "mapped"])
+def test_saving_a_model_over_itself(tmp_path, mmap):
     path = embedding(tmp_path / "m.mlpackage")
     before = (path / WEIGHTS).read_bytes()
-    ct.models.MLModel(path).save(path)
+    ct.models.MLModel(path, mmap=mmap).save(path)
     assert (path / WEIGHTS).read_bytes() == before
 
 

@@ -86,8 +86,8 @@ class MLModel:
 
     Args:
         model: Path of a ``.mlpackage``, ``.mlmodel`` or ``.mlmodelc``; a specification message; or a ``Package``.
-            Weight files are mapped into memory: while the model is used they may be replaced or deleted, not truncated
-            in place.
+            Weights are read when they are needed, from the files as they were opened: these may be replaced or deleted
+            meanwhile.
         is_temp_package: Accepted for coremltools' sake.
         mil_program: Accepted for coremltools' sake; the program is read from the model.
         skip_model_load: The model is for inspection and saving only: ``predict`` refuses.
@@ -95,6 +95,8 @@ class MLModel:
         weights_dir: Folder of the weight files of a specification.
         function_name: Which function of a multi-function model to run; its default one when left out.
         optimization_hints: Accepted for coremltools' sake.
+        mmap: Map weight files into memory instead of reading them. Large constants that kernels use as they are then
+            take no memory of the process's own; but a file that somebody truncates in place kills the process.
 
     Attributes:
         conversion_report: What ``convert`` found when it ran the model beside its source; ``None`` for a loaded model.
@@ -115,10 +117,12 @@ class MLModel:
         weights_dir: str | os.PathLike[str] | None = None,
         function_name: str | None = None,
         optimization_hints: Mapping[str, object] | None = None,
+        *,
+        mmap: bool = False,
     ) -> None:
         if not isinstance(compute_units, ComputeUnit):
             raise InputTypeError("compute_units is a ComputeUnit", actual=compute_units)
-        self.package = _open(model, weights_dir)
+        self.package = _open(model, weights_dir, mmap=mmap)
         self.compute_unit = compute_units
         self.function_name = function_name
         self.conversion_report: ConversionReport | None = None
@@ -369,11 +373,11 @@ class MLModel:
         return "\n".join(lines)
 
 
-def _open(model: Any, weights_dir: str | os.PathLike[str] | None) -> Package:
+def _open(model: Any, weights_dir: str | os.PathLike[str] | None, *, mmap: bool) -> Package:
     if isinstance(model, Package):
         return model
     if isinstance(model, str | os.PathLike):
-        return load(model, mmap=True)
+        return load(model, mmap=mmap)
     if hasattr(model, "SerializeToString"):
         if isinstance(model, proto.message("Model")):
             copy = proto.message("Model")()

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import compile_package
 from benchmarks.peers import machine, report
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.measure import Settings, measure
@@ -54,6 +55,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         settings = Settings(options.threads, rounds=3, seconds=0.1, least=2, loads=2)
     given = {name: getattr(options, name) for name in ("rounds", "seconds", "loads")}
     settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    compile_package()  # the others' are
     results: dict[str, Any] = {"machine": machine.description(), "settings": vars(settings), "models": {}}
     for model in options.models or _models("all"):
         for step in measure(model, options.engines, folder / model, settings):

@@ -23,6 +23,8 @@ from gristmill.runtime.state import State
 
 if TYPE_CHECKING:
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.runtime.plan import Plan
+    from gristmill.runtime.targets import Target
 
 
 def _cpu_device() -> Device:
@@ -335,6 +337,29 @@ class MLModel:
         found = [self._session.profile(arrays, native) for _ in range(max(1, runs))]
         best = min(found, key=lambda calls: sum(call.seconds for call in calls))
         return Profile(best, *machine_peaks())
+
+    def plan(
+        self,
+        target: Target | str | None = None,
+        compute_units: ComputeUnit | None = None,
+        *,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Plan:
+        """Says which unit would run which op, why, and what that is estimated to cost; see ``docs/placement.md``.
+
+        Args:
+            target: A chip by name, ``A12`` to ``A19`` or ``M1`` to ``M5``; this computer when left out.
+            compute_units: Which units may run the model; those it was loaded with when left out.
+            sizes: Values of symbols in shapes, by name, to estimate costs with.
+
+        Raises:
+            InputError: There is no such target.
+            UnsupportedError: The model is no ML Program.
+        """
+        from gristmill.models.compute_plan import plan_function, program_to_plan  # what only plans need
+
+        function = self._function(program_to_plan(self.package))
+        return plan_function(function, self._interface, target, compute_units or self.compute_unit, sizes)
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:
         """``predict`` in a thread of its own."""

@@ -19,14 +19,17 @@ bounds from below, and where they do not meet, branch and bound decides (`_prove
 bound says how far from best the solution can be at most.
 
 **Three units.** Each move lets every op keep its unit or go over to one unit, again the best of all such moves by one
-cut (Boykov, Veksler and Zabih's α-expansion, 2001). Moves are repeated from several starts until none helps. A cut can
-express a move because a transfer's cost depends on the value and its destination, not on where it comes from.
+cut (Boykov, Veksler and Zabih's α-expansion, 2001). Moves are repeated from several starts until none helps; in small
+problems one op after the other is then put elsewhere by force, and the moves begin again. A cut can express a move
+because a transfer's cost depends on the value and its destination, not on where it comes from. The bound is that of two
+units, home and the better of the others at everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from gristmill.runtime.mincut import MinCut
 
@@ -34,7 +37,10 @@ HOME = 0
 """The unit that holds what comes from outside and what goes there."""
 
 _WORK = 12_000
-"""Ops visited by branch and bound: about a second."""
+"""Ops visited by branch and bound, or by moves beyond the first round: about a second."""
+
+_SMALL = 1_000
+"""Problems of at most so many ops are worth more than the first round of moves."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,22 @@ class Problem:
     before: Sequence[Sequence[int]]
     launches: Sequence[int]
 
+    @cached_property
+    def after(self) -> list[list[int]]:
+        """For each op those that run after it."""
+        after: list[list[int]] = [[] for _ in self.before]
+        for op, before in enumerate(self.before):
+            for needed in before:
+                after[needed].append(op)
+        return after
+
+    @cached_property
+    def infinite(self) -> int:
+        """More than any possible assignment costs."""
+        ops = sum(max((cost for cost in costs if cost is not None), default=0) for costs in self.costs)
+        flows = sum(sum(flow.costs) for flow in self.flows)
+        return 1 + ops + flows + max(self.launches) * (len(self.costs) + 1)
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -100,7 +122,10 @@ def solve(problem: Problem) -> Solution:
     if count == 2:
         return _prove(problem, _two_units(problem, 1))
     starts = [_two_units(problem, unit) for unit in range(1, count)]
-    return _kick(problem, min((_improve(problem, start) for start in starts), key=lambda found: found.cost))
+    best = min((_improve(problem, start) for start in starts), key=lambda found: found.cost)
+    if len(problem.costs) <= _SMALL:
+        best = _kick(problem, best)
+    return replace(best, bound=_bound(problem, best))
 
 
 # --- what an assignment costs ----------------------------------------------------------------------------------------
@@ -113,7 +138,7 @@ def _solution(problem: Problem, units: list[int]) -> Solution:
 
 def cost_of(problem: Problem, units: Sequence[int], segments: Iterable[Sequence[int]]) -> int:
     """The cost of an assignment and a schedule of it."""
-    impossible = _infinite(problem)
+    impossible = problem.infinite
     total = sum(problem.launches[units[segment[0]]] for segment in segments)
     for costs, unit in zip(problem.costs, units, strict=True):
         cost = costs[unit]
@@ -130,13 +155,6 @@ def destinations(flow: Flow, units: Sequence[int]) -> set[int]:
     return found | {HOME} if flow.home else found
 
 
-def _infinite(problem: Problem) -> int:
-    """More than any possible assignment costs."""
-    ops = sum(max((cost for cost in costs if cost is not None), default=0) for costs in problem.costs)
-    flows = sum(sum(flow.costs) for flow in problem.flows)
-    return 1 + ops + flows + max(problem.launches) * (len(problem.costs) + 1)
-
-
 def schedule(problem: Problem, units: Sequence[int]) -> list[list[int]]:
     """Segments in the order of execution, with the fewest launches: exactly so for two units."""
     candidates = [_runs(problem, units, first) for first in sorted(set(units))]
@@ -146,12 +164,12 @@ def schedule(problem: Problem, units: Sequence[int]) -> list[list[int]]:
 def _runs(problem: Problem, units: Sequence[int], first: int) -> list[list[int]]:
     """Runs of ops on one unit, each as long as it can be, beginning with a unit if it has anything to begin with."""
     waits = [len(before) for before in problem.before]
-    after = _after(problem)
+    after = problem.after
     ready: dict[int, list[int]] = {unit: [] for unit in set(units)}
     for op, missing in enumerate(waits):
         if not missing:
             ready[units[op]].append(op)
-    urgency = _chains(problem, units, after) if len(ready) > 2 else [0] * len(units)
+    urgency = _chains(problem, units) if len(ready) > 2 else [0] * len(units)
     runs = []
     unit = first if ready[first] else max(ready, key=lambda u: len(ready[u]))
     while ready[unit]:
@@ -168,19 +186,11 @@ def _runs(problem: Problem, units: Sequence[int], first: int) -> list[list[int]]
     return runs
 
 
-def _after(problem: Problem) -> list[list[int]]:
-    after: list[list[int]] = [[] for _ in problem.before]
-    for op, before in enumerate(problem.before):
-        for needed in before:
-            after[needed].append(op)
-    return after
-
-
-def _chains(problem: Problem, units: Sequence[int], nearer: Sequence[Sequence[int]]) -> list[int]:
+def _chains(problem: Problem, units: Sequence[int]) -> list[int]:
     """For each op the most launches on a path from it to the end, its own not counted."""
     found = [0] * len(units)
     for op in reversed(range(len(units))):
-        for other in nearer[op]:
+        for other in problem.after[op]:
             launch = problem.launches[units[other]] if units[other] != units[op] else 0
             found[op] = max(found[op], found[other] + launch)
     return found
@@ -190,8 +200,8 @@ def _costliest_path(problem: Problem, units: Sequence[int]) -> list[int]:
     """Ops one after the other, each needing the one before, with the most launches."""
     if not units:
         return []
-    after = _after(problem)
-    chains = _chains(problem, units, after)
+    after = problem.after
+    chains = _chains(problem, units)
     path = [max(range(len(units)), key=lambda op: chains[op] + problem.launches[units[op]])]
     while after[path[-1]]:
         unit = units[path[-1]]
@@ -215,7 +225,7 @@ def expand(problem: Problem, units: Sequence[int], order: Sequence[int], unit: i
     """
     cut = MinCut(len(units))
     fixed = 0
-    never = _infinite(problem)
+    never = problem.infinite
     for op, costs in enumerate(problem.costs):  # the source's side goes over
         stay, go = costs[units[op]], costs[unit]
         cut.from_source(op, never if stay is None or units[op] == unit else stay)
@@ -247,7 +257,7 @@ def _add_flow(cut: MinCut, flow: Flow, units: Sequence[int], unit: int, never: i
     # To the unit: paid if anything that uses the value is there, and its producer is not.
     if source != unit or producer is not None:
         price = flow.costs[unit]
-        if flow.home and unit == HOME or len(users) < len(flow.users):  # something is there already
+        if (flow.home and unit == HOME) or len(users) < len(flow.users):  # something is there already
             if producer is not None:
                 cut.from_source(producer, price)
         elif users and price:
@@ -327,8 +337,8 @@ def _prove(problem: Problem, best: Solution) -> Solution:
         op = _undecided(node, path)
         if op is None:
             continue  # one assignment is left, and it was counted
-        for unit in (1 - relaxed[op], relaxed[op]):  # the likelier one is looked at first
-            stack.append((lower, _pinned(node, op, unit)))
+        likely = relaxed[op]  # last in, first out
+        stack += [(lower, _pinned(node, op, 1 - likely)), (lower, _pinned(node, op, likely))]
     return replace(best, bound=min([best.cost, *unfinished]))
 
 
@@ -364,10 +374,10 @@ def _undecided(problem: Problem, path: Sequence[int]) -> int | None:
 
 
 def _improve(problem: Problem, best: Solution) -> Solution:
-    """Moves to one unit after the other until none makes it cheaper."""
-    failed = 0
-    unit = 0
-    while failed < len(problem.launches):
+    """Moves to one unit after the other until none makes it cheaper; once to each in large problems."""
+    failed = unit = moves = 0
+    while failed < len(problem.launches) and (moves < len(problem.launches) or len(problem.costs) <= _SMALL):
+        moves += 1
         found = _moved(problem, best, unit)
         failed = 0 if found.cost < best.cost else failed + 1
         best = min(best, found, key=lambda solution: solution.cost)
@@ -378,7 +388,9 @@ def _improve(problem: Problem, best: Solution) -> Solution:
 def _moved(problem: Problem, start: Solution, unit: int) -> Solution:
     """The best of the moves to a unit, launches charged by the order of execution or by the costliest path."""
     order = [op for segment in start.segments for op in segment]
-    orders = (order, _costliest_path(problem, start.units))
+    orders = [order]
+    if len(order) <= _SMALL:
+        orders.append(_costliest_path(problem, start.units))
     moves = [_solution(problem, expand(problem, start.units, order, unit)[1]) for order in orders]
     return min(moves, key=lambda solution: solution.cost)
 
@@ -395,7 +407,7 @@ def _kick(problem: Problem, best: Solution) -> Solution:
                     continue
                 if work < 0:
                     return best
-                work -= 4 * len(problem.costs)
+                work -= 6 * len(problem.costs)  # moves: by two orders to each of three units, or more
                 forced = _pinned(problem, op, unit)
                 units = list(best.units)
                 units[op] = unit
@@ -403,3 +415,19 @@ def _kick(problem: Problem, best: Solution) -> Solution:
                 if found.cost < best.cost:
                     best, again = found, True
     return best
+
+
+def _bound(problem: Problem, best: Solution) -> int:
+    """A lower bound: all units but home as one, which is at everything as cheap as the cheapest of them."""
+
+    def merged(costs: Sequence[int | None]) -> tuple[int | None, int | None]:
+        return costs[HOME], min((cost for cost in costs[1:] if cost is not None), default=None)
+
+    two = Problem(
+        [merged(costs) for costs in problem.costs],
+        [replace(flow, costs=(flow.costs[HOME], min(flow.costs[1:]))) for flow in problem.flows],
+        problem.before,
+        (problem.launches[HOME], min(problem.launches[1:])),
+    )
+    path = _costliest_path(two, [min(unit, 1) for unit in best.units])
+    return min(_relax(two, path)[0], best.cost)

@@ -169,6 +169,11 @@ class Plan:
         placement, total = self.placement(op), self.op_cost
         return placement.cost / total if placement is not None and total else 0.0
 
+    @property
+    def launch_cost(self) -> float:
+        """Estimated seconds of beginning the segments."""
+        return sum(self.target.units[segment.unit].launch for segment in self.segments)
+
     def refused(self, unit: str) -> list[tuple[str, Refusal, int]]:
         """Why a unit cannot run ops: type of op, refusal, number of ops; the most frequent first."""
         found = Counter(
@@ -177,3 +182,81 @@ class Plan:
             if unit in placement.refusals
         )
         return [(name, refusal, count) for (name, refusal), count in found.most_common()]
+
+    # -- for machines and people -------------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A JSON-like row for each op, in program order; times in seconds."""
+        return [
+            {
+                "name": placement.name,
+                "type": placement.op.op_name,
+                "location": None if placement.op.location is None else str(placement.op.location),
+                "results": [f"{value.name}: {value.type}" for value in placement.op.results],
+                "unit": placement.unit,
+                "supported": list(placement.supported),
+                "refusals": {unit: {"reason": r.reason, "fix": r.fix} for unit, r in placement.refusals.items()},
+                "cost": placement.cost,
+                "costs": dict(placement.costs),
+                "share": self.weight(placement.op),
+                "flops": placement.flops,
+                "bytes": placement.bytes,
+                "segment": placement.segment,
+            }
+            for placement in self.placements
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """The whole plan as a JSON-like document; times in seconds."""
+        return {
+            "notes": list(self.notes),
+            "function": self.function.name,
+            "target": self.target.name,
+            "units": list(self.units),
+            "cost": self.cost,
+            "bound": self.bound,
+            "op_cost": self.op_cost,
+            "transfer_cost": self.transfer_cost,
+            "launch_cost": self.launch_cost,
+            "shares": {
+                unit: {
+                    "count": self.count(unit),
+                    "ops": self.share(unit),
+                    "cost": self.share(unit, of="cost"),
+                }
+                for unit in self.units
+            },
+            "ops": self.rows(),
+            "segments": [
+                {
+                    "unit": segment.unit,
+                    "ops": [op.name or op.op_name for op in segment.ops],
+                    "inputs": [value.name for value in segment.inputs],
+                    "outputs": [value.name for value in segment.outputs],
+                    "cost": segment.cost,
+                }
+                for segment in self.segments
+            ],
+            "transfers": [
+                {
+                    "value": transfer.value.name,
+                    "type": str(transfer.value.type),
+                    "source": transfer.source,
+                    "destination": transfer.destination,
+                    "bytes": transfer.bytes,
+                    "cost": transfer.cost,
+                }
+                for transfer in self.transfers
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.function.name} on {self.target.name}: about {self.cost * 1e3:.3g} ms"]
+        for unit in self.units:
+            lines.append(
+                f"  {UNIT_NAMES[unit]}: {self.count(unit)} of {len(self.placements)} ops, "
+                f"{self.share(unit, of='cost'):.1%} of their time"
+            )
+            lines += [f"    not {count} {name}: {refusal.reason}" for name, refusal, count in self.refused(unit)]
+        lines.append(f"  {len(self.segments)} segments, {len(self.transfers)} transfers")
+        return "\n".join([*lines, *self.notes])

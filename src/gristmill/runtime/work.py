@@ -15,7 +15,7 @@ from gristmill.errors import DimError
 from gristmill.ir.dims import Dim, DimExpr
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.ir.traits import Contraction, Reshapes
+from gristmill.ir.traits import Contraction, DataMovement, Reshapes
 from gristmill.ir.types import StateType, TensorType, Type
 from gristmill.ops import attention, conv, linear, pooling, recurrent
 
@@ -46,9 +46,17 @@ def work_of(op: Op, sizes: Mapping[str, int] | None = None) -> Work:
     inner = [work_of(held, sizes) for block in op.blocks for held in block]
     elements = sum(count(value.type, sizes) for value in op.results)
     flops = 2.0 * elements * depth(op, sizes) if op.has(Contraction) else float(elements)
-    values = {value for _, _, value in op.uses()} | set(op.results)
-    moved = 0.0 if op.has(Reshapes) else sum(bytes_of(value, sizes) for value in values)
-    return Work(flops + sum(work.flops for work in inner), moved + sum(work.bytes for work in inner))
+    return Work(flops + sum(work.flops for work in inner), _moved(op, sizes) + sum(work.bytes for work in inner))
+
+
+def _moved(op: Op, sizes: Mapping[str, int] | None) -> float:
+    if op.has(Reshapes):
+        return 0.0
+    made = sum(bytes_of(value, sizes) for value in op.results)
+    read = [bytes_of(value, sizes) for value in dict.fromkeys(value for _, _, value in op.uses())]
+    if op.has(DataMovement):  # gathers and slices read no more than they make, however large the table is
+        read = [min(size, made) for size in read]
+    return made + sum(read)
 
 
 def bytes_of(value: Value, sizes: Mapping[str, int] | None = None) -> float:

@@ -17,7 +17,7 @@ from gristmill.ir.types import StateType, TensorType, unit_float
 from gristmill.runtime.assignment import HOME, Flow, Problem, Solution, destinations, solve
 from gristmill.runtime.plan import CPU, UNITS, Placement, Plan, Segment, Transfer
 from gristmill.runtime.targets import HOST, Speed, Target, target_named
-from gristmill.runtime.work import Work, bytes_of, work_of
+from gristmill.runtime.work import Work, bytes_of, follows_from_sizes, work_of
 
 COMPUTE_UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     "ALL": UNITS,
@@ -94,7 +94,7 @@ class _Candidate:
 
 
 def _candidate(op: Op, chip: Target, units: Sequence[str], sizes: Mapping[str, int] | None) -> _Candidate:
-    if _only_sizes(op):
+    if op.results and all(map(follows_from_sizes, op.results)):
         return _Candidate(op, Work(0, 0), dict.fromkeys(units, 0.0), {}, only_sizes=True)
     refusals = {unit: found for unit in units if (found := _refusal(op, chip, unit)) is not None}
     if len(refusals) == len(units):
@@ -124,12 +124,6 @@ def _seconds(op: Op, work: Work, speed: Speed) -> float:
 def _is_constant(op: Op) -> bool:
     """Whether an op's results are known before the program runs."""
     return isinstance(op, const) or op.has(Decompresses)
-
-
-def _only_sizes(op: Op) -> bool:
-    """Whether all that an op makes follows from sizes, so that nothing needs to be computed or moved for it."""
-    contents = [value.contents for value in op.results]
-    return bool(contents) and all(c is not None and all(element is not None for element in c.flat) for c in contents)
 
 
 def _is_free(value: Value) -> bool:

@@ -19,10 +19,11 @@ from gristmill.ir import traits
 from gristmill.ir.dims import DimExpr
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
+from gristmill.ir.signature import Const
 from gristmill.ir.traits import Decompresses, Trait
 from gristmill.ir.types import TensorType
 from gristmill.runtime.plan import CPU, GPU, NEURAL_ENGINE, UNITS
-from gristmill.runtime.work import depth, window
+from gristmill.runtime.work import depth, follows_from_sizes, window
 
 HOST: Final = "host"
 """The name of the computer that this runs on."""
@@ -256,7 +257,8 @@ def _tensors(op: Op) -> Iterator[tuple[Value, TensorType]]:
     """What an op computes with and what it makes; not the parameters, which are known before the program runs."""
     for _, _, value in op.uses():
         decoded = value.producer is not None and value.producer.has(Decompresses)
-        if isinstance(value.type, TensorType) and not value.is_constant and not decoded:
+        known = value.is_constant or decoded or follows_from_sizes(value)
+        if isinstance(value.type, TensorType) and not known:
             yield value, value.type
     for value in op.results:
         if isinstance(value.type, TensorType):
@@ -274,9 +276,10 @@ def _dtypes(allowed: Sequence[str]) -> Condition:
         for value, tensor in _tensors(op):
             if tensor.dtype.name not in names:
                 return f"'{value.name}' is {tensor.dtype}"
-        for _, _, value in op.uses():  # a constant of another type takes part in the arithmetic
-            if isinstance(value.type, TensorType) and value.type.dtype.is_float and value.type.dtype.name not in names:
-                return f"the constant '{value.name}' is {value.type.dtype}"
+        for slot, _, value in op.uses():  # weights take part in the arithmetic; parameters such as epsilon do not
+            known = isinstance(value.type, TensorType) and not isinstance(op.params[slot], Const)
+            if known and value.dtype.is_float and value.dtype.name not in names:
+                return f"the constant '{value.name}' is {value.dtype}"
         return None
 
     return check

@@ -59,6 +59,11 @@ def _moved(op: Op, sizes: Mapping[str, int] | None) -> float:
     return made + sum(read)
 
 
+def follows_from_sizes(value: Value) -> bool:
+    """Whether a value is known as soon as the sizes of the inputs are, so that no unit has to compute or move it."""
+    return value.contents is not None and all(element is not None for element in value.contents.flat)
+
+
 def bytes_of(value: Value, sizes: Mapping[str, int] | None = None) -> float:
     """The bytes of a value as it is stored; of a decompressed constant, what its compressed form takes."""
     kind = value.type.wrapped if isinstance(value.type, StateType) else value.type

@@ -56,6 +56,7 @@ class Rule:
         unit: Whose.
         ops: Types of op that it concerns; all if both these and ``traits`` are empty.
         traits: Traits that it concerns.
+        exempt: Traits that it does not concern.
         since: First generation of the Neural Engine that it holds for.
         before: First generation that it no longer holds for.
         condition: Says of an op what it finds wrong; ``None`` if nothing.
@@ -69,6 +70,7 @@ class Rule:
     unit: str
     ops: frozenset[str]
     traits: tuple[type[Trait], ...]
+    exempt: tuple[type[Trait], ...]
     since: int
     before: int | None
     condition: Callable[[Op], str | None]
@@ -79,6 +81,8 @@ class Rule:
 
     def concerns(self, op: Op) -> bool:
         """Whether the op is one that the rule is about."""
+        if any(op.has(trait) for trait in self.exempt):
+            return False
         if not self.ops and not self.traits:
             return True
         return op.op_name in self.ops or any(op.has(trait) for trait in self.traits)
@@ -237,6 +241,7 @@ def _rule(entry: dict[str, Any], sources: Mapping[str, Source]) -> Rule:
         unit=entry["unit"],
         ops=frozenset(entry.get("ops", ())),
         traits=tuple(getattr(traits, trait) for trait in entry.get("traits", ())),
+        exempt=tuple(getattr(traits, trait) for trait in entry.get("exempt", ())),
         since=entry.get("since", 0),
         before=entry.get("before"),
         condition=_CONDITIONS[key](*arguments),

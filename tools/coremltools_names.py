@@ -38,7 +38,7 @@ MODULES = {
     "coremltools.models.ml_program.compression_utils": "There is no compression.",
     "coremltools.models.ml_program.experimental.async_wrapper": "Remote devices are not driven.",
     "coremltools.models.ml_program.experimental.remote_device": "Remote devices are not driven.",
-    "coremltools.models.ml_program.experimental.compute_plan_utils": "Plans are read, not written into models or asked of remote devices.",
+    "coremltools.models.ml_program.experimental.compute_plan_utils": "Plans are not written into models.",
     "coremltools.models.ml_program.experimental.model_structure_path": "Structures have no paths.",
     "coremltools.models.ml_program.experimental.torch.debugging_utils": "There are no debugging utilities.",
     "coremltools.models.ml_program.experimental.torch.perf_utils": "There is no profile of performance.",

@@ -243,6 +243,18 @@ def test_model_plan(model):
     assert loaded.plan().target.name == "host"
 
 
+def test_code_written_for_coremltools(model):
+    """The usual way: from a model to the plan of its compiled form; also for one that only memory holds."""
+    for loaded in (ct.models.MLModel(model), converted("range")):
+        plan = ct.models.compute_plan.MLComputePlan.load_from_path(
+            path=loaded.get_compiled_model_path(), compute_units=ct.ComputeUnit.ALL
+        )
+        last = plan.model_structure.program.functions["main"].block.operations[-1]
+        assert plan.get_estimated_cost_for_mlprogram_operation(last).weight > 0
+    devices = ct.models.MLModel.get_available_compute_devices()
+    assert [type(device) for device in devices] == [MLCPUComputeDevice]
+
+
 def converted(shape):
     program = Program()
     n = symbol("n", 1, 64)

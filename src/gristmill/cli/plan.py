@@ -153,7 +153,7 @@ def _show(document: Mapping[str, Any], *, all_ops: bool) -> None:
 
 
 def _summary(document: Mapping[str, Any]) -> Any:
-    from gristmill.cli.output import seconds_text, table, text
+    from gristmill.cli.output import table, text
     from gristmill.runtime.plan import UNIT_NAMES
 
     numbers = ("ops", "share of ops", "share of time", "segments")
@@ -161,9 +161,9 @@ def _summary(document: Mapping[str, Any]) -> Any:
     gap = document["cost"] / document["bound"] - 1 if document["bound"] else None
     proved = "" if gap is None else ", the best there is" if gap <= 0 else f", at most {gap:.1%} from the best"
     made.title = (
-        f"About {seconds_text(document['cost'])}: ops {seconds_text(document['op_cost'])}, "
-        f"transfers {seconds_text(document['transfer_cost'])} ({len(document['transfers'])}), "
-        f"launches {seconds_text(document['launch_cost'])} ({len(document['segments'])}){proved}"
+        f"About {_time(document['cost'])}: ops {_time(document['op_cost'])}, "
+        f"transfers {_time(document['transfer_cost'])} ({len(document['transfers'])}), "
+        f"launches {_time(document['launch_cost'])} ({len(document['segments'])}){proved}"
     )
     for unit, share in document["shares"].items():
         segments = sum(segment["unit"] == unit for segment in document["segments"])
@@ -171,6 +171,10 @@ def _summary(document: Mapping[str, Any]) -> Any:
             text(UNIT_NAMES[unit]), str(share["count"]), f"{share['ops']:.1%}", f"{share['cost']:.1%}", str(segments)
         )
     return made
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"
 
 
 Refused = tuple[str, str, str, int]

@@ -23,6 +23,7 @@ from gristmill.runtime.state import State
 
 if TYPE_CHECKING:
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.models.compute_device import MLComputeDevice
     from gristmill.runtime.plan import Plan
     from gristmill.runtime.targets import Target
 
@@ -124,6 +125,7 @@ class MLModel:
         self.compute_unit = compute_units
         self.function_name = function_name
         self.conversion_report: ConversionReport | None = None
+        self._written: str | None = None
         self._skip = skip_model_load
         self._interface = self._find_interface()
 
@@ -227,6 +229,31 @@ class MLModel:
     def save(self, save_path: str | os.PathLike[str]) -> None:
         """Writes the model; see ``Package.save``."""
         self.package.save(save_path)
+
+    def get_compiled_model_path(self) -> str:
+        """Where the model lies as files, for ``MLComputePlan.load_from_path``; nothing is compiled here.
+
+        A model that was not loaded from a file is written to a folder that lives as long as this object.
+        """
+        if self.package.path is not None:
+            return str(self.package.path)
+        if self._written is None:
+            import shutil  # seldom needed
+            import tempfile
+            import weakref
+
+            folder = tempfile.mkdtemp(prefix="gristmill-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._written = f"{folder}/model.mlpackage"
+            self.save(self._written)
+        return self._written
+
+    @classmethod
+    def get_available_compute_devices(cls) -> list[MLComputeDevice]:
+        """The units of this computer that ``predict`` can use."""
+        from gristmill.models.compute_device import MLComputeDevice  # what only plans need
+
+        return MLComputeDevice.get_all_compute_devices()
 
     # -- running -----------------------------------------------------------------------------------------------------
 

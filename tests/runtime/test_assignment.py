@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_flow
 
-from gristmill.runtime.assignment import Flow, Problem, Solution, cost_of, schedule, solve
+from gristmill.runtime.assignment import Flow, Problem, Solution, cost_of, expand, schedule, solve
 from gristmill.runtime.mincut import MinCut
 from tests.runtime.assignments import cheapest, fewest_launches, random_problem
 
@@ -59,6 +60,28 @@ def test_schedules_of_two_units_have_the_fewest_launches(seed):
     units = random.Random(seed).choices(range(2), k=len(problem.costs))
     launches = sum(problem.launches[units[segment[0]]] for segment in schedule(problem, units))
     assert launches == fewest_launches(problem, units)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_moves_are_the_best_of_all_moves(seed):
+    """`expand` finds the cheapest way to let ops go over to a unit or stay, in a fixed order, and its cost."""
+    problem = random_problem(seed, 7, units=3)
+    pick = random.Random(seed)
+    possible = [[unit for unit, cost in enumerate(costs) if cost is not None] for costs in problem.costs]
+    units = [pick.choice(row) for row in possible]
+    unit, order = pick.randrange(3), list(range(len(units)))
+
+    def cost(chosen: list[int]) -> int:
+        runs = [[op] for op in order if not op or chosen[op] != chosen[op - 1]]
+        return cost_of(problem, chosen, runs)
+
+    moves = [
+        [unit if goes else old for old, goes in zip(units, choice, strict=True)]
+        for choice in itertools.product((False, True), repeat=len(units))
+    ]
+    allowed = [move for move in moves if all(u in row for u, row in zip(move, possible, strict=True))]
+    value, moved = expand(problem, units, order, unit)
+    assert value == min(map(cost, allowed)) == cost(moved)
 
 
 def chain(costs, launches, transfer=0) -> Problem:

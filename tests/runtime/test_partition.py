@@ -158,6 +158,16 @@ def test_a_value_used_twice_is_transferred_once():
     assert [t.value.name for t in plan.transfers if t.destination == NEURAL_ENGINE] == ["x"]
 
 
+def test_every_user_of_a_value_counts():
+    """The first user of x is on the CPU, the second on the Neural Engine: x has to go there."""
+
+    def build(x):
+        return mb.cast(x=x, dtype="fp32", name="wide"), mb.linear(x=x, weight=weight(), name="product")
+
+    plan = partition(function({"x": TensorType(fp16, (BIG, BIG))}, build), "A17", "CPU_AND_NE")
+    assert {(t.value.name, t.destination) for t in plan.transfers} == {("x", NEURAL_ENGINE), ("product", CPU)}
+
+
 def test_ops_in_blocks_run_where_the_op_that_holds_them_does():
     """A condition stays on the CPU with everything inside, and says what keeps it there."""
 
@@ -182,16 +192,18 @@ def test_ops_in_blocks_run_where_the_op_that_holds_them_does():
 
 
 def test_accesses_of_a_state_stay_in_order():
-    """A read that comes after a write runs after it, though no value connects the two."""
-    cache = TensorType(fp16, (BIG, BIG))
+    """A read that comes after a write runs after it, though no value connects the two and another unit makes it."""
 
     def build(x, state):
-        update = mb.coreml_update_state(state=state, value=mb.linear(x=x, weight=weight()), name="write")
-        return mb.relu(x=mb.read_state(input=state, name="read"), name="out"), update
+        mean = mb.reduce_mean(x=mb.linear(x=x, weight=weight()), axes=[0, 1], keep_dims=True)
+        mb.write_state(input=state, data=mean, name="write")
+        return mb.cast(x=mb.read_state(input=state, name="read"), dtype="fp32", name="wide")
 
-    plan = partition(function({"x": cache, "state": StateType(cache)}, build), "A17", "CPU_AND_NE")
+    inputs = {"x": TensorType(fp16, (BIG, BIG)), "state": StateType(TensorType(fp16, (1, 1)))}
+    plan = partition(function(inputs, build), "A17", "CPU_AND_NE")
     order = [op.name for segment in plan.segments for op in segment.ops]
     assert order.index("write") < order.index("read")
+    assert {segment.unit for segment in plan.segments} == {CPU, NEURAL_ENGINE}
     assert not any(isinstance(transfer.value.type, StateType) for transfer in plan.transfers)
 
 

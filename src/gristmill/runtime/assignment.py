@@ -258,7 +258,9 @@ def _add_flow(cut: MinCut, flow: Flow, units: Sequence[int], unit: int, never: i
     if source != unit or producer is not None:
         price = flow.costs[unit]
         if (flow.home and unit == HOME) or len(users) < len(flow.users):  # something is there already
-            if producer is not None:
+            if producer is None:
+                fixed += price
+            else:
                 cut.from_source(producer, price)
         elif users and price:
             there = _any_of(cut, users, never, source_side=True)

@@ -148,6 +148,19 @@ def test_sizes_cost_nothing():
     assert all(placement.cost == 0 for placement in plan.placements if placement.op.op_name in ("shape", "concat"))
 
 
+def test_the_size_of_a_float32_tensor_is_not_asked_for_on_the_neural_engine():
+    """Even what only reads a size stays off, if the tensor is float32."""
+
+    def build(x):
+        h = mb.cast(x=x, dtype="fp16", name="narrow")
+        h = mb.linear(x=h, weight=weight(), name="product")
+        return mb.reshape(x=h, shape=mb.shape(x=x, name="sizes"), name="folded")
+
+    plan = partition(function({"x": TensorType(fp32, (BIG, BIG))}, build), "A17", "CPU_AND_NE")
+    assert units_by_type(plan)["linear"] == NEURAL_ENGINE
+    assert units_by_type(plan)["shape"] == CPU
+
+
 def test_a_value_used_twice_is_transferred_once():
     """One transfer for each value and destination: x feeds two products."""
 

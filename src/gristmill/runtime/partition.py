@@ -94,9 +94,12 @@ class _Candidate:
 
 
 def _candidate(op: Op, chip: Target, units: Sequence[str], sizes: Mapping[str, int] | None) -> _Candidate:
-    if op.results and all(map(follows_from_sizes, op.results)):
-        return _Candidate(op, Work(0, 0), dict.fromkeys(units, 0.0), {}, only_sizes=True)
     refusals = {unit: found for unit in units if (found := _refusal(op, chip, unit)) is not None}
+    if op.results and all(map(follows_from_sizes, op.results)):
+        # Nothing is computed, so integers and sizes do not matter; but what reads a float32 tensor stays off for good.
+        refusals = refusals if any(map(_is_wide, op.operands.values())) else {}
+        costs = {unit: 0.0 for unit in units if unit not in refusals}
+        return _Candidate(op, Work(0, 0), costs, refusals, only_sizes=True)
     if len(refusals) == len(units):
         first = next(iter(refusals.values()))
         raise UnsupportedError(first.reason, op=op.title, location=op.location, hint=first.fix)
@@ -111,6 +114,12 @@ def _refusal(op: Op, chip: Target, unit: str) -> Refusal | None:
     if found is None and chip.name == HOST and not untyped:  # which gets its type from the unit
         found = ReferenceDevice().supports(op)
     return found
+
+
+def _is_wide(operand: Value | tuple[Value, ...]) -> bool:
+    values = operand if isinstance(operand, tuple) else (operand,)
+    types = [value.type for value in values if isinstance(value.type, TensorType)]
+    return any(kind.dtype.is_float and kind.dtype.bits > 16 and kind.dtype != unit_float for kind in types)
 
 
 def _seconds(op: Op, work: Work, speed: Speed) -> float:

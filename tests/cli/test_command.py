@@ -12,7 +12,7 @@ import gristmill as ct
 from gristmill.cli import main
 
 
-@pytest.mark.parametrize("arguments", [[], ["convert"], ["run"], ["info"]])
+@pytest.mark.parametrize("arguments", [[], ["convert"], ["run"], ["info"], ["plan"]])
 def test_help(gristmill, arguments):
     """Every command says what it does, within 80 columns."""
     gristmill.columns = 80

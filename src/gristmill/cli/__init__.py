@@ -1,6 +1,7 @@
 """The ``gristmill`` command: converts, runs and shows models.
 
-Exit codes: 0 when all went well, 1 when the model or its data stood in the way, 2 when the command was used wrongly.
+Exit codes: 0 when all went well, 1 when the model or its data stood in the way, 2 when the command was used wrongly,
+3 when a requirement of ``plan`` is not met.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from gristmill._version import __version__
 from gristmill.cli.convert import convert
 from gristmill.cli.info import info
 from gristmill.cli.options import wants_traceback
+from gristmill.cli.plan import plan
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
 from gristmill.errors import GristmillError
@@ -40,3 +42,4 @@ main.add_command(convert)
 main.add_command(run)
 main.add_command(info)
 main.add_command(profile)
+main.add_command(plan)

@@ -23,6 +23,9 @@ from gristmill.runtime.state import State
 
 if TYPE_CHECKING:
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.models.compute_device import MLComputeDevice
+    from gristmill.runtime.plan import Plan
+    from gristmill.runtime.targets import Target
 
 
 def _cpu_device() -> Device:
@@ -126,6 +129,7 @@ class MLModel:
         self.compute_unit = compute_units
         self.function_name = function_name
         self.conversion_report: ConversionReport | None = None
+        self._written: str | None = None
         self._skip = skip_model_load
         self._interface = self._find_interface()
 
@@ -229,6 +233,31 @@ class MLModel:
     def save(self, save_path: str | os.PathLike[str]) -> None:
         """Writes the model; see ``Package.save``."""
         self.package.save(save_path)
+
+    def get_compiled_model_path(self) -> str:
+        """Where the model lies as files, for ``MLComputePlan.load_from_path``; nothing is compiled here.
+
+        A model that was not loaded from a file is written to a folder that lives as long as this object.
+        """
+        if self.package.path is not None:
+            return str(self.package.path)
+        if self._written is None:
+            import shutil  # seldom needed
+            import tempfile
+            import weakref
+
+            folder = tempfile.mkdtemp(prefix="gristmill-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._written = f"{folder}/model.mlpackage"
+            self.save(self._written)
+        return self._written
+
+    @classmethod
+    def get_available_compute_devices(cls) -> list[MLComputeDevice]:
+        """The units of this computer that ``predict`` can use."""
+        from gristmill.models.compute_device import MLComputeDevice  # what only plans need
+
+        return MLComputeDevice.get_all_compute_devices()
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -339,6 +368,29 @@ class MLModel:
         found = [self._session.profile(arrays, native) for _ in range(max(1, runs))]
         best = min(found, key=lambda calls: sum(call.seconds for call in calls))
         return Profile(best, *machine_peaks())
+
+    def plan(
+        self,
+        target: Target | str | None = None,
+        compute_units: ComputeUnit | None = None,
+        *,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Plan:
+        """Says which unit would run which op, why, and what that is estimated to cost; see ``docs/placement.md``.
+
+        Args:
+            target: A chip by name, ``A12`` to ``A19`` or ``M1`` to ``M5``; this computer when left out.
+            compute_units: Which units may run the model; those it was loaded with when left out.
+            sizes: Values of symbols in shapes, by name, to estimate costs with.
+
+        Raises:
+            InputError: There is no such target.
+            UnsupportedError: The model is no ML Program.
+        """
+        from gristmill.models.compute_plan import plan_function, program_to_plan  # what only plans need
+
+        function = self._function(program_to_plan(self.package))
+        return plan_function(function, self._interface, target, compute_units or self.compute_unit, sizes)
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:
         """``predict`` in a thread of its own."""

@@ -28,6 +28,10 @@ def _operands(op: Op) -> Iterator[Value]:
     return (value for _, _, value in op.uses())
 
 
+def _is_float16(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and value.dtype == fp16
+
+
 def _is_wide(value: Value) -> bool:
     return isinstance(value.type, TensorType) and value.dtype.is_float and value.dtype != fp16
 
@@ -66,8 +70,9 @@ class SimulatedDevice(ReferenceDevice):
         if op.has(Elementwise) or op.has(Decompresses):
             results = op.compute(given)
         else:
-            # One float32 tensor makes it an op of float32.
-            narrow = self.profile.accumulation == fp16 and not any(map(_is_wide, (*_operands(op), *op.results)))
+            # One float32 tensor makes it an op of float32, and integers are no business of float16.
+            narrow = not any(map(_is_wide, _operands(op))) and all(map(_is_float16, op.results))
+            narrow = narrow and self.profile.accumulation == fp16
             results = op.compute(given, floats=float16_array if narrow else _as_float32)
         return [self._flushed(result) for result in results]
 

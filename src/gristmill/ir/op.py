@@ -381,11 +381,15 @@ class Op:
                 arguments[name] = operands.get(name, () if isinstance(param, Variadic) else None)
         return arguments
 
-    def compute(self, operands: Mapping[str, RuntimeValue]) -> list[RuntimeValue]:
+    def compute(
+        self, operands: Mapping[str, RuntimeValue], *, floats: Callable[[Array], Array] | None = None
+    ) -> list[RuntimeValue]:
         """Evaluates the op by its ``reference``: once in the widest type, then rounded once to the declared types.
 
         Args:
             operands: By field name: arrays in their declared types, tuples of them for variadic fields.
+            floats: What an op that is not ``Exact`` gets for each floating array; float64 when left out. A device that
+                models narrower arithmetic gives arrays that compute so.
 
         Returns:
             One runtime value for each result, in its declared type.
@@ -393,8 +397,24 @@ class Op:
         Raises:
             ExecutionError: The operands' values do not fit the op, such as an index out of range.
         """
+        values = self.evaluate(operands, floats=floats)
+        return [self._round(v, r) for v, r in zip(values, self.results, strict=True)]
+
+    def evaluate(
+        self, operands: Mapping[str, RuntimeValue], *, floats: Callable[[Array], Array] | None = None
+    ) -> list[RuntimeValue]:
+        """What ``compute`` rounds: the results in the widest type.
+
+        Args:
+            operands: As of ``compute``; floats may come in a wider type than the declared one.
+            floats: As of ``compute``.
+
+        Raises:
+            ExecutionError: As of ``compute``.
+        """
         exact = self.has(Exact)
-        arguments = self._arguments(operands if exact else {k: _widen(v) for k, v in operands.items()})
+        floats = floats or _as_float64
+        arguments = self._arguments(operands if exact else {k: _converted(v, floats) for k, v in operands.items()})
         try:
             with np.errstate(all="ignore"):
                 results = self.reference(**arguments)
@@ -409,7 +429,7 @@ class Op:
         values = list(results) if isinstance(results, tuple | list) and len(self.results) != 1 else [results]
         if len(self.results) == 1 and isinstance(results, tuple):
             values = list(results)
-        return [self._round(v, r) for v, r in zip(values, self.results, strict=True)]
+        return values
 
     def _round(self, value: RuntimeValue, result: Value) -> RuntimeValue:
         if not isinstance(result.type, TensorType):
@@ -421,11 +441,15 @@ class Op:
         return f"{results} = {self.op_name}({', '.join(f'{n}=%{v.name}' for n, _, v in self.uses())})"
 
 
-def _widen(value: RuntimeValue) -> RuntimeValue:
+def _as_float64(array: Array) -> Array:
+    return array.astype(np.float64, copy=False)
+
+
+def _converted(value: RuntimeValue, floats: Callable[[Array], Array]) -> RuntimeValue:
     if isinstance(value, tuple):
-        return tuple(map(_widen, value))
+        return tuple(_converted(item, floats) for item in value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(np.float64, copy=False)
+        return floats(value)
     return value
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from gristmill.devices.base import Device, DirectRun
+from gristmill.devices.profiles import NumericsProfile
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.ir.constants import Array
@@ -22,6 +23,7 @@ from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
 
 if TYPE_CHECKING:
+    from gristmill.analysis.simulation import Envelope
     from gristmill.analysis.verify import ConversionReport
     from gristmill.models.compute_device import MLComputeDevice
     from gristmill.runtime.plan import Plan
@@ -351,6 +353,42 @@ class MLModel:
                 hint="use predict",
             )
         return BoundModel(*self._direct.bind())
+
+    def simulate(
+        self,
+        data: Mapping[str, Any],
+        state: MLState | None = None,
+        *,
+        target: str,
+        compute_units: ComputeUnit | None = None,
+        profiles: Sequence[NumericsProfile | str] | None = None,
+    ) -> Envelope:
+        """Runs the model as a chip that is not here might: placed as ``plan`` says, each unit with its numerics.
+
+        Placement and numerics are models, not Apple's own: see ``docs/simulation.md``.
+
+        Args:
+            data: As for ``predict``.
+            state: As for ``predict``; every run begins with its contents, and none changes them.
+            target: A chip by name, such as ``A17`` or ``M3``.
+            compute_units: Which units may run the model; those it was loaded with when left out.
+            profiles: Numerics profiles, or names of known ones (``gristmill.devices.profiles``), one run for each; all
+                known ones of the units in use when left out.
+
+        Returns:
+            The results of each run, and how far they are apart and from float32.
+
+        Raises:
+            InputError: There is no such target or profile, or an input does not fit.
+            UnsupportedError: The model cannot run here, or no unit takes one of its ops.
+        """
+        from gristmill.analysis.simulation import simulate  # with the native core, and what only simulations need
+
+        if not target:
+            raise InputError("simulation needs the name of a chip", hint="predict runs the model on this computer")
+        plan = self.plan(target, compute_units)
+        arrays, _ = self._arrays(data)
+        return simulate(plan.function, plan.segments, arrays, None if state is None else state._state, profiles)
 
     def profile(self, data: Mapping[str, Any], state: MLState | None = None, *, runs: int = 5) -> Profile:
         """Runs the model and says where the time went: per call, with the ops that it ran.

@@ -95,7 +95,7 @@ def softplus_of(x: Array) -> Array:
 
 def softmax_of(x: Array, axis: int = -1) -> Array:
     """``exp(x) / Σ exp(x)`` along an axis without overflow; where all are -∞ the result is NaN, as the formula is."""
-    result = np.asarray(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    result = np.asanyarray(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
     np.exp(result, out=result)
     result /= result.sum(axis=axis, keepdims=True)
     return result

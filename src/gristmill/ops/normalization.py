@@ -47,7 +47,7 @@ def _affine(y: Array, gamma: Array | None, beta: Array | None, axes: tuple[int, 
 
 
 def _standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    y = np.asarray(x - x.mean(axis=axes, keepdims=True))
+    y = np.asanyarray(x - x.mean(axis=axes, keepdims=True))
     variance = np.mean(np.square(y), axis=axes, keepdims=True)
     y /= np.sqrt(variance + epsilon)
     return y

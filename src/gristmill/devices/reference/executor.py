@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from gristmill.devices.base import Device, Executable, Observer, Refusal
 from gristmill.errors import ExecutionError
@@ -11,6 +12,9 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow
 from gristmill.ir.types import TensorType, compatible, unit_float
+
+Evaluate: TypeAlias = Callable[[Op, Mapping[str, RuntimeValue]], list[RuntimeValue]]
+"""What an op gives for operands by field."""
 
 
 class ReferenceDevice(Device):
@@ -31,25 +35,34 @@ class ReferenceDevice(Device):
 
 
 class ReferenceExecutable(Executable):
-    """A function with the places where each of its values is used last."""
+    """A function with the places where each of its values is used last.
 
-    def __init__(self, function: Function) -> None:
-        self._function = function
+    Args:
+        function: What to run.
+        evaluate: How each op is computed that holds no blocks.
+    """
+
+    def __init__(self, function: Function, evaluate: Evaluate = Op.compute) -> None:
+        self._function, self._evaluate = function, evaluate
         self._constants: dict[Value, RuntimeValue] = {}
         self._dying = last_uses(function.body)
 
     def run(self, inputs: Mapping[str, RuntimeValue], observe: Observer | None = None) -> list[RuntimeValue]:
         arguments = [inputs[value.name] for value in self._function.inputs]
-        return _Run(self._constants, self._dying, observe).block(self._function.body, arguments)
+        return _Run(self._constants, self._dying, self._evaluate, observe).block(self._function.body, arguments)
 
 
 class _Run:
     """One execution: the values that are alive at the moment."""
 
     def __init__(
-        self, constants: dict[Value, RuntimeValue], dying: Mapping[Op, Sequence[Value]], observe: Observer | None
+        self,
+        constants: dict[Value, RuntimeValue],
+        dying: Mapping[Op, Sequence[Value]],
+        evaluate: Evaluate,
+        observe: Observer | None,
     ) -> None:
-        self._constants, self._dying, self._observe = constants, dying, observe
+        self._constants, self._dying, self._evaluate, self._observe = constants, dying, evaluate, observe
         self._alive: dict[Value, RuntimeValue] = {}
 
     def block(self, block: Block, arguments: Sequence[RuntimeValue]) -> list[RuntimeValue]:
@@ -70,7 +83,7 @@ class _Run:
             name: tuple(map(self._value, bound)) if isinstance(bound, tuple) else self._value(bound)
             for name, bound in op.operands.items()
         }
-        results = op.control(operands, self.block) if op.has(ControlFlow) else op.compute(operands)
+        results = op.control(operands, self.block) if op.has(ControlFlow) else self._evaluate(op, operands)
         for value, result in zip(results, op.results, strict=True):
             check_result(op, value, result)
         return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.models import model, utils
+from gristmill.models import ml_program, model, utils
 from gristmill.models.model import MLModel
 
-__all__ = ["MLModel", "model", "utils"]
+__all__ = ["MLModel", "ml_program", "model", "utils"]

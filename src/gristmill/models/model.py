@@ -121,6 +121,7 @@ class MLModel:
         self.package = _open(model, weights_dir)
         self.compute_unit = compute_units
         self.function_name = function_name
+        self.optimization_hints = optimization_hints
         self.conversion_report: ConversionReport | None = None
         self._skip = skip_model_load
         self._interface = self._find_interface()
@@ -215,6 +216,12 @@ class MLModel:
     def user_defined_metadata(self) -> Any:
         """Texts by key; may be changed in place."""
         return self._description.metadata.userDefined
+
+    @property
+    def weights_dir(self) -> str | None:
+        """Folder of the weight files that ``get_spec()`` refers to; see ``Package.weights_dir``."""
+        folder = self.package.weights_dir
+        return None if folder is None else str(folder)
 
     def get_spec(self) -> Message:
         """A copy of the whole specification, a ``Model`` message."""

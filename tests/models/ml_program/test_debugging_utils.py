@@ -218,6 +218,7 @@ def test_names_of_typed_values_find_each_other():
         "b": "b_fp16",
         "c": "c_cast_fp16",
     }
+    assert counterparts(["a_2", "a_fp16_2"], ["a_fp16"]) == {"a_fp16_2": "a_fp16"}  # "a_2" is another value
     assert counterparts(["b_fp16", "c_cast_fp16"], ["b", "c"]) == {"b_fp16": "b", "c_cast_fp16": "c"}
 
 

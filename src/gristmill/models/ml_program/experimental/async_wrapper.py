@@ -28,6 +28,9 @@ class MLModelAsyncWrapper(ABC):
         optimization_hints: As for ``MLModel``.
     """
 
+    temp_asset_path: str | None = None
+    """coremltools' name; no files are made."""
+
     def __init__(
         self,
         spec_or_path: Any,
@@ -42,7 +45,6 @@ class MLModelAsyncWrapper(ABC):
         self.compute_units = compute_units
         self.function_name = function_name
         self.optimization_hints = optimization_hints
-        self.temp_asset_path: str | None = None
 
     @staticmethod
     def init_check(

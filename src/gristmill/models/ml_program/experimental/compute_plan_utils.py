@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from gristmill.errors import InputError
+from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.ml_program.experimental.model_structure_path import (
     map_model_spec_to_path,
     map_model_structure_to_path,
 )
+from gristmill.models.ml_program.experimental.remote_device import Device, refuse
 from gristmill.models.model import MLModel
 from gristmill.package.proto import Message
 
@@ -25,6 +28,17 @@ _BACKENDS = {
     "MLCPUComputeDevice": ["bnns", "classic_cpu", "e5_minimal_cpu"],
 }
 """What Core ML calls the implementations of each device. Source: coremltools 9.0, ``compute_plan_utils``."""
+
+
+async def load_compute_plan_from_path_on_device(
+    path: str | os.PathLike[str], compute_units: ComputeUnit = ComputeUnit.ALL, device: Device | None = None
+) -> Any:
+    """The plan of another device.
+
+    Raises:
+        UnsupportedError: Always.
+    """
+    refuse(device)
 
 
 def set_intended_backends_attr(op: Operation, backend_names: Sequence[str] | None) -> None:

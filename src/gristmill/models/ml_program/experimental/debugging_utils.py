@@ -59,7 +59,7 @@ MOVING = frozenset(
 )
 """Ops that coremltools does not look at by default: they move numbers and make none."""
 
-_TYPED = re.compile(r"(_cast)?(_fp16|_fp32)?(_\d+)?$")
+_TYPED = re.compile(r"(_cast)?_(fp16|fp32)(_\d+)?$|_cast$")
 
 
 def skip_op_by_type(op: Operation, op_types: Iterable[str] = MOVING) -> bool:

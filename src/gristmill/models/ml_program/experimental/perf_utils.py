@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from gristmill.package.proto import Message
 
 
 @dataclass(frozen=True)
-class _Statistics:
+class Statistics:
     """What samples have in common."""
 
     minimum: float
@@ -31,37 +31,37 @@ class _Statistics:
     median: float
 
     @staticmethod
-    def from_values(values: list[float]) -> _Statistics | None:
+    def from_values(values: list[float]) -> Statistics | None:
         """Statistics of samples; ``None`` where there are none."""
         if not values:
             return None
         found = (f(values) for f in (np.min, np.max, np.mean, np.std, np.median))
-        return _Statistics(*map(float, found))
+        return Statistics(*map(float, found))
 
 
 @dataclass(frozen=True)
-class _Measurement:
+class Measurement:
     """Samples in the order in which they were taken, and their statistics."""
 
-    statistics: _Statistics | None
+    statistics: Statistics | None
     samples: list[float]
 
     @staticmethod
-    def from_samples(samples: list[float]) -> _Measurement:
+    def from_samples(samples: list[float]) -> Measurement:
         """The measurement that some samples make."""
-        return _Measurement(_Statistics.from_values(samples), samples)
+        return Measurement(Statistics.from_values(samples), samples)
 
-    def add_samples(self, samples: list[float]) -> _Measurement:
+    def add_samples(self, samples: list[float]) -> Measurement:
         """This measurement with others added to it, sample by sample.
 
         Raises:
             InputError: The numbers of samples differ.
         """
         if not self.samples or not samples:
-            return _Measurement.from_samples(self.samples or samples)
+            return Measurement.from_samples(self.samples or samples)
         if len(self.samples) != len(samples):
             raise InputError("number of samples", expected=len(self.samples), actual=len(samples))
-        return _Measurement.from_samples([a + b for a, b in zip(self.samples, samples, strict=True)])
+        return Measurement.from_samples([a + b for a, b in zip(self.samples, samples, strict=True)])
 
     @property
     def sort_key(self) -> tuple[bool, float | None]:
@@ -70,7 +70,7 @@ class _Measurement:
 
 
 @dataclass
-class _OperationExecutionInfo:
+class OperationExecutionInfo:
     """An operation, where it stands, and how long it took.
 
     Attributes:
@@ -83,7 +83,7 @@ class _OperationExecutionInfo:
     spec: Message
     path: ModelStructurePath
     compute_device_usage: Any
-    measurement: _Measurement
+    measurement: Measurement
 
 
 class MLModelBenchmarker:
@@ -103,9 +103,10 @@ class MLModelBenchmarker:
         print((await benchmarker.benchmark_predict(iterations=10, warmup=True)).statistics)
     """
 
-    Statistics = _Statistics
-    Measurement = _Measurement
-    OperationExecutionInfo = _OperationExecutionInfo
+    # coremltools has these classes here.
+    Statistics: TypeAlias = Statistics
+    Measurement: TypeAlias = Measurement
+    OperationExecutionInfo: TypeAlias = OperationExecutionInfo
 
     def __init__(self, model: MLModel, device: Device | None = None) -> None:
         if not isinstance(model, MLModel):
@@ -138,7 +139,7 @@ class MLModelBenchmarker:
         await loaded.load()
         return loaded
 
-    async def benchmark_load(self, iterations: int = 1) -> _Measurement:
+    async def benchmark_load(self, iterations: int = 1) -> Measurement:
         """Loads the model anew several times: reads its files, decodes the program, plans and packs.
 
         Raises:
@@ -148,11 +149,11 @@ class MLModelBenchmarker:
         for _ in range(_at_least_one(iterations)):
             self._loaded = await self._load()
             samples.append((self._loaded.load_duration_in_nano_seconds or 0) / 1e6)
-        return _Measurement.from_samples(samples)
+        return Measurement.from_samples(samples)
 
     async def benchmark_predict(
         self, inputs: Mapping[str, Any] | None = None, iterations: int = 1, warmup: bool = False
-    ) -> _Measurement:
+    ) -> Measurement:
         """Runs the model several times.
 
         Args:
@@ -170,11 +171,11 @@ class MLModelBenchmarker:
         for _ in range(iterations + warmup):
             await loaded.predict(given, loaded.make_state_if_needed())
             samples.append((loaded.last_predict_duration_in_nano_seconds or 0) / 1e6)
-        return _Measurement.from_samples(samples[warmup:])
+        return Measurement.from_samples(samples[warmup:])
 
     async def benchmark_operation_execution(
         self, inputs: Mapping[str, Any] | None = None, iterations: int = 1, warmup: bool = False
-    ) -> list[_OperationExecutionInfo]:
+    ) -> list[OperationExecutionInfo]:
         """Runs the model several times and measures each of its operations; arguments as of ``benchmark_predict``.
 
         What runs as one call, such as a convolution with its activation, is measured as one; its time is divided among
@@ -205,7 +206,7 @@ class MLModelBenchmarker:
             seen.add(id(operation))
             mine = path.components[1] == ModelStructurePath.Program.Function(running)
             samples = shares.get(operation.outputs[0].name, []) if mine else []
-            result.append(_OperationExecutionInfo(operation, path, None, _Measurement.from_samples(samples)))
+            result.append(OperationExecutionInfo(operation, path, None, Measurement.from_samples(samples)))
         return sorted(result, key=lambda info: info.measurement.sort_key, reverse=True)
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:

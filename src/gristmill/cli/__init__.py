@@ -15,6 +15,7 @@ from gristmill.cli.info import info
 from gristmill.cli.options import wants_traceback
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
+from gristmill.cli.view import view
 from gristmill.errors import GristmillError
 
 
@@ -40,3 +41,4 @@ main.add_command(convert)
 main.add_command(run)
 main.add_command(info)
 main.add_command(profile)
+main.add_command(view)

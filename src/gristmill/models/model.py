@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from gristmill.devices.base import Device, DirectRun
@@ -232,6 +233,33 @@ class MLModel:
     def save(self, save_path: str | os.PathLike[str]) -> None:
         """Writes the model; see ``Package.save``."""
         self.package.save(save_path)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        plan: Any = None,
+        inspection: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        old: MLModel | None = None,
+    ) -> Path:
+        """Writes a page of HTML about the model, an ML Program: its graph, ops, weights. The file needs no network.
+
+        Args:
+            path: Of the file.
+            title: The name of the file that the model was loaded from when left out.
+            plan: What would run where: a ``Plan``, or its JSON document.
+            inspection: What the types do to the values: an ``Inspection``, or its JSON document.
+            inputs: As for ``predict``: runs the model once for the ranges of its values, if there is no inspection.
+            old: Another model, to show what changed from it to this one.
+
+        Raises:
+            InputError: A model is no ML Program.
+        """
+        from gristmill.models.report import write_report  # which only reports need
+
+        return write_report(self, path, title=title, plan=plan, inspection=inspection, inputs=inputs, old=old)
 
     # -- running -----------------------------------------------------------------------------------------------------
 

@@ -91,6 +91,11 @@ class Package:
         return str(self._spec.WhichOneof("Type") or "")
 
     @property
+    def specification_version(self) -> int:
+        """Of the model; see ``Opset``."""
+        return int(self._spec.specificationVersion)
+
+    @property
     def spec(self) -> Message:
         """The whole specification, a ``Model`` message that may be edited in place."""
         if not self._encoded:

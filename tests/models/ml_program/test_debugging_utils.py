@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gristmill as ct
+from gristmill.analysis.counterparts import counterparts
 from gristmill.errors import InputError, UnsupportedError
 from gristmill.ir.builder import mb
 from gristmill.ir.types import StateType, TensorType, bool_, fp16, fp32, int32
@@ -17,7 +18,6 @@ from gristmill.models.ml_program.experimental.debugging_utils import (
     MLModelInspector,
     MLModelValidator,
     compute_snr_and_psnr,
-    counterparts,
     skip_op_by_type,
 )
 from tests.models import small

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from gristmill.analysis.counterparts import counterparts
 from gristmill.errors import InputError, InputTypeError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
@@ -58,8 +58,6 @@ MOVING = frozenset(
     }
 )
 """Ops that coremltools does not look at by default: they move numbers and make none."""
-
-_TYPED = re.compile(r"(_cast)?_(fp16|fp32)(_\d+)?$|_cast$")
 
 
 def skip_op_by_type(op: Operation, op_types: Iterable[str] = MOVING) -> bool:
@@ -417,27 +415,6 @@ def compute_snr_and_psnr(x: Array, y: Array) -> tuple[float, float]:
         snr = 10 * np.log10((power.sum() / max(y.size, 1) + 1e-5) / noise)
         psnr = 10 * np.log10((power.max(initial=0) + 1e-5) / noise)
     return float(snr), float(psnr)
-
-
-def counterparts(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """For names of values of one model those of another one of the same source.
-
-    They are equal, or differ in what typing in float16 adds: ``x_cast_fp16`` and ``x_fp16`` stand for ``x``.
-    """
-    exact = set(others)
-    stems: dict[str, str] = {}
-    for other in others:
-        stems.setdefault(_TYPED.sub("", other), other)
-    found: dict[str, str] = {}
-    for name in names:
-        match = name if name in exact else _typed(name, exact) or stems.get(name) or stems.get(_TYPED.sub("", name))
-        if match is not None:
-            found[name] = match
-    return found
-
-
-def _typed(name: str, others: set[str]) -> str | None:
-    return next((other for other in (f"{name}_fp16", f"{name}_cast_fp16", f"{name}_cast") if other in others), None)
 
 
 def _operations(model: MLModel, function: Function) -> dict[str, Operation]:

@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from gristmill.analysis.counterparts import counterparts
 from gristmill.errors import InputError, InputTypeError
 from gristmill.frontends.torch.graph import Graph
 from gristmill.frontends.torch.module import export_module
@@ -20,7 +21,7 @@ from gristmill.frontends.torch.script import ScriptInterpreter
 from gristmill.ir.constants import Array
 from gristmill.models.convert import convert, input_spec
 from gristmill.models.ml_program.experimental.blame import Search, Verdict
-from gristmill.models.ml_program.experimental.debugging_utils import MLModelInspector, Operation, counterparts
+from gristmill.models.ml_program.experimental.debugging_utils import MLModelInspector, Operation
 from gristmill.models.ml_program.experimental.remote_device import Device, only_here
 from gristmill.models.ml_program.experimental.torch.script_graph import (
     ModuleKey,

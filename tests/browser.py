@@ -85,12 +85,16 @@ class Page:
 
     def open(self, path: Path, part: str = "", *, dark: bool = False, size: tuple[int, int] = (1280, 800)) -> None:
         """Loads a file and waits until it has been drawn."""
-        self.send("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=path.resolve().as_uri() + (f"#{part}" if part else ""))
-        self.evaluate("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
+        self.evaluate(
+            "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
+        )
         self.settle()
 
     def settle(self) -> None:
@@ -105,6 +109,7 @@ class Page:
         return answer["result"].get("value")
 
     def click(self, x: float, y: float, count: int = 1) -> None:
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for turn in range(1, count + 1):
             for kind in ("mousePressed", "mouseReleased"):
                 self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=turn)

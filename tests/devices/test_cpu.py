@@ -359,3 +359,37 @@ def test_a_call_that_makes_no_sense_is_an_error():
         executable.size([])
     with pytest.raises(_native.NativeError, match="no register"):
         _native.tile_program(1, 1, [("Exp", 0, 0, 0, 0, 0.0, 0.0)], [0])
+
+
+def test_a_group_does_not_run_a_root_before_what_it_needs():
+    """A choice between two products: whichever joins the comparison first, both run."""
+
+    def make(x):
+        first = mb.linear(x=x, weight=np.eye(16, dtype=np.float32))
+        second = mb.linear(x=first, weight=np.eye(16, dtype=np.float32) * 2)
+        return mb.select(cond=positive(x), a=second, b=first)
+
+    def positive(x):
+        return mb.greater(x=x, y=np.float32(0))
+
+    def early(x):
+        chosen = positive(x)
+        first = mb.linear(x=x, weight=np.eye(16, dtype=np.float32))
+        second = mb.linear(x=first, weight=np.eye(16, dtype=np.float32) * 2)
+        return mb.select(cond=chosen, a=second, b=first)
+
+    x = _random(1, 16)
+    for body in (make, early):
+        (got,) = Session(build(body, (1, 16)).main, CpuDevice()).run({"x": x}).values()
+        np.testing.assert_array_equal(got, np.where(x > 0, 2 * x, x))
+
+
+def test_an_observer_sees_what_nobody_uses():
+    def make(x):
+        mb.greater(x=x, y=np.float32(0))
+        return mb.relu(x=x)
+
+    x, seen = _random(3), {}
+    session = Session(build(make, (3,)).main, CpuDevice())
+    session.run({"x": x}, observe=lambda op, results: seen.update({op.op_name: results[0]}))
+    np.testing.assert_array_equal(seen["greater"], x > 0)

@@ -225,17 +225,16 @@ def work(program: Program, inputs: Mapping[str, Array]) -> float:
             for dim, size in zip(value.shape, inputs[value.name].shape, strict=False):
                 if isinstance(dim, Symbol):
                     sizes.setdefault(dim.name, size)
-    total = 0.0
-    for op in program.main.body.walk():
-        if isinstance(op, const):
-            continue
-        made = max((_size(result, sizes) for result in op.results), default=0)
-        if op.has(Contraction):
-            taken = sorted(_size(value, sizes) for _, _, value in op.uses())[-2:]
-            total += math.sqrt(made * math.prod(taken))
-        else:
-            total += made
-    return total
+    return sum(op_work(op, sizes) for op in program.main.body.walk() if not isinstance(op, const))
+
+
+def op_work(op: Op, sizes: Mapping[str, int]) -> float:
+    """The same for one op; ``sizes`` are those of symbols, and sizes that are not known count as 1."""
+    made = max((_size(result, sizes) for result in op.results), default=0)
+    if not op.has(Contraction):
+        return made
+    taken = sorted(_size(value, sizes) for _, _, value in op.uses())[-2:]
+    return math.sqrt(made * math.prod(taken))
 
 
 def _size(value: Value, sizes: Mapping[str, int]) -> int:

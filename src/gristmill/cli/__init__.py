@@ -17,6 +17,7 @@ from gristmill.cli.options import wants_traceback
 from gristmill.cli.plan import plan
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
+from gristmill.cli.view import view
 from gristmill.errors import GristmillError
 
 
@@ -43,3 +44,4 @@ main.add_command(run)
 main.add_command(info)
 main.add_command(profile)
 main.add_command(plan)
+main.add_command(view)

@@ -14,7 +14,8 @@ from gristmill.cli.output import table, text
 from gristmill.errors import FormatError, InputError, MissingFileError
 from gristmill.ir.constants import Array
 from gristmill.models import images
-from gristmill.models.features import ArrayFeature, Feature, ImageFeature, known_names
+from gristmill.models.features import Feature, known_names
+from gristmill.models.features import make_up as make_up  # commands find it here
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,26 +86,6 @@ def _only(contents: Mapping[str, Any], name: str, file: str) -> Any:
     if len(contents) == 1:
         return next(iter(contents.values()))
     raise InputError(f"'{file}' has nothing for '{name}'", expected=name, actual=", ".join(contents) or "nothing")
-
-
-def make_up(features: Sequence[Feature], seed: int) -> dict[str, Any]:
-    """Random values for inputs: numbers uniform from 0 to 1, integers 0 or 1, which are valid as indices."""
-    generator = np.random.default_rng(seed)
-    return {feature.name: _random(feature, generator) for feature in features}
-
-
-def _random(feature: Feature, generator: np.random.Generator) -> Any:
-    match feature:
-        case ArrayFeature():
-            if feature.dtype is not None and feature.dtype.is_integer:
-                return generator.integers(0, 2, feature.shape).astype(feature.dtype.numpy)
-            return generator.random(feature.shape, np.float32)
-        case ImageFeature():
-            width, height = feature.size
-            colored = feature.layout in ("RGB", "BGR")
-            pixels = generator.integers(0, 256, (height, width, 3) if colored else (height, width)).astype(np.uint8)
-            return images.pil().fromarray(pixels)
-    raise InputError(f"no random value for '{feature.name}'", expected=feature.describe(), hint="give it with --input")
 
 
 # --- out -------------------------------------------------------------------------------------------------------------

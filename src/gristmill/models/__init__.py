@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.models import compute_device, compute_plan, model, utils
+from gristmill.models import compute_device, compute_plan, ml_program, model, utils
 from gristmill.models.model import MLModel
 
-__all__ = ["MLModel", "compute_device", "compute_plan", "model", "utils"]
+__all__ = ["MLModel", "compute_device", "compute_plan", "ml_program", "model", "utils"]

@@ -219,7 +219,7 @@ def _lower(
 
     if isinstance(model, str | os.PathLike):
         model = load_script(model) if Path(model).suffix == ".pt" else load_exported(model)
-    specs = None if inputs is None else [_spec(described) for described in inputs]
+    specs = None if inputs is None else [input_spec(described) for described in inputs]
     names = [described.name for described in outputs or ()]
     if any(names) and not all(names):
         raise InputError("either all outputs have names or none", actual=names)
@@ -249,7 +249,7 @@ def _verification(program: Program, beside: Source | None, verify: bool | None) 
     return analysis.Verification(program, beside, bounded=not verify)
 
 
-def _spec(described: InputType) -> InputSpec:
+def input_spec(described: InputType) -> InputSpec:
     """Floating types are declared after lowering, so that the program computes in the source's own."""
     dtype = described.dtype
     if dtype is not None and dtype.is_float:

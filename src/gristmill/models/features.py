@@ -289,3 +289,23 @@ def known_names(given: Mapping[str, Any], features: Sequence[Feature]) -> None:
     for name in given:
         if name not in names:
             raise InputError(f"there is no input '{name}'", expected=", ".join(names), actual=name)
+
+
+def make_up(features: Sequence[Feature], seed: int) -> dict[str, Any]:
+    """Random values for inputs: numbers uniform from 0 to 1, integers 0 or 1, which are valid as indices."""
+    generator = np.random.default_rng(seed)
+    return {feature.name: _random(feature, generator) for feature in features}
+
+
+def _random(feature: Feature, generator: np.random.Generator) -> Any:
+    match feature:
+        case ArrayFeature():
+            if feature.dtype is not None and feature.dtype.is_integer:
+                return generator.integers(0, 2, feature.shape).astype(feature.dtype.numpy)
+            return generator.random(feature.shape, np.float32)
+        case ImageFeature():
+            width, height = feature.size
+            colored = feature.layout in ("RGB", "BGR")
+            pixels = generator.integers(0, 256, (height, width, 3) if colored else (height, width)).astype(np.uint8)
+            return images.pil().fromarray(pixels)
+    raise InputError(f"no random value for '{feature.name}'", expected=feature.describe())

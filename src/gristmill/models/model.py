@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from gristmill.devices.base import Device, DirectRun
@@ -130,6 +131,7 @@ class MLModel:
         self.package = _open(model, weights_dir, mmap=mmap)
         self.compute_unit = compute_units
         self.function_name = function_name
+        self.optimization_hints = optimization_hints
         self.conversion_report: ConversionReport | None = None
         self._written: str | None = None
         self._skip = skip_model_load
@@ -226,6 +228,12 @@ class MLModel:
         """Texts by key; may be changed in place."""
         return self._description.metadata.userDefined
 
+    @property
+    def weights_dir(self) -> str | None:
+        """Folder of the weight files that ``get_spec()`` refers to; see ``Package.weights_dir``."""
+        folder = self.package.weights_dir
+        return None if folder is None else str(folder)
+
     def get_spec(self) -> Message:
         """A copy of the whole specification, a ``Model`` message."""
         copy = proto.message("Model")()
@@ -260,6 +268,33 @@ class MLModel:
         from gristmill.models.compute_device import MLComputeDevice  # what only plans need
 
         return MLComputeDevice.get_all_compute_devices()
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        plan: Any = None,
+        inspection: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        old: MLModel | None = None,
+    ) -> Path:
+        """Writes a page of HTML about the model, an ML Program: its graph, ops, weights. The file needs no network.
+
+        Args:
+            path: Of the file.
+            title: The name of the file that the model was loaded from when left out.
+            plan: What would run where: a ``Plan``, or its JSON document.
+            inspection: What the types do to the values: an ``Inspection``, or its JSON document.
+            inputs: As for ``predict``: runs the model once for the ranges of its values, if there is no inspection.
+            old: Another model, to show what changed from it to this one.
+
+        Raises:
+            InputError: A model is no ML Program.
+        """
+        from gristmill.models.report import write_report  # which only reports need
+
+        return write_report(self, path, title=title, plan=plan, inspection=inspection, inputs=inputs, old=old)
 
     # -- running -----------------------------------------------------------------------------------------------------
 

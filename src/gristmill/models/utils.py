@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import numpy as np
+
+from gristmill.errors import InputError, UnsupportedError
+from gristmill.ir.builtin import const
+from gristmill.ir.clone import clone_program
+from gristmill.ir.constants import ArrayData, Constant
+from gristmill.ir.types import TensorType
+from gristmill.models.halves import bisect_model
+from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
+from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
 
-__all__ = ["MultiFunctionDescriptor", "load_spec", "save_multifunction", "save_spec"]
+__all__ = [
+    "MultiFunctionDescriptor",
+    "bisect_model",
+    "convert_double_to_float_multiarray_type",
+    "load_spec",
+    "materialize_dynamic_shape_mlmodel",
+    "randomize_weights",
+    "rename_feature",
+    "save_multifunction",
+    "save_spec",
+]
+
+_DOUBLE, _FLOAT = 65600, 65568  # ArrayFeatureType.ArrayDataType
+_SMALLEST_WEIGHT = 10  # elements; smaller constants are parameters of ops
 
 
 def load_spec(model_path: str | os.PathLike[str]) -> Message:
@@ -36,3 +60,109 @@ def save_spec(
         weights_dir: Folder of the weight files that the specification refers to.
     """
     Package.from_spec(spec, weights_dir).save(filename)
+
+
+def rename_feature(
+    spec: Message, current_name: str, new_name: str, rename_inputs: bool = True, rename_outputs: bool = True
+) -> None:
+    """Renames an input or output of a model, and the value in the program or network that it stands for.
+
+    Args:
+        spec: A ``Model`` message, changed in place: an ML Program with one function or a neural network. Nothing
+            changes where it has no such feature.
+        current_name: Its name.
+        new_name: The new one.
+        rename_inputs: Look among the inputs.
+        rename_outputs: Look among the outputs.
+
+    Raises:
+        InputError: The model has the new name already.
+        UnsupportedError: The model is of another kind, or has several functions.
+    """
+    description = spec.description
+    inputs = [f for f in description.input if f.name == current_name and rename_inputs]
+    outputs = [f for f in description.output if f.name == current_name and rename_outputs]
+    if not (inputs or outputs) or current_name == new_name:
+        return
+    kind = str(spec.WhichOneof("Type"))
+    if kind == "mlProgram" and not description.functions:
+        for function in spec.mlProgram.functions.values():
+            blocks = [block for own in function.block_specializations.values() for block in _blocks(own)]
+            _rename_value(function, blocks, current_name, new_name)
+    elif kind in ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"):
+        _rename_in_network(getattr(spec, kind), current_name, new_name)
+    else:
+        raise UnsupportedError(
+            "features of such a model are not renamed", expected="an ML Program with one function", actual=kind
+        )
+    for feature in (*inputs, *outputs):
+        feature.name = new_name
+    for field in ("predictedFeatureName", "predictedProbabilitiesName"):
+        if outputs and getattr(description, field) == current_name:
+            setattr(description, field, new_name)
+
+
+def _blocks(block: Message) -> Iterator[Message]:
+    yield block
+    for operation in block.operations:
+        for nested in operation.blocks:
+            yield from _blocks(nested)
+
+
+def _rename_value(function: Message, blocks: list[Message], current: str, new: str) -> None:
+    named = [*function.inputs]
+    for block in blocks:
+        named += [*block.inputs, *(output for operation in block.operations for output in operation.outputs)]
+    if any(value.name == new for value in named):
+        raise InputError("the program has a value of this name", expected="another name", actual=new)
+    for value in named:
+        if value.name == current:
+            value.name = new
+    for block in blocks:
+        block.outputs[:] = [new if name == current else name for name in block.outputs]
+        for operation in block.operations:
+            for operand in operation.inputs.values():
+                for argument in operand.arguments:
+                    if argument.WhichOneof("binding") == "name" and argument.name == current:
+                        argument.name = new
+
+
+def _rename_in_network(network: Message, current: str, new: str) -> None:
+    for layer in network.layers:
+        for names in (layer.input, layer.output):
+            names[:] = [new if name == current else name for name in names]
+    for step in network.preprocessing:
+        if step.featureName == current:
+            step.featureName = new
+
+
+def convert_double_to_float_multiarray_type(spec: Message) -> None:
+    """Declares arrays of doubles among inputs and outputs as arrays of floats; changes the specification in place."""
+    for feature in (*spec.description.input, *spec.description.output):
+        if feature.type.WhichOneof("Type") == "multiArrayType" and feature.type.multiArrayType.dataType == _DOUBLE:
+            feature.type.multiArrayType.dataType = _FLOAT
+
+
+def randomize_weights(mlmodel: MLModel) -> MLModel:
+    """A copy of an ML Program with random numbers in [0, 1) for its floating weights: to share a problem, not a model.
+
+    The same model gives the same numbers. Weights under 10 elements and compressed ones stay.
+
+    Raises:
+        UnsupportedError: The model is no ML Program.
+    """
+    program = clone_program(mlmodel.program)
+    random = np.random.default_rng(0)
+    for function in program.functions.values():
+        for op in function.body.walk():
+            if isinstance(op, const) and op.result.type == op.value.type and _is_weight(op):
+                data = op.value.data
+                array = random.random(data.shape, np.float32).astype(data.dtype.numpy)
+                op.attributes["val"] = op.result.constant = Constant(op.value.type, ArrayData(array))
+    package = mlmodel.package.with_program(program)
+    return MLModel(package, compute_units=mlmodel.compute_unit, function_name=mlmodel.function_name)
+
+
+def _is_weight(op: const) -> bool:
+    kind = op.value.type
+    return isinstance(kind, TensorType) and kind.dtype.is_float and op.value.data.size >= _SMALLEST_WEIGHT

@@ -26,6 +26,8 @@ from gristmill.package.description import Range
 from gristmill.package.mil_values import Weights, read_type, read_value
 from gristmill.package.proto import Message
 
+_BACKEND = "IntendedBackend"  # what coremltools' ``set_intended_backends`` writes: where an op should run
+
 
 @dataclass
 class Hints:
@@ -240,7 +242,7 @@ class _FunctionReader:
         for key in sorted(spec.attributes):
             if key == "name":
                 continue
-            if cls is const and key == "val":
+            if (cls is const and key == "val") or key == _BACKEND:
                 kept[key] = read_value(spec.attributes[key], self.weights)
             elif key in cls.params and key not in operands:
                 operands[key] = [self._literal(spec.attributes[key], block, f"{_op_name(spec)}_{key}")]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +91,11 @@ class Package:
         return str(self._spec.WhichOneof("Type") or "")
 
     @property
+    def specification_version(self) -> int:
+        """Of the model; see ``Opset``."""
+        return int(self._spec.specificationVersion)
+
+    @property
     def spec(self) -> Message:
         """The whole specification, a ``Model`` message that may be edited in place."""
         if not self._encoded:
@@ -122,6 +130,21 @@ class Package:
             locations=notes.read_locations(metadata),
         )
         return mil_reader.read_program(self._spec.mlProgram, self._weights, hints)
+
+    @cached_property
+    def weights_dir(self) -> Path | None:
+        """The folder of the weight files that the specification refers to; ``None`` where there are none.
+
+        Those of a program that was not loaded are written for the purpose, and go with the package.
+        """
+        if self._source is None:
+            tree = self._weights.tree
+            if not tree:
+                return None
+            return tree.root if self._weights.flat else tree.root / self._weights.base / "weights"
+        folder = Path(tempfile.mkdtemp(prefix="gristmill-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder / "weights" if self._save_program(folder / "weights") else None
 
     def release(self) -> None:
         """Gives back the memory of mapped weight files, once a device has made of them what it needs."""

@@ -288,6 +288,8 @@ class Planner:
                 sized.add(op)
                 continue
             refusals[op] = self._refusal(op, sizes)
+            if not self._fuse and not any(result.uses for result in op.results):
+                refusals[op] = Refusal("nobody uses its results")  # but observers want to see them
             if refusals[op] is not None:
                 for result in op.results:
                     sizes |= _symbols_bound_by(result)

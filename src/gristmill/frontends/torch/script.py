@@ -450,11 +450,12 @@ def _place(node: Any) -> Location:
 
 @contextlib.contextmanager
 def _located(node: Any) -> Iterator[None]:
-    """Nodes that are traced inside carry the place; older versions of torch cannot say it."""
+    """Nodes that are traced inside carry the place and the results' names; older versions of torch cannot say it."""
     annotate = getattr(torch.fx.traceback, "annotate", None)
     if annotate is None or node.kind() == "prim::Constant":
         yield
         return
     place = _place(node)
-    with annotate({"gristmill": (place.file, place.line)}):
+    results = [value.debugName() for value in node.outputs()]
+    with annotate({"gristmill": (place.file, place.line), "torchscript": results}):
         yield

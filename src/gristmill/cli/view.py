@@ -1,0 +1,92 @@
+"""``gristmill view``: a model as a page in the browser."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gristmill.cli.options import model_with_inputs, shared
+
+if TYPE_CHECKING:
+    from gristmill.models.model import MLModel
+
+
+@click.command(short_help="Show a model in the browser: graph, ops, ranges, plan, differences.")
+@model_with_inputs
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the page here.  [default: a new folder]")
+@click.option("--target", metavar="CHIP", help="Plan what this chip would run where, such as A17.")
+@click.option("--plan", type=click.Path(path_type=Path), help="Show a plan that `gristmill plan --json` printed.")
+@click.option("--inspection", type=click.Path(path_type=Path), help="Show an inspection that was saved as JSON.")
+@click.option("--run", is_flag=True, help="Run the model for the ranges of its values; what --input leaves is made up.")
+@click.option("--diff", type=click.Path(path_type=Path), help="Show what changed since this other model.")
+@click.option("--no-open", is_flag=True, help="Only write the page.")
+@shared
+def view(
+    model: Path,
+    sources: tuple[str, ...],
+    function: str | None,
+    output: Path | None,
+    target: str | None,
+    plan: Path | None,
+    inspection: Path | None,
+    run: bool,
+    diff: Path | None,
+    no_open: bool,
+    as_json: bool,
+) -> None:
+    """Write a page about MODEL and open it in the browser.
+
+    The page is one file that needs no network: the graph, to search and to zoom; every op with its types, weights and
+    place in the source; what a plan or an inspection says; what changed since another model.
+    """
+    from gristmill.cli.output import console, print_json, working
+    from gristmill.models.model import MLModel
+
+    with working(f"Reading {model}"):
+        loaded = MLModel(model, function_name=function)
+        path = output or Path(tempfile.mkdtemp(prefix="gristmill-")) / f"{model.stem}.html"
+        written = loaded.report(
+            path,
+            plan=_read(plan) if plan is not None else _planned(loaded, target),
+            inspection=_read(inspection) if inspection is not None else None,
+            inputs=_inputs(loaded, sources) if sources or run else None,
+            old=MLModel(diff) if diff is not None else None,
+        )
+    if as_json:
+        print_json({"page": str(written)})
+    else:
+        console().print(str(written), markup=False)
+    if not no_open and not as_json:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def _planned(model: MLModel, target: str | None) -> Any:
+    from gristmill.errors import UnsupportedError
+
+    if target is None:
+        return None
+    plan = getattr(model, "plan", None)
+    if plan is None:
+        raise UnsupportedError("there are no plans of what runs where yet", actual=f"--target {target}")
+    return plan(target=target)
+
+
+def _inputs(model: MLModel, sources: tuple[str, ...]) -> dict[str, Any]:
+    from gristmill.cli import values
+
+    given = values.read(sources, model.inputs)
+    return given | values.make_up([f for f in model.inputs if f.name not in given and not f.optional], 0)
+
+
+def _read(path: Path) -> Any:
+    from gristmill.errors import InputError
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError("this is no JSON", expected="what --json printed", actual=path) from error

@@ -13,6 +13,7 @@ from gristmill._version import __version__
 from gristmill.cli.convert import convert
 from gristmill.cli.info import info
 from gristmill.cli.options import wants_traceback
+from gristmill.cli.precision import precision
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
 from gristmill.errors import GristmillError
@@ -40,3 +41,4 @@ main.add_command(convert)
 main.add_command(run)
 main.add_command(info)
 main.add_command(profile)
+main.add_command(precision)

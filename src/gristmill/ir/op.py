@@ -393,6 +393,18 @@ class Op:
         Raises:
             ExecutionError: The operands' values do not fit the op, such as an index out of range.
         """
+        values = self.evaluate(operands)
+        return [self._round(v, r) for v, r in zip(values, self.results, strict=True)]
+
+    def evaluate(self, operands: Mapping[str, RuntimeValue]) -> list[RuntimeValue]:
+        """What ``compute`` rounds: the results in the widest type.
+
+        Args:
+            operands: As of ``compute``; floats may come in a wider type than the declared one.
+
+        Raises:
+            ExecutionError: As of ``compute``.
+        """
         exact = self.has(Exact)
         arguments = self._arguments(operands if exact else {k: _widen(v) for k, v in operands.items()})
         try:
@@ -409,7 +421,7 @@ class Op:
         values = list(results) if isinstance(results, tuple | list) and len(self.results) != 1 else [results]
         if len(self.results) == 1 and isinstance(results, tuple):
             values = list(results)
-        return [self._round(v, r) for v, r in zip(values, self.results, strict=True)]
+        return values
 
     def _round(self, value: RuntimeValue, result: Value) -> RuntimeValue:
         if not isinstance(result.type, TensorType):

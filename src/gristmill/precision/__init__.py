@@ -12,15 +12,19 @@ from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
 
 if TYPE_CHECKING:
     from gristmill.models.explain import inspect
+    from gristmill.precision.map import PrecisionMap
 
-__all__ = ["FLOAT16", "FLOAT32", "Precision", "inspect"]
+__all__ = ["FLOAT16", "FLOAT32", "Precision", "PrecisionMap", "inspect"]
 
-_ABOVE = {"inspect": "gristmill.models.explain"}
+_HOME = {
+    "PrecisionMap": "gristmill.precision.map",
+    "inspect": "gristmill.models.explain",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ABOVE:
+    if name not in _HOME:
         raise AttributeError(f"module 'gristmill.precision' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_ABOVE[name]), name)
+    value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -22,6 +22,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Location, Program, Value
 from gristmill.ir.types import fp16
+from gristmill.precision.map import name_of
 
 LARGEST = 65504.0
 """Float16's largest number; what rounds to more is infinite."""
@@ -148,6 +149,8 @@ class Inspection:
         first_overflow: The op where a finite number became infinite first.
         first_nan: The op where NaN appeared first.
         culprit: The op that has most of the outputs' error; ``None`` where there is no error.
+        amplifier: The op at which the error grows most beside those of its operands, as by cancellation; ``None`` where
+            it grows by less than 10 dB anywhere.
         ledgers: What was counted, by op, for those who look for a remedy.
     """
 
@@ -157,6 +160,7 @@ class Inspection:
     first_overflow: Culprit | None = None
     first_nan: Culprit | None = None
     culprit: Culprit | None = None
+    amplifier: Culprit | None = None
     ledgers: Mapping[Op, Ledger] = field(default_factory=dict, repr=False)
 
     def row(self, name: str) -> OpReport:
@@ -182,6 +186,7 @@ class Inspection:
             "first_overflow": self.first_overflow.as_dict() if self.first_overflow else None,
             "first_nan": self.first_nan.as_dict() if self.first_nan else None,
             "culprit": self.culprit.as_dict() if self.culprit else None,
+            "amplifier": self.amplifier.as_dict() if self.amplifier else None,
             "ops": [row.as_dict() for row in self.rows],
         }
 
@@ -202,10 +207,19 @@ class Inspection:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
         ]
         lines += [f"output {name}: {found.snr_db:.1f} dB" for name, found in self.outputs.items()]
-        for label, found in (("overflow", self.first_overflow), ("NaN", self.first_nan), ("culprit", self.culprit)):
-            if found is not None:
-                lines.append(f"{'first ' if label != 'culprit' else ''}{label}: {found}")
+        lines += [f"{label}: {found}" for label, found in self.findings()]
         return "\n".join(lines)
+
+    def findings(self) -> Iterator[tuple[str, Culprit]]:
+        """What people should know first, with a label each."""
+        for label, found in (
+            ("first overflow", self.first_overflow),
+            ("first NaN", self.first_nan),
+            ("most of the error", self.culprit),
+            ("grows most", self.amplifier),
+        ):
+            if found is not None:
+                yield label, found
 
     def __str__(self) -> str:
         return self.table()
@@ -261,6 +275,7 @@ def inspect(
         recorder.first_overflow,
         recorder.first_nan,
         recorder.culprit(shares, outputs),
+        recorder.amplifier(shares),
         recorder.ledgers,
     )
 
@@ -281,8 +296,7 @@ class _Recorder:
             self.ledgers[op] = Ledger(op)
             kind = next(str(r.type) for r in op.results if r.dtype.is_float)
             accounts = self.ledgers[op]
-            name = op.name or op.results[0].name
-            self.rows[op] = OpReport(op.op_name, name, kind, op.location, accounts.local, accounts.accumulated)
+            self.rows[op] = OpReport(op.op_name, name_of(op), kind, op.location, accounts.local, accounts.accumulated)
         ledger, row = self.ledgers[op], self.rows[op]
         for value, exact, unrounded, typed, shadow in zip(
             op.results, step.exact, step.unrounded, step.typed, step.shadow, strict=True
@@ -306,14 +320,19 @@ class _Recorder:
         ]
         infinite = any((np.isinf(pair.typed) & np.isfinite(pair.shadow)).any() for pair in _same_shapes(made))
         if infinite and not any(np.isinf(pair.typed).any() for pair in floats):
-            ledger.loses = True
-            self._losses.setdefault(step.op, why_infinite(step))
-            self.first_overflow = self.first_overflow or self._losses[step.op]
+            self._note_loss(step, ledger, why_infinite(step))
+            self.first_overflow = self.first_overflow or why_infinite(step)
         nan = any((np.isnan(pair.typed) & ~np.isnan(pair.shadow)).any() for pair in _same_shapes(made))
         if nan and not any(np.isnan(pair.typed).any() for pair in floats):
-            ledger.loses = ledger.loses or not ledger.broken_operands
-            self._losses.setdefault(step.op, why_nan(step))
-            self.first_nan = self.first_nan or self._losses[step.op]
+            self._note_loss(step, ledger, why_nan(step))
+            self.first_nan = self.first_nan or why_nan(step)
+
+    def _note_loss(self, step: Step, ledger: Ledger, why: Culprit) -> None:
+        """Numbers get lost here, unless an operand is so wrong already that this was bound to come."""
+        ledger.broken_operands |= {value for _, value, pair in pairs_of(step) if _is_misled(pair)}
+        if not ledger.broken_operands:
+            ledger.loses = True
+            self._losses.setdefault(step.op, why)
 
     def culprit(self, shares: Mapping[Op, float], outputs: Mapping[str, ErrorFigures]) -> Culprit | None:
         op = max(shares, key=lambda op: shares[op], default=None)
@@ -335,6 +354,30 @@ class _Recorder:
             why += f"; {row.underflow:.0%} of it becomes zero"
         return Culprit(op.title, "", why, op.location)
 
+    def amplifier(self, shares: Mapping[Op, float]) -> Culprit | None:
+        """The op at which a finite error grows most: of those through which the outputs' error went."""
+        ratios = {r: ledger.accumulated.ratio for op, ledger in self.ledgers.items() for r in op.results}
+        most, found = _GROWTH, None
+        for op in shares:
+            ledger = self.ledgers.get(op)
+            if ledger is None or not ledger.inherited or math.isinf(ledger.accumulated.ratio):
+                continue
+            before = max(ledger.local.ratio, *(ratios.get(value, 0.0) for value in ledger.inherited))
+            growth = ledger.accumulated.ratio / before if before else 0.0
+            if growth > most:
+                most, found = growth, (op, before, ledger)
+        if found is None:
+            return None
+        op, before, ledger = found
+        slot = max(op.uses(), key=lambda use: ledger.inherited.get(use[2], 0.0))[0]
+        after = ledger.accumulated.snr_db
+        why = f"the error that comes with its operands, at {-10 * math.log10(before):.0f} dB, is at {after:.0f} dB here"
+        return Culprit(op.title, slot, why, op.location)
+
+
+_GROWTH = 10.0
+"""From such a growth of noise over signal on an op counts as an amplifier."""
+
 
 def _same_shapes(pairs: Sequence[Pair]) -> Iterator[Pair]:
     return (pair for pair in pairs if pair.typed.shape == pair.shadow.shape)
@@ -350,6 +393,15 @@ def _lost(typed: Array, shadow: Array) -> Array:
     if typed.shape != shadow.shape:
         return np.zeros(1, bool)
     return np.isfinite(shadow) & ~np.isfinite(typed)
+
+
+def _is_misled(pair: Pair) -> bool:
+    """Whether an operand has the wrong sign, or is zero, where the shadow has one of its larger numbers."""
+    if pair.typed.shape != pair.shadow.shape:
+        return False
+    size = np.abs(pair.shadow)
+    held = (size > max(2 * VANISHING, 0.05 * _peak(pair.shadow))) & (size <= LARGEST) & np.isfinite(pair.typed)
+    return bool(np.any(held & (np.sign(pair.typed) != np.sign(pair.shadow))))
 
 
 def _count(row: OpReport, typed: Array, shadow: Array) -> None:
@@ -411,12 +463,15 @@ def why_nan(step: Step) -> Culprit:
             why = f"'{slot}' is {signs}" + (" along whole rows" if whole else "")
             why += f", where the shadow has values up to ±{size:.3g}" if math.isfinite(size) else ""
             return Culprit(op.title, slot, why, op.location)
-    for slot, _, pair in pairs_of(step):
-        if pair.typed.shape == pair.shadow.shape:
-            vanished = (pair.typed == 0) & (pair.shadow != 0)
-            if vanished.any():
-                why = f"'{slot}' is 0, where the shadow has values up to {_peak(pair.shadow[vanished]):.3g}"
-                return Culprit(op.title, slot, why, op.location)
+    vanished = {
+        slot: _peak(pair.shadow[(pair.typed == 0) & (pair.shadow != 0)])
+        for slot, _, pair in pairs_of(step)
+        if pair.typed.shape == pair.shadow.shape and ((pair.typed == 0) & (pair.shadow != 0)).any()
+    }
+    if vanished:
+        slot = max(vanished, key=lambda slot: vanished[slot])
+        why = f"'{slot}' is 0, where the shadow has values up to {vanished[slot]:.3g}"
+        return Culprit(op.title, slot, why, op.location)
     return Culprit(op.title, "", "its operands are finite numbers, for which it has no result", op.location)
 
 

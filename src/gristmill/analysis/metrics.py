@@ -123,6 +123,7 @@ class Metric:
         higher_is_better: Whether the budget is the least acceptable value, not the greatest.
         budget: What is acceptable unless the caller says otherwise.
         mean: Whether samples are averaged; otherwise the worst one counts.
+        as_noise: The noise over signal that a value stands for, where it stands for one.
     """
 
     name: str
@@ -130,6 +131,11 @@ class Metric:
     higher_is_better: bool = False
     budget: float | None = None
     mean: bool = False
+    as_noise: Callable[[float], float] | None = None
+
+    def noise(self, value: float) -> float | None:
+        """Noise over signal for a finite value, if the metric tells it."""
+        return self.as_noise(value) if self.as_noise is not None and math.isfinite(value) else None
 
     def over(self, found: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
         """The value over several samples; NaN of one sample makes it the worst there is."""
@@ -195,9 +201,9 @@ def _top1(found: Outputs, reference: Outputs) -> float:
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("snr", _snr, higher_is_better=True, budget=40.0),
-        Metric("max_relative", _relative, budget=1e-2),
-        Metric("cosine", _cosine, higher_is_better=True, budget=0.9999),
+        Metric("snr", _snr, higher_is_better=True, budget=40.0, as_noise=lambda value: 10 ** (-value / 10)),
+        Metric("max_relative", _relative, budget=1e-2, as_noise=lambda value: value**2),
+        Metric("cosine", _cosine, higher_is_better=True, budget=0.9999, as_noise=lambda value: 2 * (1 - value)),
         Metric("top1", _top1, higher_is_better=True, budget=1.0, mean=True),
     )
 }

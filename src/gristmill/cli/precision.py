@@ -55,13 +55,8 @@ def precision(
     out.print(_table(found, every))
     for name, figures in found.outputs.items():
         out.print(text(f"Output {name}: {figures.snr_db:.1f} dB, at most {figures.max_abs:.3g} off."))
-    for label, culprit in (
-        ("First overflow", found.first_overflow),
-        ("First NaN", found.first_nan),
-        ("Most of the error", found.culprit),
-    ):
-        if culprit is not None:
-            out.print(text(f"{label}: {culprit}"))
+    for label, culprit in found.findings():
+        out.print(text(f"{label[0].upper()}{label[1:]}: {culprit}"))
 
 
 def _table(found: Inspection, every: bool) -> Table:

@@ -261,7 +261,8 @@ def _precision(choice: Precision | FP16ComputePrecision | PrecisionMap | None) -
         return FP16ComputePrecision.of(choice)
     raise InputTypeError(
         "compute_precision is a precision",
-        expected="FLOAT16, FLOAT32 or PrecisionMap of `precision`, or transform.FP16ComputePrecision(op_selector=…)",
+        expected="precision.FLOAT16, precision.FLOAT32 or transform.FP16ComputePrecision(op_selector=…)",
+        hint="a saved choice is a precision.PrecisionMap",
         actual=repr(choice),
     )
 

@@ -13,6 +13,7 @@ from gristmill.passes.stable_exponentials import StableExponentials
 from gristmill.passes.stable_masks import ClampMasks
 from gristmill.passes.stable_means import DivideAtOnce, MeanOfSums
 from gristmill.passes.stable_norms import ScaledRMSNorm, TwoPassVariance
+from gristmill.passes.stable_products import ScaleFirst
 
 STABILIZERS: Final[Mapping[str, type[Stabilizer]]] = {
     cls.name: cls
@@ -21,6 +22,7 @@ STABILIZERS: Final[Mapping[str, type[Stabilizer]]] = {
         ScaledRMSNorm,
         TwoPassVariance,
         StableExponentials,
+        ScaleFirst,
         MeanOfSums,
         DivideAtOnce,
         RaiseEpsilon,  # before the other one: the larger guard survives where small numbers are flushed to zero

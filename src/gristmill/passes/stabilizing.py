@@ -8,11 +8,15 @@ what helped; ``PrecisionMap.rewrites`` repeats it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar, Literal, TypeAlias
 
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import Match, Miss
+
+Cure: TypeAlias = Literal["range", "digits"]
+"""What a rewrite is good for: numbers that leave float16's range, or such as lose their digits or vanish."""
 
 
 class Stabilizer(FusionPass):
@@ -22,8 +26,11 @@ class Stabilizer(FusionPass):
         only: Names of ops: a formula is replaced only if one of them is in it. Everywhere when left out.
 
     Attributes:
+        cures: What it is good for.
         touched: Names of the roots that were replaced.
     """
+
+    cures: ClassVar[Cure] = "range"
 
     def __init__(self, only: Iterable[str] | None = None) -> None:
         super().__init__()

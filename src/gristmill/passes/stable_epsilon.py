@@ -29,6 +29,7 @@ class RaiseEpsilon(Stabilizer):
     """
 
     name = "raise_epsilon"
+    cures = "digits"
     least = 2.0**-14
 
     def __init__(self, only: Iterable[str] | None = None) -> None:

@@ -92,4 +92,5 @@ class TwoPassVariance(Stabilizer):
     """``mean(x²) - mean(x)²``, a difference of large numbers, becomes ``mean((x - mean x)²)``."""
 
     name = "two_pass_variance"
+    cures = "digits"
     fusions = (Fusion(_difference, _two_pass),)

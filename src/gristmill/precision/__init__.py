@@ -12,13 +12,15 @@ from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
 
 if TYPE_CHECKING:
     from gristmill.models.explain import inspect
+    from gristmill.models.mend import search
     from gristmill.precision.map import PrecisionMap
 
-__all__ = ["FLOAT16", "FLOAT32", "Precision", "PrecisionMap", "inspect"]
+__all__ = ["FLOAT16", "FLOAT32", "Precision", "PrecisionMap", "inspect", "search"]
 
 _HOME = {
     "PrecisionMap": "gristmill.precision.map",
     "inspect": "gristmill.models.explain",
+    "search": "gristmill.models.mend",
 }
 
 

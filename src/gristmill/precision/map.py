@@ -71,10 +71,11 @@ class PrecisionMap:
 
     def choice(self, op: Op) -> Choice:
         """What the map says of an op."""
-        if op.name in self.names:
-            return self.names[op.name]
+        name = name_of(op)
+        if name in self.names:
+            return self.names[name]
         for pattern, choice in reversed(self.names.items()):
-            if _is_pattern(pattern) and fnmatchcase(op.name, pattern):
+            if _is_pattern(pattern) and fnmatchcase(name, pattern):
                 return choice
         module = op.location.module if op.location is not None else None
         for pattern, choice in reversed(self.modules.items()):
@@ -91,7 +92,7 @@ class PrecisionMap:
         ops = [
             op for function in program.functions.values() for op in function.body.walk() if not isinstance(op, const)
         ]
-        names, types = {op.name for op in ops}, {op.op_name for op in ops}
+        names, types = {name_of(op) for op in ops}, {op.op_name for op in ops}
         places = {op.location.module for op in ops if op.location is not None and op.location.module is not None}
         missed = [
             rule
@@ -161,6 +162,11 @@ class PrecisionMap:
 
     def __repr__(self) -> str:
         return f"PrecisionMap({json.dumps(self.as_dict(), ensure_ascii=False)})"
+
+
+def name_of(op: Op) -> str:
+    """The name by which a map knows an op: its own, or that of its first result where it has none."""
+    return op.name or next((result.name for result in op.results), "")
 
 
 def _is_pattern(text: str) -> bool:

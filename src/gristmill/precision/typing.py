@@ -23,6 +23,7 @@ from gristmill.ir.traits import ControlFlow, Decompresses, ReadsState, WritesSta
 from gristmill.ir.types import ListType, TensorType, fp16, fp32
 from gristmill.passes.infra import FunctionPass, blocks_of
 from gristmill.precision.casts import Casts, cancel, decodes_to, insert_cast
+from gristmill.precision.map import name_of
 
 OpSelector: TypeAlias = Callable[[Op], bool]
 
@@ -61,7 +62,7 @@ class TypingReport:
         kept: Floating ops that stayed float32.
         raised: Names of tiny parameters that float16 would have turned to zero, and that became its smallest number.
         vanished: Constants of which elements became zero.
-        origins: For each result that became float16 the name that it had before.
+        origins: For each result that became float16 the op that made it before, by the name that selectors see.
     """
 
     typed: int = 0
@@ -142,7 +143,7 @@ class Float16Typing(FunctionPass):
         op.block.insert(typed, before=op)
         for old, new in zip(op.results, typed.results, strict=True):
             if not _is_fp32(new):
-                self.report.origins[new.name] = old.name
+                self.report.origins[new.name] = name_of(op)
             if _is_fp32(old) and not _is_fp32(new) and old.uses:
                 old.replace_uses(insert_cast(function, new, fp32, old.name))
             else:

@@ -230,7 +230,10 @@ class _Bench:
         return copied, typing
 
     def evaluate(self, label: str, rewrites: Rewrites, kept: frozenset[str] = frozenset()) -> Evaluation:
-        """Runs a candidate over all samples."""
+        """Runs a candidate over all samples, unless it has been run before."""
+        for found in self.evaluations:
+            if (found.rewrites, found.kept) == (rewrites, kept):
+                return found
         self._progress(label, self.runs, self.most)
         self.runs += 1
         program, _ = self.typed(rewrites, kept)

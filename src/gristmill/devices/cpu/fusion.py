@@ -91,10 +91,10 @@ def group(
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
                     continue
                 merged = Group(sorted({*found.ops, *own.ops}, key=place.__getitem__), found.root or own.root)
-                if merged.root is not None and not all(joins_root(o, merged.root) for o in merged.followers):
-                    continue
                 if merged.root is not None and merged.ops[0] is not merged.root:
                     continue  # the root's kernel would need what an earlier member makes
+                if merged.root is not None and not all(joins_root(o, merged.root) for o in merged.followers):
+                    continue
                 for member in merged.ops:
                     group_of[member] = merged
                 own = merged

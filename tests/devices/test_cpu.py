@@ -263,6 +263,16 @@ def test_a_group_is_not_delayed_past_another_user():
     np.testing.assert_allclose(got, np.exp(x) + np.cumsum(np.exp(x), 0), rtol=1e-5)
 
 
+def test_an_earlier_op_does_not_become_a_products_follower():
+    """What was computed before the product is added to it: the two are no group that begins with the product."""
+    weight = _random(16, 16)
+    program = build(lambda x: mb.add(x=mb.mul(x=x, y=0.5), y=mb.tanh(x=mb.linear(x=x, weight=weight))), (4, 16))
+    x = _random(4, 16)
+    (got,) = Session(program.main, CpuDevice()).run({"x": x}).values()
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(got, wide * 0.5 + np.tanh(wide @ weight.T), rtol=0, atol=1e-5)  # sums of 16 products
+
+
 @pytest.mark.parametrize(
     "shapes", [((2, 3, 4), (4,)), ((2, 3, 4), (3, 1)), ((2, 1, 4), (1, 3, 1)), ((5,), ()), ((0, 3), (3,))]
 )

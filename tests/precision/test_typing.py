@@ -10,7 +10,7 @@ from gristmill.errors import InputError
 from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
-from gristmill.ir.types import TensorType, fp16, fp32, int32
+from gristmill.ir.types import TensorType, fp16, fp32, int32, uint1
 from gristmill.ir.verify import verify
 from gristmill.passes.infra import run_passes
 from gristmill.passes.pipeline import cleanup
@@ -155,3 +155,66 @@ def test_what_enters_a_list_keeps_the_lists_type():
     typed(program)
     found = Session(program.main, ReferenceDevice()).run({"x": np.float32([-1, 2])})
     np.testing.assert_array_equal(found["y"], np.float32([0, 2]))
+
+
+def test_decoded_weights_stay_constants():
+    """A compressed weight decodes to float16 itself: no cast stands before the layer, which wants a constant."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (2, 3))}, Opset.iOS18) as (x,):
+        codes = np.int8([[1, 2, 3], [-4, 5, 6]])
+        weight = mb.constexpr_affine_dequantize(
+            quantized_data=codes, zero_point=np.int8(1), scale=np.float32(0.25), axis=0, name="w"
+        )
+        mb.output(mb.linear(x=x, weight=weight, name="y"))
+    typed(program)
+    assert ops(program) == ["cast:fp16", "constexpr_affine_dequantize:fp16", "linear:fp16", "cast:fp32"]
+    x = np.float32([[1, 2, 3], [4, 5, 6]])
+    wanted = x @ ((codes.astype(np.float32) - 1) * 0.25).T  # small multiples of 1/4: exact in float16
+    np.testing.assert_array_equal(Session(program.main, ReferenceDevice()).run({"x": x})["y"], wanted)
+
+
+def test_sparse_and_table_weights_decode_to_float16():
+    """A chain of ops that decompress is retyped as a whole."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (1, 4))}, Opset.iOS18) as (x,):
+        mask = mb.const(np.uint8([[1, 0, 1, 1]]), dtype=uint1)
+        codes = mb.const(np.uint8([0, 1, 1]), dtype=uint1)
+        lut = np.float32([0.5, 2]).reshape(1, 1, 2, 1)
+        data_mask, data = mb.constexpr_lut_to_sparse(indices_mask=mask, indices_nonzero_data=codes, lut=lut)
+        weight = mb.constexpr_sparse_to_dense(nonzero_data=data, mask=data_mask)
+        mb.output(mb.linear(x=x, weight=weight, name="y"))
+    typed(program)
+    (layer,) = [op for op in program.main.body if op.op_name == "linear"]
+    assert layer.operand("weight").dtype == fp16
+    y = Session(program.main, ReferenceDevice()).run({"x": np.float32([[1, 2, 3, 4]])})["y"]
+    np.testing.assert_array_equal(y, [[1 * 0.5 + 3 * 2 + 4 * 2]])
+
+
+def test_scale_that_float16_holds_badly_keeps_the_layer_in_float32():
+    """A scale of 1e-6 would be off by percents in float16, and every weight with it."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (1, 3))}, Opset.iOS18) as (x,):
+        weight = mb.constexpr_affine_dequantize(
+            quantized_data=np.int8([[1, 2, 3]]), zero_point=np.int8(0), scale=np.float32(1e-6), axis=0
+        )
+        mb.output(mb.linear(x=x, weight=weight, name="y"))
+    report = typed(program).report
+    assert ops(program) == ["constexpr_affine_dequantize:fp32", "linear:fp32"]
+    assert "'scale'" in report.kept[0].reason
+
+
+def test_vanishing_elements_are_reported_once():
+    """A constant of which a third becomes zero is named with the share and what is lost at most."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+        held = mb.const(np.float32([1, 1e-9, -2e-9]), name="held")
+        mb.output(mb.add(x=mb.mul(x=x, y=held), y=held))
+    (found,) = typed(program).report.vanished
+    assert (found.name, found.share) == ("held", 2 / 3)
+    assert found.largest == pytest.approx(2e-9)
+
+
+def test_origins_name_what_was_typed():
+    program = two_layers()
+    report = typed(program).report
+    assert report.origins == {"h_fp16": "h", "r_fp16": "r", "y_fp16": "y"}

@@ -26,6 +26,7 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Program, Value
 from gristmill.ir.traits import Contraction, DataDependentShape, Random
 from gristmill.ir.types import TensorType
+from gristmill.precision.typing import TypingReport
 from gristmill.runtime.session import Session
 
 TOLERANCE = 1e-4
@@ -95,11 +96,13 @@ class ConversionReport:
         float32: How far each output is from the source's before float16 typing.
         float16: The same for the finished model, whose float16 types round; empty where that was not measured.
         skipped: Why nothing was compared, or why what was found says nothing.
+        typing: What float16 typing did: ops that stayed float32 and why, constants of which elements became zero.
     """
 
     float32: dict[str, Difference] = field(default_factory=dict)
     float16: dict[str, Difference] = field(default_factory=dict)
     skipped: str | None = None
+    typing: TypingReport | None = None
 
 
 def difference(actual: Array, expected: Array) -> Difference:

@@ -15,6 +15,7 @@ from gristmill.cli.convert import convert
 from gristmill.cli.info import info
 from gristmill.cli.options import wants_traceback
 from gristmill.cli.plan import plan
+from gristmill.cli.precision import precision
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
 from gristmill.cli.view import view
@@ -45,3 +46,4 @@ main.add_command(info)
 main.add_command(profile)
 main.add_command(plan)
 main.add_command(view)
+main.add_command(precision)

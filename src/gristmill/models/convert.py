@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,10 @@ from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
 from gristmill.passes.infra import Pass, run_passes
 from gristmill.passes.pipeline import PassPipeline, cleanup
+from gristmill.passes.stabilizers import rewriting
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype, set_state_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
+from gristmill.precision.map import PrecisionMap
 from gristmill.precision.typing import Float16Typing
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def convert(
     classifier_config: ClassifierConfig | None = None,
     minimum_deployment_target: DeploymentTarget | None = None,
     convert_to: str | None = None,
-    compute_precision: Precision | FP16ComputePrecision | None = None,
+    compute_precision: Precision | FP16ComputePrecision | PrecisionMap | None = None,
     skip_model_load: bool = False,
     compute_units: ComputeUnit = ComputeUnit.ALL,
     package_dir: str | os.PathLike[str] | None = None,
@@ -66,7 +69,7 @@ def convert(
         classifier_config: Makes a classifier of the model.
         minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
         convert_to: ``mlprogram``, the only kind so far.
-        compute_precision: ``FLOAT16`` (the default), ``FLOAT32``, or a choice op by op.
+        compute_precision: ``FLOAT16`` (the default), ``FLOAT32``, or a choice op by op: a selector or a map.
         skip_model_load: The result is for inspection and saving only.
         compute_units: Which units may run the result.
         package_dir: Also saves the model there.
@@ -84,7 +87,8 @@ def convert(
     Returns:
         The model. Inputs and outputs have the types that were declared, or else the source's own; with float16
         precision undeclared floating states become float16, and with a target of iOS 16 or later so do undeclared
-        floating inputs and outputs. ``conversion_report`` says what verification found, or why it was left out.
+        floating inputs and outputs. ``conversion_report`` says what verification found, or why it was left out, and
+        which ops stayed float32 and which constants lost elements to zero.
 
     Raises:
         ConversionError: The model cannot be converted; the message says what, and where in the source.
@@ -92,8 +96,93 @@ def convert(
         UnsupportedError: It is of a kind that is not converted.
         InputError: A description does not fit the model.
     """
-    _check_arguments(model, source, convert_to, minimum_deployment_target)
     precision = _precision(compute_precision)
+    prepared = prepare(
+        model,
+        source,
+        inputs,
+        outputs,
+        classifier_config,
+        minimum_deployment_target,
+        convert_to,
+        pass_pipeline,
+        states,
+        verify,
+        float16=precision is not None,
+    )
+    result = prepared.finish(precision, compute_units=compute_units, skip_model_load=skip_model_load)
+    if package_dir is not None:
+        result.save(package_dir)
+    return result
+
+
+@dataclass
+class Prepared:
+    """A conversion up to the choice of precision.
+
+    Attributes:
+        program: In the source's own types, but for inputs, outputs and states, which have those that were declared.
+        inputs: Descriptions.
+        outputs: Descriptions by name.
+        verification: The program beside its source, where that was asked for.
+    """
+
+    program: Program
+    inputs: Sequence[InputType] | None
+    outputs: Mapping[str, InputType]
+    verification: analysis.Verification | None
+
+    def finish(
+        self,
+        precision: FP16ComputePrecision | None,
+        *,
+        compute_units: ComputeUnit = ComputeUnit.ALL,
+        skip_model_load: bool = False,
+    ) -> MLModel:
+        """Types the program and makes a model of it; once, as the program is changed."""
+        program, verification = self.program, self.verification
+        typing = None
+        if precision is not None:
+            typing = Float16Typing(precision.op_selector)
+            run_passes(program, [*rewriting(precision.rewrites), typing, *cleanup()], verify=verify_program)
+            if verification is not None and verification.report.skipped is None:
+                verification.measure(program, interface.pixels_for(verification.inputs, program, self.inputs))
+        package = Package.from_program(program, interface.describe(program, self.inputs, self.outputs))
+        package.description.metadata.userDefined["com.gristmill.version"] = __version__
+        package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
+        result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
+        result.conversion_report = (
+            verification.report
+            if verification is not None
+            else analysis.ConversionReport(
+                skipped="it was not asked for; verify=True compares the model with its source"
+            )
+        )
+        result.conversion_report.typing = typing.report if typing is not None else None
+        return result
+
+
+def prepare(  # noqa: D417  # the other arguments are those of `convert`
+    model: Any,
+    source: str = "auto",
+    inputs: Sequence[InputType] | None = None,
+    outputs: Sequence[InputType] | None = None,
+    classifier_config: ClassifierConfig | None = None,
+    minimum_deployment_target: DeploymentTarget | None = None,
+    convert_to: str | None = None,
+    pass_pipeline: PassPipeline | Sequence[Pass] | None = None,
+    states: Sequence[StateType] | None = None,
+    verify: bool | None = None,
+    *,
+    float16: bool,
+) -> Prepared:
+    """Everything of a conversion but the types of what is computed inside; arguments and errors as of ``convert``.
+
+    Args:
+        float16: Whether ops will become float16: then undeclared states, and from iOS 16 on undeclared inputs and
+            outputs, do too.
+    """
+    _check_arguments(model, source, convert_to, minimum_deployment_target)
     passes = _passes(pass_pipeline)
     target = minimum_deployment_target or DeploymentTarget.iOS15
     _check_types(inputs, outputs, target)
@@ -103,29 +192,13 @@ def convert(
     run_passes(program, passes, verify=verify_program)
     if verification is not None:
         verification.check(program)
-    float16_boundary = target >= DeploymentTarget.iOS16 and precision is not None
-    _type_boundary(program, inputs, outputs, float16_boundary)
-    _type_states(program, states or (), float16=precision is not None)
+    _type_boundary(program, inputs, outputs, float16 and target >= DeploymentTarget.iOS16)
+    _type_states(program, states or (), float16=float16)
     described_outputs = dict(zip([value.name for value in program.main.outputs], outputs or (), strict=False))
     interface.add_image_scaling(program, inputs)
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
-    if precision is not None:
-        run_passes(program, [Float16Typing(precision.op_selector), *cleanup()], verify=verify_program)
-        if verification is not None and verification.report.skipped is None:
-            verification.measure(program, interface.pixels_for(verification.inputs, program, inputs))
-    package = Package.from_program(program, interface.describe(program, inputs, described_outputs))
-    package.description.metadata.userDefined["com.gristmill.version"] = __version__
-    package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
-    result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
-    result.conversion_report = (
-        verification.report
-        if verification is not None
-        else analysis.ConversionReport(skipped="it was not asked for; verify=True compares the model with its source")
-    )
-    if package_dir is not None:
-        result.save(package_dir)
-    return result
+    return Prepared(program, inputs, described_outputs, verification)
 
 
 def _check_arguments(model: Any, source: str, convert_to: str | None, target: DeploymentTarget | None) -> None:
@@ -176,7 +249,7 @@ def _check_types(
             )
 
 
-def _precision(choice: Precision | FP16ComputePrecision | None) -> FP16ComputePrecision | None:
+def _precision(choice: Precision | FP16ComputePrecision | PrecisionMap | None) -> FP16ComputePrecision | None:
     """Which ops become float16; ``None`` for none."""
     if choice is None or choice is FLOAT16:
         return FP16ComputePrecision()
@@ -184,9 +257,12 @@ def _precision(choice: Precision | FP16ComputePrecision | None) -> FP16ComputePr
         return None
     if isinstance(choice, FP16ComputePrecision):
         return choice
+    if isinstance(choice, PrecisionMap):
+        return FP16ComputePrecision.of(choice)
     raise InputTypeError(
         "compute_precision is a precision",
         expected="precision.FLOAT16, precision.FLOAT32 or transform.FP16ComputePrecision(op_selector=…)",
+        hint="a saved choice is a precision.PrecisionMap",
         actual=repr(choice),
     )
 

@@ -7,7 +7,9 @@ from gristmill.ir.builtin import const
 from gristmill.ir.constants import CastData, Constant, constant
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
-from gristmill.ir.types import DType
+from gristmill.ir.signature import TypeVar
+from gristmill.ir.traits import Decompresses
+from gristmill.ir.types import DType, TensorType
 
 
 class Casts:
@@ -39,6 +41,8 @@ class Casts:
 
     def _cast(self, value: Value, dtype: DType) -> Value:
         name = self._function.unique_name(f"{value.name}_to_{dtype}")
+        if value.producer is not None and value.producer.has(Decompresses):
+            return self._decoded(value.producer, value, dtype)
         if value.constant is None:
             return insert_cast(self._function, value, dtype, name)
         data = CastData(value.constant.data, dtype)
@@ -47,6 +51,28 @@ class Casts:
         block, before = _place_after(value)
         block.insert(op, before=before)
         return op.result
+
+    def _decoded(self, op: Op, value: Value, dtype: DType) -> Value:
+        """The result of an op that decompresses a constant, which then decodes to the other type and stays one."""
+        operands = {
+            name: self.to(bound, dtype) if isinstance(bound, Value) and decodes_to(op, name, dtype) else bound
+            for name, bound in op.operands.items()
+        }
+        names = [self._function.unique_name(f"{result.name}_to_{dtype}") for result in op.results]
+        name = names[0] if len(names) == 1 else self._function.unique_name(f"{op.name}_to_{dtype}")
+        made = type(op)(op.opset, operands, name=name, result_names=names, location=op.location)
+        assert op.block is not None
+        op.block.insert(made, before=op.next)
+        for old, new in zip(op.results, made.results, strict=True):
+            self._made[old, dtype] = new if new.dtype == dtype else old
+        return self._made[value, dtype]
+
+
+def decodes_to(op: Op, name: str, dtype: DType) -> bool:
+    """Whether an operand of an op that decompresses is a float that may have the other type."""
+    value, constraint = op.operand(name), op.params[name].constraint_at(op.opset)
+    is_float = isinstance(value.type, TensorType) and value.dtype.is_float
+    return is_float and isinstance(constraint, TypeVar) and dtype in constraint.allowed(op.opset)
 
 
 def insert_cast(function: Function, value: Value, dtype: DType, name: str) -> Value:

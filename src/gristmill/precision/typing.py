@@ -15,14 +15,15 @@ from typing import TypeAlias
 import numpy as np
 
 from gristmill.ir.builtin import const
-from gristmill.ir.constants import ArrayData, Constant
+from gristmill.ir.constants import Array, CastData, Constant
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
 from gristmill.ir.signature import Const, TypeVar
 from gristmill.ir.traits import ControlFlow, Decompresses, ReadsState, WritesState
 from gristmill.ir.types import ListType, TensorType, fp16, fp32
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.precision.casts import Casts, cancel, insert_cast
+from gristmill.precision.casts import Casts, cancel, decodes_to, insert_cast
+from gristmill.precision.map import name_of
 
 OpSelector: TypeAlias = Callable[[Op], bool]
 
@@ -37,6 +38,21 @@ class Kept:
     reason: str
 
 
+@dataclass(frozen=True)
+class Vanished:
+    """A constant of which elements become zero in float16.
+
+    Attributes:
+        name: The constant.
+        share: Of its elements that are not zero before.
+        largest: The largest magnitude among them: how much is lost at most.
+    """
+
+    name: str
+    share: float
+    largest: float
+
+
 @dataclass
 class TypingReport:
     """What the pass did.
@@ -44,12 +60,16 @@ class TypingReport:
     Attributes:
         typed: Number of ops that became float16.
         kept: Floating ops that stayed float32.
-        raised: Names of tiny constants that float16 would have turned to zero, and that became its smallest number.
+        raised: Names of tiny parameters that float16 would have turned to zero, and that became its smallest number.
+        vanished: Constants of which elements became zero.
+        origins: For each result that became float16 the op that made it before, by the name that selectors see.
     """
 
     typed: int = 0
     kept: list[Kept] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
+    vanished: list[Vanished] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 class Float16Typing(FunctionPass):
@@ -79,6 +99,8 @@ class Float16Typing(FunctionPass):
             return
         if isinstance(op, const) or not _has_fp32(op) or op.op_name == "cast":
             return
+        if op.has(Decompresses):
+            return  # those who use the constant have it decoded to their type
         reason = self._reason_to_keep(op)
         if reason is not None:
             self.report.kept.append(Kept(op.title, reason))
@@ -87,16 +109,16 @@ class Float16Typing(FunctionPass):
         self.report.typed += 1
 
     def _reason_to_keep(self, op: Op) -> str | None:
-        if any(op.has(trait) for trait in (ControlFlow, Decompresses, ReadsState, WritesState)):
-            return "its types are those of what it holds, stores or decodes"
+        if any(op.has(trait) for trait in (ControlFlow, ReadsState, WritesState)):
+            return "its types are those of what it holds or stores"
         if any(isinstance(value.type, ListType) for _, _, value in op.uses()):
             return "the list that it works on has its own element type"
         for name, param in op.params.items():
             if name in op.operands and fp32 in (allowed := param.allowed(op.opset) or ()) and fp16 not in allowed:
                 return f"operand '{name}' has no float16 form in {op.opset}"
         for name, _, value in op.uses():
-            if value.constant is not None and _is_fp32(value) and _overflows(value.constant):
-                return f"constant '{name}' is beyond float16's range (±65504)"
+            if _is_fp32(value) and (reason := _why_not_held(value)) is not None:
+                return f"constant '{name}' {reason}"
         if any(_is_fp32(result) and not _result_follows_operands(op) for result in op.results):
             return "its result is float32 by definition"
         return None if self._selector(op) else "the selector keeps it"
@@ -120,6 +142,8 @@ class Float16Typing(FunctionPass):
         )
         op.block.insert(typed, before=op)
         for old, new in zip(op.results, typed.results, strict=True):
+            if not _is_fp32(new):
+                self.report.origins[new.name] = name_of(op)
             if _is_fp32(old) and not _is_fp32(new) and old.uses:
                 old.replace_uses(insert_cast(function, new, fp32, old.name))
             else:
@@ -129,23 +153,31 @@ class Float16Typing(FunctionPass):
     def _operand(self, op: Op, name: str, value: Value, function: Function, casts: Casts) -> Value:
         if not _is_fp32(value):
             return value
-        tiny = isinstance(op.params[name], Const) and value.constant is not None and _vanishes(value.constant)
-        if not tiny:
+        if value.constant is None or not (lost := _vanished(value)):
             return casts.to(value, fp16)
-        assert value.constant is not None
+        if not isinstance(op.params[name], Const):
+            if lost not in self.report.vanished:  # once, however many users it has
+                self.report.vanished.append(lost)
+            return casts.to(value, fp16)
         assert op.block is not None
         self.report.raised.append(value.name)
-        array = value.constant.numpy()
-        small = np.copysign(_FP16.smallest_subnormal, array).astype(np.float16)
-        held = np.where((array != 0) & (array.astype(np.float16) == 0), small, array.astype(np.float16))
         raised = const.of(
             op.opset,
-            Constant(value.tensor.with_dtype(fp16), ArrayData(held)),
+            Constant(value.tensor.with_dtype(fp16), RaisedData(value.constant.data, fp16)),
             function.unique_name(f"{value.name}_to_{fp16}"),
             location=op.location,
         )
         op.block.insert(raised, before=op)
         return raised.result
+
+
+class RaisedData(CastData):
+    """A constant in a narrower floating type, in which what would become zero is the type's smallest number."""
+
+    def read(self) -> Array:
+        wide, array = self.source.read(), super().read()
+        small = np.copysign(np.finfo(array.dtype).smallest_subnormal, wide).astype(array.dtype)
+        return np.where((wide != 0) & (array == 0), small, array)
 
 
 def _is_fp32(value: Value) -> bool:
@@ -172,8 +204,39 @@ def _overflows(constant: Constant) -> bool:
     return bool(np.any(np.isfinite(array) & (np.abs(array) >= 65520)))
 
 
-def _vanishes(constant: Constant) -> bool:
-    """Whether an element that is not zero becomes zero in float16."""
-    array = constant.numpy()
+def _vanished(value: Value) -> Vanished | None:
+    """What of a constant becomes zero in float16, if anything."""
+    assert value.constant is not None
+    array = value.constant.numpy()
     with np.errstate(all="ignore"):
-        return bool(np.any((array != 0) & (array.astype(np.float16) == 0)))
+        lost = (array != 0) & (array.astype(np.float16) == 0)
+    count = int(np.count_nonzero(lost))
+    if not count:
+        return None
+    return Vanished(value.name, count / int(np.count_nonzero(array)), float(np.abs(array[lost]).max()))
+
+
+def _why_not_held(value: Value) -> str | None:
+    """Why float16 cannot hold a constant; ``None`` if it can, and for what is no constant."""
+    if value.constant is not None and _overflows(value.constant):
+        return "is beyond float16's range (±65504)"
+    if value.producer is not None and value.producer.has(Decompresses):
+        return _why_not_decoded(value.producer)
+    return None
+
+
+def _why_not_decoded(op: Op) -> str | None:
+    """Why a compressed constant does not decode to float16; ``None`` if it does."""
+    floats = [name for name, _, value in op.uses() if _is_fp32(value)]
+    if not any(decodes_to(op, name, fp16) for name in floats):
+        return "has no float16 form"
+    for name in floats:
+        value = op.operand(name)
+        if value.producer is not None and value.producer.has(Decompresses):
+            if (reason := _why_not_decoded(value.producer)) is not None:
+                return reason
+        elif value.constant is not None and decodes_to(op, name, fp16):
+            size = np.abs(value.constant.numpy())
+            if _overflows(value.constant) or np.any((size > 0) & (size < _FP16.smallest_normal)):
+                return f"has a '{name}' beyond what float16 holds exactly enough (6.1e-5 to 65504)"
+    return None

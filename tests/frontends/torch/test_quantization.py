@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 
+import gristmill as ct
 from gristmill.frontends.common import InputSpec
 from gristmill.frontends.torch import lower
 from gristmill.ir import types
@@ -175,3 +176,23 @@ def test_a_product_of_bytes_is_exact():
 
     (found,) = run(lower(exported(function, x), opset=iOS17), x)
     np.testing.assert_array_equal(found, x.to(torch.int64).numpy() @ y.to(torch.int64).numpy())
+
+
+def test_quantised_weights_convert_in_float16():
+    """By default the layer becomes float16, and its integers stay in the model."""
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.linear(
+                x, D.dequantize_per_channel(WEIGHT, SCALES, ZEROS, 0, -128, 127, torch.int8)
+            )
+
+    program = torch.export.export(Net(), (X,))
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS17)
+    (linear,) = [op for op in model.program.main.body if op.op_name == "linear"]
+    assert linear.operand("weight").dtype == types.fp16
+    assert linear.operand("weight").producer.operand("quantized_data").dtype == types.int8
+    (found,) = model.predict({"x": X.numpy()}).values()
+    wanted = Net()(X).numpy()
+    # Eight products of float16 numbers, whose scales are rounded too: three roundings of 2⁻¹¹ each.
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=3 * 2**-11 * np.abs(wanted).max() + 2**-9)

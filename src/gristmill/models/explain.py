@@ -1,0 +1,84 @@
+"""``gristmill.precision.inspect``: what a model's types do to its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from gristmill.analysis import inspect as analysis
+from gristmill.analysis.inspect import Culprit, Inspection, OpReport
+from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.ir.constants import Array
+from gristmill.ir.program import Function, Program
+from gristmill.models.features import known_names
+from gristmill.models.model import MLModel
+
+__all__ = ["Culprit", "Inspection", "OpReport", "inspect"]
+
+
+def inspect(
+    model: MLModel | Program | Function,
+    inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    shadow: Literal["float32", "float64"] = "float32",
+    *,
+    heal: bool = False,
+) -> Inspection:
+    """Runs a model in its declared types beside a shadow in a wide type, and reports on every op.
+
+    The declared run is strict: every result is rounded to its declared type, as on a device that fuses nothing. The
+    shadow computes everything in the wide type. Constants that ``convert`` rounded are as before in the shadow of a
+    model that comes from it; of a model from a file only the rounded ones are known.
+
+    Args:
+        model: A model that was converted or loaded, or a program.
+        inputs: As for ``predict``, one sample or several.
+        shadow: ``float32`` runs on native kernels; ``float64`` by definition, some ten times slower.
+        heal: Goes on with the shadow's value wherever a number is lost, so that one run shows all places where that
+            happens; what has gathered up to an op then leaves out what was mended.
+
+    Returns:
+        Rows by op, the errors of the outputs, where numbers are lost first, and which op is to blame most. ``print``
+        shows it as a table.
+
+    Raises:
+        InputError: An input is missing, unknown, or does not fit.
+        UnsupportedError: The model is no ML Program.
+    """
+    if isinstance(model, Program | Function):
+        return analysis.inspect(model, inputs, shadow, heal=heal)
+    function = function_of(model)
+    samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+    return analysis.inspect(function, [arrays_for(model, function, row) for row in samples], shadow, heal=heal)
+
+
+def function_of(model: MLModel) -> Function:
+    """The function that a model runs.
+
+    Raises:
+        UnsupportedError: The model is no ML Program.
+        InputTypeError: It is no model at all.
+    """
+    if not isinstance(model, MLModel):
+        raise InputTypeError("this is no model", expected="an MLModel or a Program", actual=type(model).__name__)
+    if model.kind != "mlProgram":
+        raise UnsupportedError("only ML Programs declare types", expected="mlProgram", actual=model.kind)
+    return model._function(model.program)
+
+
+def arrays_for(model: MLModel, function: Function, data: Mapping[str, Any]) -> dict[str, Array]:
+    """What the program receives for what an application gives.
+
+    Raises:
+        InputError: An input is missing, unknown, or does not fit.
+    """
+    if not isinstance(data, Mapping):
+        raise InputTypeError("inputs are a dictionary by name, or a list of them", actual=type(data).__name__)
+    features, declared = model.inputs, {value.name: value for value in function.inputs}
+    known_names(data, features)
+    found: dict[str, Array] = {}
+    for item in features:
+        if item.name not in declared:
+            raise InputError(f"the program has no input '{item.name}' that the description names")
+        tensor, given = declared[item.name].tensor, data.get(item.name)
+        found[item.name] = item.default(tensor) if given is None else item.to_program(given, tensor)
+    return found

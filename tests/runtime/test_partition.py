@@ -7,15 +7,17 @@ import pytest
 
 from gristmill.errors import InputError
 from gristmill.ir.builder import mb
+from gristmill.ir.builtin import const
 from gristmill.ir.dims import symbol
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Function, Program
-from gristmill.ir.traits import Contraction
+from gristmill.ir.traits import Contraction, Decompresses
 from gristmill.ir.types import StateType, TensorType, bool_, fp16, fp32, int16
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.runtime.partition import chosen_units, partition
 from gristmill.runtime.plan import CPU, GPU, NEURAL_ENGINE, Plan
 from gristmill.runtime.targets import target_named
+from tests.test_op_cases import CASES
 
 BIG = 1024
 """A matrix product of this size is worth the way to the Neural Engine."""
@@ -280,3 +282,23 @@ def test_float32_weights_count_too():
     """A float16 op on float32 weights would compute with them: not on the Neural Engine."""
     made = function({"x": TensorType(fp32, (BIG, BIG))}, lambda x: mb.linear(x=x, weight=weight(dtype=np.float32)))
     assert partition(made, "M4", "CPU_AND_NE").placements[0].supported == (CPU,)
+
+
+ONE_OF_EACH = list({case.op: case for case in CASES}.values())
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.op)
+def test_every_op_can_be_placed(case):
+    """Each op has a place on a unit that supports it, in a segment of that unit after all that it needs."""
+    _, dtype, opset = list(case.variants())[-1]
+    program, _ = case.build(dtype, opset)
+    plan = partition(program.main, "A17")
+    placed = {op: place for place, op in enumerate(op for segment in plan.segments for op in segment.ops)}
+    wanted = [op for op in program.main.body if not isinstance(op, const) and not op.has(Decompresses)]
+    assert set(placed) == set(wanted)
+    for placement in plan.placements:
+        assert placement.unit in placement.supported
+        assert plan.segments[placement.segment].unit == placement.unit
+        assert set(placement.supported) | set(placement.refusals) == {CPU, GPU, NEURAL_ENGINE}
+    for op, place in placed.items():
+        assert all(placed[v.producer] < place for _, _, v in op.uses() if v.producer in placed)

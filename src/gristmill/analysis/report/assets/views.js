@@ -133,7 +133,7 @@ class RangePlot {
     this.canvas = make('canvas', {class: 'plot'});
     const what = data.inspection ? 'values' : 'weights';
     const content = make('div', {class: 'pad'}, make('h2', {class: 'big'}, data.inspection ? 'Ranges of values' : 'Ranges of weights'),
-      make('p', {class: 'dim'}, `Each bar is the largest magnitude of one ${data.inspection ? 'op’s results' : 'constant'} among those below zero (down) and above (up), in the program’s order. Dashed lines: float16 ends at 65504, and loses precision under 2⁻¹⁴.`), this.canvas);
+      make('p', {class: 'dim'}, `A bar for the values of each ${data.inspection ? 'op' : 'constant'}, in the program’s order: above the middle what is positive, below it what is negative, on a scale of powers of two. Dashed lines: float16 ends at 65504, and loses precision under 2⁻¹⁴.`), this.canvas);
     if (!this.bars.length) content.append(make('p', {}, `There are no ${what} to show.`));
     const inspection = data.inspection || {};
     for (const [key, title] of [['first_overflow', 'First overflow'], ['first_nan', 'First NaN'], ['culprit', 'Most of the error']]) {
@@ -220,7 +220,7 @@ function planView() {
     const sorted = [...reasons].sort((a, b) => b[1].length - a[1].length);
     view.append(make('h3', {}, `Why ops are not on ${UNITS[unit] || unit}`), plainTable(['op', 'ops', 'reason', 'what helps'], sorted.map(([key, rows]) => {
       const [type, reason, fix] = JSON.parse(key), op = findOp(rows[0].name);
-      return [op ? make('button', {class: 'link', onclick: () => select(op, {show: true})}, type) : type, rows.length, reason, fix || ''];
+      return [make('b', {}, op ? make('button', {class: 'link', onclick: () => select(op, {show: true})}, type) : type), rows.length, reason, fix || ''];
     }), [1]));
   }
   if ((plan.segments || []).length) view.append(make('h3', {}, 'Segments'), plainTable(['', 'unit', 'ops', 'from', 'to', 'takes', 'gives', 'time'], plan.segments.map((segment, i) => {

@@ -47,6 +47,7 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
 
     def send(self, method: str, **parameters: Any) -> Any:
         """Sends a command and gives its answer; what else comes in between is noted."""
@@ -96,6 +97,11 @@ class Page:
             "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
         )
         self.settle()
+
+    def busy(self) -> float:
+        """Seconds that the page has computed for so far, however loaded the machine is; each page begins anew."""
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
     def settle(self) -> None:
         """Waits until what was asked for is on the screen."""

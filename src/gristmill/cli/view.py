@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--plan", type=click.Path(path_type=Path), help="Show a plan that `gristmill plan --json` printed.")
 @click.option("--inspection", type=click.Path(path_type=Path), help="Show an inspection that was saved as JSON.")
 @click.option("--run", is_flag=True, help="Run the model for the ranges of its values; what --input leaves is made up.")
+@click.option("--inspect", is_flag=True, help="Run it beside a float32 shadow, for the errors that its types make.")
 @click.option("--diff", type=click.Path(path_type=Path), help="Show what changed since this other model.")
 @click.option("--no-open", is_flag=True, help="Only write the page.")
 @shared
@@ -35,6 +36,7 @@ def view(
     plan: Path | None,
     inspection: Path | None,
     run: bool,
+    inspect: bool,
     diff: Path | None,
     no_open: bool,
     as_json: bool,
@@ -49,12 +51,13 @@ def view(
 
     with working(f"Reading {model}"):
         loaded = MLModel(model, function_name=function)
+        inputs = _inputs(loaded, sources) if sources or run or inspect else None
         path = output or Path(tempfile.mkdtemp(prefix="gristmill-")) / f"{model.stem}.html"
         written = loaded.report(
             path,
             plan=_read(plan) if plan is not None else _planned(loaded, target),
-            inspection=_read(inspection) if inspection is not None else None,
-            inputs=_inputs(loaded, sources) if sources or run else None,
+            inspection=_read(inspection) if inspection is not None else _inspected(loaded, inputs) if inspect else None,
+            inputs=inputs,
             old=MLModel(diff) if diff is not None else None,
         )
     if as_json:
@@ -74,6 +77,16 @@ def _planned(model: MLModel, target: str | None) -> Any:
     if plan is None:
         raise UnsupportedError("there are no plans of what runs where yet", actual=f"--target {target}")
     return plan(target=target)
+
+
+def _inspected(model: MLModel, inputs: Any) -> Any:
+    from gristmill import precision
+    from gristmill.errors import UnsupportedError
+
+    inspect = getattr(precision, "inspect", None)
+    if inspect is None:
+        raise UnsupportedError("models are not inspected yet", actual="--inspect", hint="--run shows ranges")
+    return inspect(model, inputs)
 
 
 def _inputs(model: MLModel, sources: tuple[str, ...]) -> dict[str, Any]:

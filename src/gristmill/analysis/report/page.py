@@ -10,7 +10,8 @@ import math
 from importlib import resources
 from typing import Any
 
-_SCRIPTS = ("layout.js", "parts.js", "graph.js", "views.js", "main.js")
+_SCRIPTS = ("layout.js", "parts.js", "graph.js", "table.js", "ranges.js", "views.js", "main.js")
+_STYLES = ("theme.css", "report.css")
 
 
 def page(document: dict[str, Any]) -> str:
@@ -20,7 +21,7 @@ def page(document: dict[str, Any]) -> str:
     put names into the page as text only, and the page's own policy lets no other script run.
     """
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
-    style = _asset("report.css")
+    style = "".join(_asset(name) for name in _STYLES)
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:"
     parts = {
         "@policy@": html.escape(policy),

@@ -17,9 +17,16 @@ class GraphView {
     this.listen();
     this.layOut();
     onChange(what => {
-      if (what === 'function') { this.layOut(); this.fit(); }
+      if (what === 'function') {
+        this.layOut();
+        this.fit();
+      }
       if (what === 'show') this.reveal(state.selected);
-      if (what === 'theme' || what === 'mode') { this.colors = null; this.makeLegend(); this.drawSmall(); }
+      if (what === 'theme' || what === 'mode') {
+        this.colors = null;
+        this.makeLegend();
+        this.drawSmall();
+      }
       this.draw();
     });
     new ResizeObserver(() => this.resize()).observe(this.element);
@@ -30,8 +37,15 @@ class GraphView {
   layOut() {
     const measure = this.pen;
     const lines = node => {
-      if (node.kind !== 'op') return [[node.name, 'head'], [node.type, 'line']];
-      const made = [[node.op.type, 'head'], [node.type, 'line']];
+      if (node.kind !== 'op')
+        return [
+          [node.name, 'head'],
+          [node.type, 'line'],
+        ];
+      const made = [
+        [node.op.type, 'head'],
+        [node.type, 'line'],
+      ];
       for (const [slot, names] of node.op.operands) {
         const constant = names.length === 1 && state.function.constants[names[0]];
         if (constant && constant.bytes >= 32 && made.length < 5) made.push([slot + ' ' + constant.type, 'small']);
@@ -48,16 +62,20 @@ class GraphView {
       const width = Math.max(70, ...node.lines.map(line => line.width + 24 + (line.kind === 'head' ? mark : 0)));
       return {w: Math.ceil(width), h: 14 + node.lines.reduce((sum, line) => sum + HEIGHT[line.kind], 0)};
     };
-    const inside = op => op.blocks && this.expanded.has(op) ? op.blocks.map(block => layoutBlock(block, size, inside)) : null;
+    const inside = op =>
+      op.blocks && this.expanded.has(op) ? op.blocks.map(block => layoutBlock(block, size, inside)) : null;
     this.root = layoutBlock(state.function.block, size, inside);
     this.flat = [];
     const flatten = (part, dx, dy, depth) => {
       for (const node of part.nodes) {
-        node.ax = node.x + dx; node.ay = node.y + dy; node.depth = depth;
+        node.ax = node.x + dx;
+        node.ay = node.y + dy;
+        node.depth = depth;
         this.flat.push(node);
         for (const inner of node.inner || []) flatten(inner, inner.left + dx, inner.top + dy, depth + 1);
       }
-      part.dx = dx; part.dy = dy;
+      part.dx = dx;
+      part.dy = dy;
     };
     flatten(this.root, 0, 0, 0);
     this.byOp = new Map(this.flat.filter(node => node.op).map(node => [node.op, node]));
@@ -78,8 +96,12 @@ class GraphView {
 
   // --- camera ---------------------------------------------------------------------------------------------------------
 
-  toScreen(x, y) { return [x * this.camera.k + this.camera.x, y * this.camera.k + this.camera.y]; }
-  toWorld(x, y) { return [(x - this.camera.x) / this.camera.k, (y - this.camera.y) / this.camera.k]; }
+  toScreen(x, y) {
+    return [x * this.camera.k + this.camera.x, y * this.camera.k + this.camera.y];
+  }
+  toWorld(x, y) {
+    return [(x - this.camera.x) / this.camera.k, (y - this.camera.y) / this.camera.k];
+  }
 
   // The whole where it stays readable, else its beginning.
   fit(whole = false) {
@@ -88,7 +110,11 @@ class GraphView {
     const k = whole ? fitting : Math.max(fitting, Math.min(0.9, this.width / (Math.min(width, 1600) + 80)));
     const first = this.root.nodes.find(node => node.layer === 0);
     const middle = width * k <= this.width || !first ? width / 2 : first.x;
-    this.camera = {k, x: this.width / 2 - middle * k, y: height * k < this.height ? (this.height - height * k) / 2 : 40};
+    this.camera = {
+      k,
+      x: this.width / 2 - middle * k,
+      y: height * k < this.height ? (this.height - height * k) / 2 : 40,
+    };
     this.draw();
   }
 
@@ -102,9 +128,15 @@ class GraphView {
   reveal(op) {
     if (!op) return;
     for (let holder = op.holder; holder; holder = holder.holder) {
-      if (!this.expanded.has(holder)) { this.expanded.add(holder); this.stale = true; }
+      if (!this.expanded.has(holder)) {
+        this.expanded.add(holder);
+        this.stale = true;
+      }
     }
-    if (this.stale) { this.stale = false; this.layOut(); }
+    if (this.stale) {
+      this.stale = false;
+      this.layOut();
+    }
     const node = this.byOp.get(op);
     if (!node) return;
     const k = Math.max(this.camera.k, 0.8);
@@ -116,7 +148,9 @@ class GraphView {
     const box = this.element.getBoundingClientRect();
     if (!box.width) return;
     const first = !this.width;
-    if (!first) { this.camera.x += (box.width - this.width) / 2; }
+    if (!first) {
+      this.camera.x += (box.width - this.width) / 2;
+    }
     [this.width, this.height] = [box.width, box.height];
     const ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.round(box.width * ratio);
@@ -124,7 +158,10 @@ class GraphView {
     this.canvas.style.width = box.width + 'px';
     this.canvas.style.height = box.height + 'px';
     this.ratio = ratio;
-    if (first) { this.fit(); this.drawSmall(); }
+    if (first) {
+      this.fit();
+      this.drawSmall();
+    }
     this.paint();
   }
 
@@ -133,12 +170,29 @@ class GraphView {
   draw() {
     if (this.pending) return;
     this.pending = true;
-    requestAnimationFrame(() => { this.pending = false; this.paint(); });
+    requestAnimationFrame(() => {
+      this.pending = false;
+      this.paint();
+    });
   }
 
   palette() {
     if (!this.colors) {
-      const names = ['page', 'panel', 'node', 'node-line', 'edge', 'edge-long', 'text', 'dim', 'faint', 'accent', 'accent-soft', 'soft', ...MODES[state.mode].keys.map(([key]) => key)];
+      const names = [
+        'page',
+        'panel',
+        'node',
+        'node-line',
+        'edge',
+        'edge-long',
+        'text',
+        'dim',
+        'faint',
+        'accent',
+        'accent-soft',
+        'soft',
+        ...MODES[state.mode].keys.map(([key]) => key),
+      ];
       this.colors = Object.fromEntries(names.map(name => [name, color(name)]));
     }
     return this.colors;
@@ -146,12 +200,15 @@ class GraphView {
 
   paint() {
     if (!this.width) return;
-    const pen = this.pen, {k, x, y} = this.camera, colors = this.palette();
+    const pen = this.pen,
+      {k, x, y} = this.camera,
+      colors = this.palette();
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     pen.fillStyle = colors.page;
     pen.fillRect(0, 0, this.width, this.height);
     pen.setTransform(this.ratio * k, 0, 0, this.ratio * k, this.ratio * x, this.ratio * y);
-    const [left, top] = this.toWorld(0, 0), [right, bottom] = this.toWorld(this.width, this.height);
+    const [left, top] = this.toWorld(0, 0),
+      [right, bottom] = this.toWorld(this.width, this.height);
     this.seen = {left, top, right, bottom};
     const near = new Set();
     if (state.selected && this.byOp.has(state.selected)) {
@@ -166,18 +223,34 @@ class GraphView {
     const pen = this.pen;
     pen.save();
     pen.translate(part.dx - (part.parent ? part.parent.dx : 0), part.dy - (part.parent ? part.parent.dy : 0));
-    const seen = {left: this.seen.left - part.dx, right: this.seen.right - part.dx, top: this.seen.top - part.dy, bottom: this.seen.bottom - part.dy};
+    const seen = {
+      left: this.seen.left - part.dx,
+      right: this.seen.right - part.dx,
+      top: this.seen.top - part.dy,
+      bottom: this.seen.bottom - part.dy,
+    };
     const late = [];
-    for (const lane of part.lanes) if (lane.bottom >= seen.top && lane.top <= seen.bottom) this.paintLane(lane, seen, near);
+    for (const lane of part.lanes)
+      if (lane.bottom >= seen.top && lane.top <= seen.bottom) this.paintLane(lane, seen, near);
     for (const edge of part.edges) {
       if (edge.long || edge.to.y < seen.top || edge.from.y + edge.from.h > seen.bottom) continue;
-      if (near.has(edge)) late.push(edge); else this.paintEdge(edge, seen, false);
+      if (near.has(edge)) late.push(edge);
+      else this.paintEdge(edge, seen, false);
     }
     for (const edge of late) this.paintEdge(edge, seen, true);
     for (const node of part.nodes) {
-      if (node.y > seen.bottom || node.y + node.h < seen.top || node.x + node.w / 2 < seen.left || node.x - node.w / 2 > seen.right) continue;
+      if (
+        node.y > seen.bottom ||
+        node.y + node.h < seen.top ||
+        node.x + node.w / 2 < seen.left ||
+        node.x - node.w / 2 > seen.right
+      )
+        continue;
       this.paintNode(node);
-      for (const inner of node.inner || []) { inner.parent = part; this.paintPart(inner, near); }
+      for (const inner of node.inner || []) {
+        inner.parent = part;
+        this.paintPart(inner, near);
+      }
     }
     pen.restore();
   }
@@ -189,14 +262,17 @@ class GraphView {
   }
 
   paintEdge(edge, seen, marked) {
-    const pen = this.pen, points = edge.points;
+    const pen = this.pen,
+      points = edge.points;
     const xs = points.map(point => point[0]);
     if (Math.max(...xs) < seen.left || Math.min(...xs) > seen.right) return;
     this.stroke(marked, false);
     pen.beginPath();
     pen.moveTo(...points[0]);
     for (let i = 1; i < points.length; i++) {
-      const [ax, ay] = points[i - 1], [bx, by] = points[i], half = (by - ay) / 2;
+      const [ax, ay] = points[i - 1],
+        [bx, by] = points[i],
+        half = (by - ay) / 2;
       pen.bezierCurveTo(ax, ay + half, bx, by - half, bx, by);
     }
     pen.stroke();
@@ -207,12 +283,19 @@ class GraphView {
     if (this.camera.k < 0.35) return;
     const pen = this.pen;
     pen.fillStyle = pen.strokeStyle;
-    pen.beginPath(); pen.moveTo(x, y); pen.lineTo(x - 4, y - 7); pen.lineTo(x + 4, y - 7); pen.fill();
+    pen.beginPath();
+    pen.moveTo(x, y);
+    pen.lineTo(x - 4, y - 7);
+    pen.lineTo(x + 4, y - 7);
+    pen.fill();
   }
 
   // Out to the lane, down along it, and back to each user.
   paintLane(lane, seen, near) {
-    const pen = this.pen, {node, x} = lane, out = lane.top + RISE / 3, turn = 10;
+    const pen = this.pen,
+      {node, x} = lane,
+      out = lane.top + RISE / 3,
+      turn = 10;
     const all = lane.edges.every(edge => near.has(edge));
     this.stroke(all, true);
     pen.beginPath();
@@ -236,12 +319,18 @@ class GraphView {
   }
 
   paintNode(node) {
-    const pen = this.pen, colors = this.palette(), {k} = this.camera;
-    const left = node.x - node.w / 2, chosen = node.op && node.op === state.selected, found = node.op && state.found.has(node.op);
+    const pen = this.pen,
+      colors = this.palette(),
+      {k} = this.camera;
+    const left = node.x - node.w / 2,
+      chosen = node.op && node.op === state.selected,
+      found = node.op && state.found.has(node.op);
     const tint = colors[MODES[state.mode].of(node.op, node.type)] || colors['node-line'];
-    if (k < 0.16) {  // too small for words: colour alone
+    if (k < 0.16) {
+      // too small for words: colour alone
       pen.fillStyle = chosen ? colors.accent : tint;
-      const w = Math.max(node.w, 3 / k), h = Math.max(node.h, 1.5 / k);
+      const w = Math.max(node.w, 3 / k),
+        h = Math.max(node.h, 1.5 / k);
       pen.fillRect(node.x - w / 2, node.y, w, h);
       return;
     }
@@ -249,8 +338,10 @@ class GraphView {
     rounded(pen, left, node.y, node.w, node.h, node.kind === 'op' ? 8 : Math.min(18, node.h / 2));
     pen.fill();
     if (node.kind === 'op') {
-      pen.save(); pen.clip();
-      pen.fillStyle = tint; pen.fillRect(left, node.y, node.inner ? node.w : 5, node.inner ? 4 : node.h);
+      pen.save();
+      pen.clip();
+      pen.fillStyle = tint;
+      pen.fillRect(left, node.y, node.inner ? node.w : 5, node.inner ? 4 : node.h);
       pen.restore();
     }
     pen.strokeStyle = chosen ? colors.accent : found ? colors.accent : colors['node-line'];
@@ -270,40 +361,55 @@ class GraphView {
       y += HEIGHT[line.kind];
     }
     if (node.op && node.op.blocks) {
-      pen.font = font('head'); pen.textAlign = 'right'; pen.fillStyle = colors.accent;
+      pen.font = font('head');
+      pen.textAlign = 'right';
+      pen.fillStyle = colors.accent;
       pen.fillText(node.inner ? '▾' : '▸', left + node.w - 10, node.y + 7 + HEIGHT.head / 2);
     }
   }
 
   // The whole in a corner, with what is visible marked in it.
   drawSmall() {
-    const {width, height} = this.root, ratio = window.devicePixelRatio || 1;
+    const {width, height} = this.root,
+      ratio = window.devicePixelRatio || 1;
     const k = Math.min(150 / Math.max(width, 1), 190 / Math.max(height, 1));
-    const most = Math.max(26, width * k + 12), tall = Math.max(26, height * k + 12);
+    const most = Math.max(26, width * k + 12),
+      tall = Math.max(26, height * k + 12);
     Object.assign(this.small.style, {width: most + 'px', height: tall + 'px'});
     [this.small.width, this.small.height] = [Math.round(most * ratio), Math.round(tall * ratio)];
     const map = document.createElement('canvas');
     [map.width, map.height] = [this.small.width, this.small.height];
-    const pen = map.getContext('2d'), colors = this.palette();
+    const pen = map.getContext('2d'),
+      colors = this.palette();
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     for (const node of this.root.nodes) {
       pen.fillStyle = colors[MODES[state.mode].of(node.op, node.type)] || colors['node-line'];
       pen.fillRect(6 + (node.x - node.w / 2) * k, 6 + node.y * k, Math.max(1.5, node.w * k), Math.max(1, node.h * k));
     }
-    this.map = map; this.mapScale = k;
+    this.map = map;
+    this.mapScale = k;
   }
 
   paintWindow() {
-    const pen = this.small.getContext('2d'), k = this.mapScale, ratio = window.devicePixelRatio || 1;
+    const pen = this.small.getContext('2d'),
+      k = this.mapScale,
+      ratio = window.devicePixelRatio || 1;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.small.width, this.small.height);
     pen.drawImage(this.map, 0, 0);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.strokeStyle = this.palette().accent;
     pen.lineWidth = 1.5;
-    const {left, top, right, bottom} = this.seen, end = [this.small.width / ratio - 1, this.small.height / ratio - 1];
-    const x = Math.max(1, 6 + left * k), y = Math.max(1, 6 + top * k);
-    pen.strokeRect(x, y, Math.max(4, Math.min(end[0], 6 + right * k) - x), Math.max(4, Math.min(end[1], 6 + bottom * k) - y));
+    const {left, top, right, bottom} = this.seen,
+      end = [this.small.width / ratio - 1, this.small.height / ratio - 1];
+    const x = Math.max(1, 6 + left * k),
+      y = Math.max(1, 6 + top * k);
+    pen.strokeRect(
+      x,
+      y,
+      Math.max(4, Math.min(end[0], 6 + right * k) - x),
+      Math.max(4, Math.min(end[1], 6 + bottom * k) - y),
+    );
   }
 
   // --- what people do -------------------------------------------------------------------------------------------------
@@ -312,7 +418,13 @@ class GraphView {
     const [wx, wy] = this.toWorld(x, y);
     let found = null;
     for (const node of this.flat) {
-      if (Math.abs(wx - node.ax) <= node.w / 2 && wy >= node.ay && wy <= node.ay + node.h && (!found || node.depth >= found.depth)) found = node;
+      if (
+        Math.abs(wx - node.ax) <= node.w / 2 &&
+        wy >= node.ay &&
+        wy <= node.ay + node.h &&
+        (!found || node.depth >= found.depth)
+      )
+        found = node;
     }
     return found;
   }
@@ -330,10 +442,20 @@ class GraphView {
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener('pointermove', event => {
-      if (!held) { canvas.classList.toggle('over', !!this.hit(event.offsetX, event.offsetY)); return; }
-      const dx = event.offsetX - held.x, dy = event.offsetY - held.y;
-      if (Math.abs(dx) + Math.abs(dy) > 4) { held.moved = true; canvas.classList.add('drag'); }
-      if (held.moved) { this.camera = {...held.camera, x: held.camera.x + dx, y: held.camera.y + dy}; this.draw(); }
+      if (!held) {
+        canvas.classList.toggle('over', !!this.hit(event.offsetX, event.offsetY));
+        return;
+      }
+      const dx = event.offsetX - held.x,
+        dy = event.offsetY - held.y;
+      if (Math.abs(dx) + Math.abs(dy) > 4) {
+        held.moved = true;
+        canvas.classList.add('drag');
+      }
+      if (held.moved) {
+        this.camera = {...held.camera, x: held.camera.x + dx, y: held.camera.y + dy};
+        this.draw();
+      }
     });
     canvas.addEventListener('pointerup', event => {
       canvas.classList.remove('drag');
@@ -348,49 +470,108 @@ class GraphView {
       const node = this.hit(event.offsetX, event.offsetY);
       if (node && node.op && node.op.blocks && !this.onMark(node, event.offsetX, event.offsetY)) this.toggle(node.op);
     });
-    canvas.addEventListener('wheel', event => {
-      event.preventDefault();
-      const pixels = event.deltaMode === 1 ? 33 : event.deltaMode === 2 ? 800 : 1;
-      if (event.shiftKey) { this.camera.x -= (event.deltaX + event.deltaY) * pixels; this.draw(); return; }
-      this.zoom(Math.exp(-event.deltaY * pixels * (event.ctrlKey ? 0.01 : 0.0016)), event.offsetX, event.offsetY);
-    }, {passive: false});
+    canvas.addEventListener(
+      'wheel',
+      event => {
+        event.preventDefault();
+        const pixels = event.deltaMode === 1 ? 33 : event.deltaMode === 2 ? 800 : 1;
+        if (event.shiftKey) {
+          this.camera.x -= (event.deltaX + event.deltaY) * pixels;
+          this.draw();
+          return;
+        }
+        this.zoom(Math.exp(-event.deltaY * pixels * (event.ctrlKey ? 0.01 : 0.0016)), event.offsetX, event.offsetY);
+      },
+      {passive: false},
+    );
     canvas.addEventListener('keydown', event => {
       const moves = {ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80]};
-      if (event.key in moves) { this.camera.x += moves[event.key][0]; this.camera.y += moves[event.key][1]; this.draw(); event.preventDefault(); }
+      if (event.key in moves) {
+        this.camera.x += moves[event.key][0];
+        this.camera.y += moves[event.key][1];
+        this.draw();
+        event.preventDefault();
+      }
       if (event.key === '+' || event.key === '=') this.zoom(1.25);
       if (event.key === '-') this.zoom(0.8);
       if (event.key === '0' || event.key === 'f') this.fit(true);
     });
     const jump = event => {
-      const x = (event.offsetX - 6) / this.mapScale, y = (event.offsetY - 6) / this.mapScale;
+      const x = (event.offsetX - 6) / this.mapScale,
+        y = (event.offsetY - 6) / this.mapScale;
       this.camera.x = this.width / 2 - x * this.camera.k;
       this.camera.y = this.height / 2 - y * this.camera.k;
       this.draw();
     };
-    this.small.addEventListener('pointerdown', event => { this.small.setPointerCapture(event.pointerId); jump(event); });
-    this.small.addEventListener('pointermove', event => { if (event.buttons) jump(event); });
+    this.small.addEventListener('pointerdown', event => {
+      this.small.setPointerCapture(event.pointerId);
+      jump(event);
+    });
+    this.small.addEventListener('pointermove', event => {
+      if (event.buttons) jump(event);
+    });
   }
 
   makeTools() {
     const button = (label, title, act) => make('button', {class: 'tool', title, onclick: act}, label);
-    const modes = make('select', {class: 'tool', id: 'mode', title: 'What colours mean', 'aria-label': 'What colours mean', onchange: event => { state.mode = event.target.value; changed('mode'); }},
-      ...Object.entries(MODES).map(([key, mode]) => make('option', {value: key, selected: key === state.mode ? '' : null}, mode.label)));
-    this.tools.append(modes, button('+', 'Zoom in (+)', () => this.zoom(1.3)), button('−', 'Zoom out (−)', () => this.zoom(1 / 1.3)), button('Fit', 'Show the whole graph (0)', () => this.fit(true)));
+    const modes = make(
+      'select',
+      {
+        class: 'tool',
+        id: 'mode',
+        title: 'What colours mean',
+        'aria-label': 'What colours mean',
+        onchange: event => {
+          state.mode = event.target.value;
+          changed('mode');
+        },
+      },
+      ...Object.entries(MODES).map(([key, mode]) =>
+        make('option', {value: key, selected: key === state.mode ? '' : null}, mode.label),
+      ),
+    );
+    this.tools.append(
+      modes,
+      button('+', 'Zoom in (+)', () => this.zoom(1.3)),
+      button('−', 'Zoom out (−)', () => this.zoom(1 / 1.3)),
+      button('Fit', 'Show the whole graph (0)', () => this.fit(true)),
+    );
     if (functions.some(one => one.ops.some(op => op.blocks))) {
-      this.tools.append(button('Expand', 'Show all nested blocks, or none', () => {
-        const holders = state.function.ops.filter(op => op.blocks), all = holders.every(op => this.expanded.has(op));
-        for (const op of holders) if (all) this.expanded.delete(op); else this.expanded.add(op);
-        this.layOut(); this.draw();
-      }));
+      this.tools.append(
+        button('Expand', 'Show all nested blocks, or none', () => {
+          const holders = state.function.ops.filter(op => op.blocks),
+            all = holders.every(op => this.expanded.has(op));
+          for (const op of holders)
+            if (all) this.expanded.delete(op);
+            else this.expanded.add(op);
+          this.layOut();
+          this.draw();
+        }),
+      );
     }
     this.makeLegend();
   }
 
   makeLegend() {
-    const mode = MODES[state.mode], used = new Map();
-    for (const op of state.function.ops) { const key = mode.of(op, op.results.length ? op.results[0][1] : ''); used.set(key, (used.get(key) || 0) + 1); }
-    this.legend.replaceChildren(...mode.keys.filter(([key]) => used.has(key)).map(([key, label]) =>
-      make('span', {class: 'key'}, make('i', {style: {background: color(key)}}), label, make('span', {class: 'dim'}, used.get(key)))));
+    const mode = MODES[state.mode],
+      used = new Map();
+    for (const op of state.function.ops) {
+      const key = mode.of(op, op.results.length ? op.results[0][1] : '');
+      used.set(key, (used.get(key) || 0) + 1);
+    }
+    this.legend.replaceChildren(
+      ...mode.keys
+        .filter(([key]) => used.has(key))
+        .map(([key, label]) =>
+          make(
+            'span',
+            {class: 'key'},
+            make('i', {style: {background: color(key)}}),
+            label,
+            make('span', {class: 'dim'}, used.get(key)),
+          ),
+        ),
+    );
   }
 }
 

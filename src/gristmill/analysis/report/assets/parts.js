@@ -12,11 +12,16 @@ function make(tag, attributes = {}, ...children) {
     else if (key === 'style') Object.assign(element.style, value);
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value);
   }
-  element.append(...children.filter(child => child !== null && child !== undefined).map(c => c instanceof Node ? c : String(c)));
+  element.append(
+    ...children.filter(child => child !== null && child !== undefined).map(c => (c instanceof Node ? c : String(c))),
+  );
   return element;
 }
 
-const color = name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
+const color = name =>
+  getComputedStyle(document.documentElement)
+    .getPropertyValue('--' + name)
+    .trim();
 
 function text(value, digits = 4) {
   const number = Number(value);
@@ -26,28 +31,49 @@ function text(value, digits = 4) {
   if (Number.isNaN(number)) return 'NaN';
   return String(Number(number.toPrecision(digits))).replace('-', '−');
 }
-const percent = share => share ? (share >= 0.0005 ? (100 * share).toPrecision(3) + ' %' : '< 0.05 %') : '0';
-const decibels = value => value === undefined ? '' : Number(value) === Infinity ? 'exact' : text(value, 3) + ' dB';
-const seconds = value => value === undefined ? '' : value >= 1 ? text(value, 3) + ' s' : value >= 1e-3 ? text(value * 1e3, 3) + ' ms' : text(value * 1e6, 3) + ' µs';
+const percent = share => (share ? (share >= 0.0005 ? (100 * share).toPrecision(3) + ' %' : '< 0.05 %') : '0');
+const decibels = value => (value === undefined ? '' : Number(value) === Infinity ? 'exact' : text(value, 3) + ' dB');
+const seconds = value =>
+  value === undefined
+    ? ''
+    : value >= 1
+      ? text(value, 3) + ' s'
+      : value >= 1e-3
+        ? text(value * 1e3, 3) + ' ms'
+        : text(value * 1e6, 3) + ' µs';
 const UNITS = {cpu: 'CPU', gpu: 'GPU', neural_engine: 'Neural Engine'};
-const placeText = at => !at ? '' : [at.module, at.source, at.file ? at.file + (at.line ? ':' + at.line : '') : ''].filter(Boolean).join(', ');
+const placeText = at =>
+  !at ? '' : [at.module, at.source, at.file ? at.file + (at.line ? ':' + at.line : '') : ''].filter(Boolean).join(', ');
 
 // --- the ops of all functions, each with what a plan, an inspection and a comparison say of it ------------------------
 
 const functions = data.functions.map(makeFunction);
 
 function makeFunction(source) {
-  const found = {name: source.name, opset: source.opset, block: source.block, constants: source.constants, ops: [], makers: new Map(), users: new Map(), types: new Map()};
+  const found = {
+    name: source.name,
+    opset: source.opset,
+    block: source.block,
+    constants: source.constants,
+    ops: [],
+    makers: new Map(),
+    users: new Map(),
+    types: new Map(),
+  };
   const visit = (block, holder) => {
     for (const [name, type] of block.inputs) found.types.set(name, type);
     for (const op of block.ops) {
       Object.assign(op, {index: found.ops.length, holder, function: found});
       found.ops.push(op);
-      for (const [, names] of op.operands) for (const name of names) {
-        if (!found.users.has(name)) found.users.set(name, []);
-        if (found.users.get(name).at(-1) !== op) found.users.get(name).push(op);
+      for (const [, names] of op.operands)
+        for (const name of names) {
+          if (!found.users.has(name)) found.users.set(name, []);
+          if (found.users.get(name).at(-1) !== op) found.users.get(name).push(op);
+        }
+      for (const [name, type] of op.results) {
+        found.makers.set(name, op);
+        found.types.set(name, type);
       }
-      for (const [name, type] of op.results) { found.makers.set(name, op); found.types.set(name, type); }
       for (const inner of op.blocks || []) visit(inner, op);
     }
   };
@@ -65,11 +91,24 @@ function join(rows, key, names = functions) {
   }
 }
 const running = functions.filter(one => one.name === data.running);
-if (data.plan) join(data.plan.ops, 'plan', functions.filter(one => one.name === (data.plan.function || data.running)));
+if (data.plan)
+  join(
+    data.plan.ops,
+    'plan',
+    functions.filter(one => one.name === (data.plan.function || data.running)),
+  );
 if (data.inspection) join(data.inspection.ops, 'error', running);
 if (data.diff) {
-  for (const [kind, rows] of [['added', data.diff.added], ['changed', data.diff.changed]]) {
-    for (const one of functions) join(rows.filter(row => row.function === one.name).map(row => ({...row, kind})), 'diff', [one]);
+  for (const [kind, rows] of [
+    ['added', data.diff.added],
+    ['changed', data.diff.changed],
+  ]) {
+    for (const one of functions)
+      join(
+        rows.filter(row => row.function === one.name).map(row => ({...row, kind})),
+        'diff',
+        [one],
+      );
   }
 }
 const hasErrors = !!data.inspection && data.inspection.ops.some(row => row.accumulated);
@@ -93,23 +132,70 @@ function grade(op) {
 }
 
 const MODES = {
-  type: {label: 'Type', of: (op, type) => kindOfType(type), keys: [['fp16', 'float16'], ['fp32', 'float32'], ['int', 'integer'], ['bool', 'bool'], ['other', 'other']]},
+  type: {
+    label: 'Type',
+    of: (op, type) => kindOfType(type),
+    keys: [
+      ['fp16', 'float16'],
+      ['fp32', 'float32'],
+      ['int', 'integer'],
+      ['bool', 'bool'],
+      ['other', 'other'],
+    ],
+  },
 };
-if (data.plan) MODES.device = {label: 'Device', of: op => op && op.plan ? op.plan.unit : 'none', keys: [...(data.plan.units || Object.keys(UNITS)).map(u => [u, UNITS[u] || u]), ['none', 'no unit']]};
+if (data.plan)
+  MODES.device = {
+    label: 'Device',
+    of: op => (op && op.plan ? op.plan.unit : 'none'),
+    keys: [...(data.plan.units || Object.keys(UNITS)).map(u => [u, UNITS[u] || u]), ['none', 'no unit']],
+  };
 if (data.inspection) {
-  MODES.error = {label: hasErrors ? 'Error' : 'Overflow', of: op => op ? grade(op) : 'none', keys: hasErrors
-    ? [['good', 'over 60 dB'], ['fair', '40 to 60 dB'], ['bad', '20 to 40 dB'], ['worst', 'under 20 dB, or lost'], ['none', 'not measured']]
-    : [['good', 'in range'], ['worst', 'beyond float16, or NaN'], ['none', 'not measured']]};
+  MODES.error = {
+    label: hasErrors ? 'Error' : 'Overflow',
+    of: op => (op ? grade(op) : 'none'),
+    keys: hasErrors
+      ? [
+          ['good', 'over 60 dB'],
+          ['fair', '40 to 60 dB'],
+          ['bad', '20 to 40 dB'],
+          ['worst', 'under 20 dB, or lost'],
+          ['none', 'not measured'],
+        ]
+      : [
+          ['good', 'in range'],
+          ['worst', 'beyond float16, or NaN'],
+          ['none', 'not measured'],
+        ],
+  };
 }
-if (data.diff) MODES.diff = {label: 'Difference', of: op => op && op.diff ? op.diff.kind : 'same', keys: [['added', 'added'], ['changed', 'changed'], ['same', 'unchanged']]};
+if (data.diff)
+  MODES.diff = {
+    label: 'Difference',
+    of: op => (op && op.diff ? op.diff.kind : 'same'),
+    keys: [
+      ['added', 'added'],
+      ['changed', 'changed'],
+      ['same', 'unchanged'],
+    ],
+  };
 
-const state = {function: functions.find(one => one.name === data.running) || functions[0], mode: data.diff ? 'diff' : hasErrors ? 'error' : data.plan ? 'device' : 'type', selected: null, found: new Set(), tab: null};
+const state = {
+  function: functions.find(one => one.name === data.running) || functions[0],
+  mode: data.diff ? 'diff' : hasErrors ? 'error' : data.plan ? 'device' : 'type',
+  selected: null,
+  found: new Set(),
+  tab: null,
+};
 const listeners = [];
 const onChange = listener => listeners.push(listener);
 const changed = what => listeners.forEach(listener => listener(what));
 
 function select(op, options = {}) {
-  if (op && op.function !== state.function) { state.function = op.function; changed('function'); }
+  if (op && op.function !== state.function) {
+    state.function = op.function;
+    changed('function');
+  }
   state.selected = op;
   changed(options.show ? 'show' : 'selected');
 }

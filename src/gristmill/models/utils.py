@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
+from gristmill.models.retype import change_input_output_tensor_type
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
 
-__all__ = ["MultiFunctionDescriptor", "load_spec", "save_multifunction", "save_spec"]
+__all__ = ["MultiFunctionDescriptor", "change_input_output_tensor_type", "load_spec", "save_multifunction", "save_spec"]
 
 
 def load_spec(model_path: str | os.PathLike[str]) -> Message:

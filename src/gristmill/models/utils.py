@@ -16,12 +16,14 @@ from gristmill.models.halves import bisect_model
 from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
 from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
+from gristmill.models.retype import change_input_output_tensor_type
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
 
 __all__ = [
     "MultiFunctionDescriptor",
     "bisect_model",
+    "change_input_output_tensor_type",
     "convert_double_to_float_multiarray_type",
     "load_spec",
     "materialize_dynamic_shape_mlmodel",

@@ -274,17 +274,29 @@ def _always(_: bool) -> Condition:
     return lambda op: ""
 
 
-def _dtypes(allowed: Sequence[str]) -> Condition:
+def _floats(allowed: Sequence[str]) -> Condition:
     names = frozenset(allowed)
 
     def check(op: Op) -> str | None:
         for value, tensor in _tensors(op):
-            if tensor.dtype.name not in names:
+            if tensor.dtype.is_float and tensor.dtype.name not in names:
                 return f"'{value.name}' is {tensor.dtype}"
         for slot, _, value in op.uses():  # weights take part in the arithmetic; parameters such as epsilon do not
             known = isinstance(value.type, TensorType) and not isinstance(op.params[slot], Const)
             if known and value.dtype.is_float and value.dtype.name not in names:
                 return f"the constant '{value.name}' is {value.dtype}"
+        return None
+
+    return check
+
+
+def _others(allowed: Sequence[str]) -> Condition:
+    names = frozenset(allowed)
+
+    def check(op: Op) -> str | None:
+        for value, tensor in _tensors(op):
+            if not tensor.dtype.is_float and tensor.dtype.name not in names:
+                return f"'{value.name}' is {tensor.dtype}"
         return None
 
     return check
@@ -358,7 +370,8 @@ def _parameter(name: str, allowed: Sequence[Any]) -> Condition:
 
 _CONDITIONS: Final[Mapping[str, Callable[..., Condition]]] = {
     "always": _always,
-    "dtypes": _dtypes,
+    "floats": _floats,
+    "others": _others,
     "rank_above": _rank_above,
     "size_above": _size_above,
     "spatial_above": _spatial_above,

@@ -10,7 +10,7 @@ import math
 from importlib import resources
 from typing import Any
 
-_SCRIPTS = ("layout.js", "parts.js", "graph.js", "table.js", "ranges.js", "views.js", "main.js")
+_SCRIPTS = ("layout.js", "parts.js", "graph.js", "table.js", "ranges.js", "views.js", "details.js", "main.js")
 _STYLES = ("theme.css", "report.css")
 
 

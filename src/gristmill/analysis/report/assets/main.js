@@ -1,6 +1,6 @@
-// The page itself: tabs, search, details of the op at hand, light and dark.
+// The page itself: light and dark, tabs, search.
 
-// --- light and dark ---------------------------------------------------------------------------------------------------
+// --- light and dark ------------------------------------------------------------------------------------------------
 
 const system = matchMedia('(prefers-color-scheme: dark)');
 let theme = 'auto';
@@ -16,7 +16,7 @@ $('theme').addEventListener('click', () => {
 system.addEventListener('change', applyTheme);
 applyTheme();
 
-// --- tabs -------------------------------------------------------------------------------------------------------------
+// --- tabs ----------------------------------------------------------------------------------------------------------
 
 $('title').textContent = data.title;
 $('title').title = data.title;
@@ -57,190 +57,7 @@ chooser.addEventListener('change', () => {
   changed('selected');
 });
 
-// --- details of an op -------------------------------------------------------------------------------------------------
-
-const pair = (label, value) =>
-  make('div', {class: 'pair'}, make('span', {title: label}, label), make('span', {}, value));
-
-function details(op) {
-  const one = op.function,
-    parts = [
-      make('button', {class: 'close', title: 'Close (Esc)', onclick: () => select(null)}, '×'),
-      make('h2', {}, op.type),
-      make('div', {class: 'name'}, op.name),
-    ];
-  const show =
-    state.tab !== 'Graph'
-      ? make('button', {class: 'tool', onclick: () => select(op, {show: true})}, 'Show in graph')
-      : null;
-  const inner = op.blocks
-    ? make(
-        'button',
-        {
-          class: 'tool',
-          onclick: () => {
-            openTab('Graph');
-            graph.toggle(op);
-          },
-        },
-        graph.expanded.has(op) ? 'Hide blocks' : `Show ${op.blocks.length} blocks`,
-      )
-    : null;
-  if (show || inner) parts.push(make('div', {}, ...[show, inner].filter(Boolean)));
-  if (op.at) {
-    parts.push(make('h3', {}, 'Source'));
-    if (op.at.module) parts.push(pair('module', op.at.module));
-    if (op.at.source) parts.push(pair('operator', op.at.source));
-    if (op.at.file) parts.push(pair('line', op.at.file + (op.at.line ? ':' + op.at.line : '')));
-  }
-  parts.push(make('h3', {}, 'Results'));
-  for (const [name, type] of op.results) {
-    const users = one.users.get(name) || [];
-    parts.push(
-      make(
-        'div',
-        {class: 'card'},
-        make('b', {}, name),
-        make('div', {class: 'mono'}, type),
-        users.length
-          ? make(
-              'div',
-              {},
-              make('span', {class: 'dim'}, 'used by '),
-              ...users.slice(0, 24).flatMap((user, i) => [i ? ', ' : '', opLink(user)]),
-              users.length > 24 ? ` and ${users.length - 24} more` : '',
-            )
-          : null,
-      ),
-    );
-  }
-  if (op.operands.length) parts.push(make('h3', {}, 'Operands'));
-  for (const [slot, names] of op.operands)
-    for (const [i, name] of names.entries()) parts.push(operand(one, names.length > 1 ? `${slot} ${i}` : slot, name));
-  if (op.diff)
-    parts.push(
-      make('h3', {}, 'Difference'),
-      make(
-        'div',
-        {class: 'card'},
-        make('b', {style: {color: `var(--${op.diff.kind})`}}, op.diff.kind),
-        ...(op.diff.changes || []).map(change => make('div', {}, change)),
-      ),
-    );
-  if (op.plan) parts.push(...planDetails(op.plan));
-  if (op.error) parts.push(...errorDetails(op.error));
-  return parts;
-}
-
-function operand(one, slot, name) {
-  const constant = one.constants[name],
-    maker = one.makers.get(name);
-  if (!constant)
-    return make(
-      'div',
-      {class: 'card'},
-      pair(
-        slot,
-        make(
-          'span',
-          {},
-          maker ? make('button', {class: 'link', onclick: () => select(maker, {show: true})}, name) : name,
-          maker ? make('span', {class: 'dim'}, ' from ' + maker.type) : make('span', {class: 'dim'}, ' input'),
-          make('div', {class: 'mono'}, one.types.get(name) || ''),
-        ),
-      ),
-    );
-  if (constant.text !== undefined && constant.text.length < 40 && constant.low === undefined)
-    return make(
-      'div',
-      {class: 'card'},
-      pair(
-        slot,
-        make(
-          'span',
-          {},
-          make('span', {class: 'mono'}, constant.text),
-          make('span', {class: 'dim'}, '  ' + constant.type),
-        ),
-      ),
-    );
-  const card = make(
-    'div',
-    {class: 'card'},
-    pair(slot, make('span', {}, name, make('div', {class: 'mono'}, constant.type))),
-  );
-  if (constant['made by']) card.append(pair('made by', constant['made by']));
-  if (constant.text !== undefined) card.append(make('div', {class: 'mono'}, constant.text));
-  if (constant.low !== undefined) {
-    const most = Math.max(...constant.histogram);
-    card.append(
-      pair('mean', text(constant.mean)),
-      constant.zeros ? pair('zeros', percent(constant.zeros)) : '',
-      constant.finite < 1 ? pair('finite', percent(constant.finite)) : '',
-      make(
-        'div',
-        {class: 'bins', title: 'Distribution'},
-        ...constant.histogram.map(n => make('i', {style: {height: (100 * n) / most + '%'}})),
-      ),
-      make('div', {class: 'ends'}, make('span', {}, text(constant.low)), make('span', {}, text(constant.high))),
-    );
-  } else if (constant.finite === 0) card.append(pair('finite', 'none'));
-  return card;
-}
-
-function planDetails(row) {
-  const parts = [make('h3', {}, 'Plan'), pair('unit', unitChip(row.unit)), pair('time', seconds(row.cost))];
-  for (const [unit, cost] of Object.entries(row.costs || {}))
-    if (unit !== row.unit) parts.push(pair('on ' + (UNITS[unit] || unit), seconds(cost)));
-  for (const [unit, refusal] of Object.entries(row.refusals || {}))
-    parts.push(
-      make(
-        'div',
-        {class: 'reason'},
-        make('b', {}, 'not ' + (UNITS[unit] || unit) + ': '),
-        refusal.reason,
-        refusal.fix ? make('div', {class: 'fix'}, refusal.fix) : '',
-      ),
-    );
-  return parts;
-}
-
-function errorDetails(row) {
-  const parts = [
-    make('h3', {}, 'Values'),
-    pair(
-      'range',
-      row.low === undefined || Number(row.low) > Number(row.high)
-        ? 'no finite number'
-        : text(row.low) + ' … ' + text(row.high),
-    ),
-  ];
-  for (const [key, label] of [
-    ['overflow', 'beyond float16'],
-    ['underflow', 'vanishing'],
-    ['nan', 'NaN'],
-  ])
-    if (row[key]) parts.push(pair(label, percent(row[key])));
-  for (const [key, label] of [
-    ['local', 'Error of this op alone'],
-    ['accumulated', 'Error up to here'],
-  ]) {
-    const figures = row[key];
-    if (!figures) continue;
-    parts.push(make('h3', {}, label), pair('signal to noise', decibels(figures.snr_db)));
-    for (const [name, title] of [
-      ['psnr_db', 'peak to noise'],
-      ['max_abs', 'largest'],
-      ['cosine', 'cosine'],
-    ])
-      if (figures[name] !== undefined)
-        parts.push(
-          pair(title, name === 'psnr_db' ? decibels(figures[name]) : text(figures[name], name === 'cosine' ? 8 : 4)),
-        );
-  }
-  if (row.share) parts.push(pair('share of all', percent(row.share)));
-  return parts;
-}
+// --- what follows a choice --------------------------------------------------------------------------------------------
 
 onChange(what => {
   if (what === 'show') openTab('Graph');
@@ -255,7 +72,7 @@ onChange(what => {
   }
 });
 
-// --- search -----------------------------------------------------------------------------------------------------------
+// --- search --------------------------------------------------------------------------------------------------------
 
 const search = $('search'),
   hits = $('hits');

@@ -45,7 +45,7 @@ const UNITS = {cpu: 'CPU', gpu: 'GPU', neural_engine: 'Neural Engine'};
 const placeText = at =>
   !at ? '' : [at.module, at.source, at.file ? at.file + (at.line ? ':' + at.line : '') : ''].filter(Boolean).join(', ');
 
-// --- the ops of all functions, each with what a plan, an inspection and a comparison say of it ------------------------
+// --- the ops of all functions, each with what a plan, an inspection and a comparison say of it ---------------------
 
 const functions = data.functions.map(makeFunction);
 
@@ -78,42 +78,37 @@ function makeFunction(source) {
     }
   };
   visit(source.block, null);
+  found.byName = new Map(found.ops.map(op => [op.name, op]));
   return found;
 }
 
-function join(rows, key, names = functions) {
-  for (const one of names) {
-    const byName = new Map(one.ops.map(op => [op.name, op]));
-    for (const row of rows) {
-      const op = byName.get(row.name);
-      if (op) op[key] = row;
-    }
+// The op of a name, in the first function that has one.
+function findOp(name, inside = functions) {
+  for (const one of inside) if (one.byName.has(name)) return one.byName.get(name);
+  return null;
+}
+
+// Notes rows that others wrote about ops, under `key`.
+function join(rows, key, inside) {
+  for (const row of rows) {
+    const op = findOp(row.name, inside);
+    if (op) op[key] = row;
   }
 }
-const running = functions.filter(one => one.name === data.running);
-if (data.plan)
-  join(
-    data.plan.ops,
-    'plan',
-    functions.filter(one => one.name === (data.plan.function || data.running)),
-  );
+
+const named = name => functions.filter(one => one.name === name);
+const running = named(data.running);
+const planned = data.plan ? named(data.plan.function || data.running) : [];
+if (data.plan) join(data.plan.ops, 'plan', planned);
 if (data.inspection) join(data.inspection.ops, 'error', running);
 if (data.diff) {
-  for (const [kind, rows] of [
-    ['added', data.diff.added],
-    ['changed', data.diff.changed],
-  ]) {
-    for (const one of functions)
-      join(
-        rows.filter(row => row.function === one.name).map(row => ({...row, kind})),
-        'diff',
-        [one],
-      );
+  for (const kind of ['added', 'changed']) {
+    for (const row of data.diff[kind]) join([{...row, kind}], 'diff', named(row.function));
   }
 }
 const hasErrors = !!data.inspection && data.inspection.ops.some(row => row.accumulated);
 
-// --- colours ----------------------------------------------------------------------------------------------------------
+// --- colours -------------------------------------------------------------------------------------------------------
 
 function kindOfType(type) {
   const name = (type || '').split(/[\s<]/)[0];

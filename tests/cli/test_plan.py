@@ -69,6 +69,10 @@ def test_json(gristmill, mixed):
     assert (document["path"], document["target"]) == (str(mixed), "M1")
     assert [op["unit"] for op in document["ops"]] == ["neural_engine", "cpu", "cpu", "cpu", "neural_engine"]
     assert [segment["ops"] for segment in document["segments"]] == [["first"], ["up", "<wide>", "down"], ["last"]]
+    (refusal,) = document["ops"][2]["refusals"].values()
+    assert refusal["rule"] == "float16-only"
+    assert refusal["confidence"] == "high"
+    assert all(source.startswith("https://") for source in refusal["sources"])
     assert document["requirements"] == [{"requirement": "ne>0", "share": 0.4, "met": True}]
 
 
@@ -134,9 +138,10 @@ def test_page(gristmill, mixed, tmp_path):
     page.feed(written)
     assert page.open == []
     assert page.references == []
-    assert not re.search(r"https?://|@import|url\(|fetch\(|<wide>", written)  # names are escaped
+    assert not re.search(r"@import|url\(|fetch\(|import\(|<wide>", written)  # names are escaped
     assert "Core ML decides by itself" in page.text
     assert "'up' is fp32" in page.text
+    assert "(high confidence)" in page.text
     assert all(name in page.text for name in ("first", "up", "<wide>", "down", "last"))
     assert page.rows == 3 + 5 + 3 + 4  # three heads, ops, segments, transfers
 

@@ -152,6 +152,8 @@ def test_a_refusal_names_what_is_wrong():
     refusal = target_named("M1").refusal(op, NEURAL_ENGINE)
     assert "40 × 3" in refusal.reason
     assert "space_to_depth" in refusal.fix
+    assert (refusal.rule, refusal.confidence) == ("kernel", "medium")
+    assert refusal.sources
 
 
 def test_the_cpu_takes_everything():

@@ -186,7 +186,8 @@ def _refusals(document: Mapping[str, Any]) -> dict[str, list[Refused]]:
     found: dict[str, dict[tuple[str, str, str], int]] = {unit: {} for unit in document["units"]}
     for op in document["ops"]:
         for unit, refusal in op["refusals"].items():
-            key = op["type"], _without_names(refusal["reason"]), refusal["fix"] or ""
+            doubt = " (low confidence)" if refusal.get("confidence") == "low" else ""
+            key = op["type"], _without_names(refusal["reason"]) + doubt, refusal["fix"] or ""
             found[unit][key] = found[unit].get(key, 0) + 1
     return {
         unit: sorted(((*key, count) for key, count in counts.items()), key=lambda row: -row[3])

@@ -110,7 +110,7 @@ def _transfer(transfer: Mapping[str, Any]) -> Sequence[str]:
 def _op(op: Mapping[str, Any]) -> Sequence[str]:
     reasons = [
         f"<b>{UNIT_NAMES[unit]}</b>: {escape(refusal['reason'])} "
-        f'<span class="fix">{escape(refusal["fix"] or "")}</span>'
+        f'<span class="fix">{escape(refusal["fix"] or "")}{_confidence(refusal)}</span>'
         for unit, refusal in op["refusals"].items()
     ]
     reasons += [
@@ -128,6 +128,13 @@ def _op(op: Mapping[str, Any]) -> Sequence[str]:
         _number(_micro(op["cost"])),
         _number(f"{op['share']:.2%}"),
     )
+
+
+def _confidence(refusal: Mapping[str, Any]) -> str:
+    """How far a rule can be trusted; where it is known from stands in what a mouse shows."""
+    if "confidence" not in refusal:
+        return ""
+    return f' <i title="{escape(", ".join(refusal["sources"]))}">({refusal["confidence"]} confidence)</i>'
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:

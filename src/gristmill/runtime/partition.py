@@ -109,7 +109,7 @@ def _candidate(op: Op, chip: Target, units: Sequence[str], sizes: Mapping[str, i
 
 
 def _refusal(op: Op, chip: Target, unit: str) -> Refusal | None:
-    found = chip.refusal(op, unit)
+    found: Refusal | None = chip.refusal(op, unit)
     untyped = any(isinstance(r.type, TensorType) and r.type.dtype == unit_float for r in op.results)
     if found is None and chip.name == HOST and not untyped:  # which gets its type from the unit
         found = ReferenceDevice().supports(op)

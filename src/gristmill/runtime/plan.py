@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from gristmill.devices.base import Refusal
 from gristmill.ir.op import Op
@@ -28,6 +28,37 @@ DISCLAIMER: Final = (
     "Placement is a model made from public facts about Apple's chips. Core ML decides by itself, on the device, "
     "by rules that Apple does not publish and changes from release to release."
 )
+
+
+Confidence: TypeAlias = Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public document.
+
+    Attributes:
+        title: What it is.
+        url: Where it is.
+    """
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True)
+class SourcedRefusal(Refusal):
+    """A refusal that a rule gives.
+
+    Attributes:
+        rule: Name of the rule.
+        confidence: How far it can be trusted.
+        sources: Where it is known from.
+    """
+
+    rule: str = ""
+    confidence: Confidence = "low"
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,7 +226,7 @@ class Plan:
                 "results": [f"{value.name}: {value.type}" for value in placement.op.results],
                 "unit": placement.unit,
                 "supported": list(placement.supported),
-                "refusals": {unit: {"reason": r.reason, "fix": r.fix} for unit, r in placement.refusals.items()},
+                "refusals": {unit: _refusal(refusal) for unit, refusal in placement.refusals.items()},
                 "cost": placement.cost,
                 "costs": dict(placement.costs),
                 "share": self.weight(placement.op),
@@ -212,6 +243,7 @@ class Plan:
             "notes": list(self.notes),
             "function": self.function.name,
             "target": self.target.name,
+            "target_data": self.target.version,
             "units": list(self.units),
             "cost": self.cost,
             "bound": self.bound,
@@ -260,3 +292,11 @@ class Plan:
             lines += [f"    not {count} {name}: {refusal.reason}" for name, refusal, count in self.refused(unit)]
         lines.append(f"  {len(self.segments)} segments, {len(self.transfers)} transfers")
         return "\n".join([*lines, *self.notes])
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    document: dict[str, Any] = {"reason": refusal.reason, "fix": refusal.fix}
+    if isinstance(refusal, SourcedRefusal):
+        document |= {"rule": refusal.rule, "confidence": refusal.confidence}
+        document["sources"] = [source.url for source in refusal.sources]
+    return document

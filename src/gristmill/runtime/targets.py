@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from gristmill.devices.base import Refusal
 from gristmill.errors import FormatError, InputError
 from gristmill.ir import traits
 from gristmill.ir.dims import DimExpr
@@ -22,7 +21,7 @@ from gristmill.ir.program import Value
 from gristmill.ir.signature import Const
 from gristmill.ir.traits import Decompresses, Trait
 from gristmill.ir.types import TensorType
-from gristmill.runtime.plan import CPU, GPU, NEURAL_ENGINE, UNITS
+from gristmill.runtime.plan import CPU, GPU, NEURAL_ENGINE, UNITS, Confidence, Source, SourcedRefusal
 from gristmill.runtime.work import depth, follows_from_sizes, window
 
 HOST: Final = "host"
@@ -30,21 +29,6 @@ HOST: Final = "host"
 
 _FIXED_SHAPES: Final = "fixed-shapes"
 """The rule that enumerated shapes keep."""
-
-Confidence: TypeAlias = Literal["high", "medium", "low"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A public document.
-
-    Attributes:
-        title: What it is.
-        url: Where it is.
-    """
-
-    title: str
-    url: str
 
 
 @dataclass(frozen=True)
@@ -87,10 +71,12 @@ class Rule:
             return True
         return op.op_name in self.ops or any(op.has(trait) for trait in self.traits)
 
-    def refusal(self, op: Op) -> Refusal | None:
+    def refusal(self, op: Op) -> SourcedRefusal | None:
         """Why the unit does not run the op, as far as this rule goes."""
         found = self.condition(op) if self.concerns(op) else None
-        return None if found is None else Refusal(self.reason.replace("{what}", found), self.fix)
+        if found is None:
+            return None
+        return SourcedRefusal(self.reason.replace("{what}", found), self.fix, self.name, self.confidence, self.sources)
 
 
 @dataclass(frozen=True)
@@ -123,14 +109,16 @@ class Target:
         units: The units that it has, with their speeds.
         rules: Why units refuse ops.
         neural_cores: How many its Neural Engine has.
+        version: Of the data that this is from.
     """
 
     name: str
     units: Mapping[str, Speed]
     rules: tuple[Rule, ...] = ()
     neural_cores: int = 0
+    version: int = 0
 
-    def refusal(self, op: Op, unit: str) -> Refusal | None:
+    def refusal(self, op: Op, unit: str) -> SourcedRefusal | None:
         """Why a unit does not run an op or something that the op holds; ``None`` if it does."""
         for rule in self.rules:
             if rule.unit == unit and (found := rule.refusal(op)) is not None:
@@ -138,7 +126,7 @@ class Target:
         for block in op.blocks:
             for inner in block:
                 if (found := self.refusal(inner, unit)) is not None:
-                    return Refusal(f"It holds {inner.title}. {found.reason}", found.fix)
+                    return replace(found, reason=f"It holds {inner.title}. {found.reason}")
         return None
 
     def with_enumerated_shapes(self) -> Target:
@@ -170,11 +158,6 @@ def target_names() -> tuple[str, ...]:
     return tuple(name for name in _data()["chips"] if name not in ("source", "columns"))
 
 
-def data_version() -> int:
-    """Version of the data file."""
-    return int(_data()["version"])
-
-
 @cache
 def host() -> Target:
     """This computer: its CPU, which runs whatever has a definition here."""
@@ -198,7 +181,7 @@ def _apple(name: str) -> Target:
         rule for rule in all_rules() if rule.since <= generation and (rule.before is None or generation < rule.before)
     )
     speeds = {unit: _speed(unit, chip, data["costs"][unit]) for unit in UNITS}
-    return Target(name, speeds, rules, neural_cores=chip["neural_cores"])
+    return Target(name, speeds, rules, neural_cores=chip["neural_cores"], version=data["version"])
 
 
 def _speed(unit: str, chip: Mapping[str, float], cost: Mapping[str, Any]) -> Speed:

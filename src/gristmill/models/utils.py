@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,13 +14,15 @@ from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import ArrayData, Constant
 from gristmill.ir.types import TensorType
-from gristmill.models.halves import bisect_model
-from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
 from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
 from gristmill.models.retype import change_input_output_tensor_type
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
+
+if TYPE_CHECKING:
+    from gristmill.models.halves import bisect_model
+    from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
 
 __all__ = [
     "MultiFunctionDescriptor",
@@ -33,8 +37,22 @@ __all__ = [
     "save_spec",
 ]
 
+_LATER = {
+    "bisect_model": "gristmill.models.halves",
+    "materialize_dynamic_shape_mlmodel": "gristmill.models.materialize",
+}
+"""Where what is seldom needed is, and is loaded from when somebody asks for it."""
+
 _DOUBLE, _FLOAT = 65600, 65568  # ArrayFeatureType.ArrayDataType
 _SMALLEST_WEIGHT = 10  # elements; smaller constants are parameters of ops
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'gristmill.models.utils' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
 
 
 def load_spec(model_path: str | os.PathLike[str]) -> Message:

@@ -117,8 +117,9 @@ def test_sums_of_other_ops_accumulate_in_float16_too():
         sigma = rounded(math.sqrt(rounded(variance + rounded(0.01))))
         return [rounded(a / sigma) for a in apart]
 
-    got = run(device, lambda x: mb.layer_norm(x=x, axes=[1], epsilon=np.float16(0.01)), x)
-    np.testing.assert_array_equal(got, [normalised(*pair) for pair in zip(wide(x), means, strict=True)])
+    for epsilon in (np.float16(0.01), np.float32(np.float16(0.01))):  # an attribute, whatever its type
+        got = run(device, lambda x, e=epsilon: mb.layer_norm(x=x, axes=[1], epsilon=e), x)
+        np.testing.assert_array_equal(got, [normalised(*pair) for pair in zip(wide(x), means, strict=True)])
 
 
 def test_what_a_narrow_sum_does_to_a_model():

@@ -182,6 +182,8 @@ def test_a_device_refuses_what_a_plan_should_not_have_given_it():
     assert "float16 only" in str(caught.value)
     with pytest.raises(InputError, match="no device"):
         PlacedDevice(placed(function, "dsp"), devices())
+    with pytest.raises(InputError, match="no segment has the op"):
+        run(function, [], x=np.ones(1, np.float32))
 
 
 # --- untyped tensors -------------------------------------------------------------------------------------------------

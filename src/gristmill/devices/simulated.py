@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from gristmill.errors import InputError
 from gristmill.ir.constants import Array
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
+from gristmill.ir.signature import Const
 from gristmill.ir.traits import Decompresses, Elementwise, Exact
 from gristmill.ir.types import TensorType, fp16
 
@@ -24,8 +25,9 @@ def _as_float32(array: Array) -> Array:
     return array.astype(np.float32, copy=False)
 
 
-def _operands(op: Op) -> Iterator[Value]:
-    return (value for _, _, value in op.uses())
+def tensors_of(op: Op) -> list[Value]:
+    """Operands of an op that are data: what a ``Const`` field holds, such as an epsilon, is an attribute."""
+    return [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
 
 
 def _is_float16(value: Value) -> bool:
@@ -71,7 +73,7 @@ class SimulatedDevice(ReferenceDevice):
             results = op.compute(given)
         else:
             # One float32 tensor makes it an op of float32, and integers are no business of float16.
-            narrow = not any(map(_is_wide, _operands(op))) and all(map(_is_float16, op.results))
+            narrow = not any(map(_is_wide, tensors_of(op))) and all(map(_is_float16, op.results))
             narrow = narrow and self.profile.accumulation == fp16
             results = op.compute(given, floats=float16_array if narrow else _as_float32)
         return [self._flushed(result) for result in results]

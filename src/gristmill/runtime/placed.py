@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from gristmill.devices.base import Device, Executable, Observer, Refusal
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError
+from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_op
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
@@ -47,6 +48,9 @@ class PlacedDevice(Device):
         return None if unit is None else self._devices[unit].supports(op)
 
     def prepare(self, function: Function) -> PlacedExecutable:
+        for op in function.body:
+            if op not in self._unit_of and not (isinstance(op, const) or op.has(Decompresses)):
+                raise InputError("no segment has the op", op=op.title, location=op.location, hint="place this function")
         parts = [_part(function, segment, self._devices[segment.unit]) for segment in self._segments]
         return PlacedExecutable(function, [*parts, _known_outputs(function)])
 

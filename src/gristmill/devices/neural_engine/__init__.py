@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from gristmill.devices.base import Refusal
 from gristmill.devices.profiles import NumericsProfile
-from gristmill.devices.simulated import SimulatedDevice
+from gristmill.devices.simulated import SimulatedDevice, tensors_of
 from gristmill.ir.builtin import const
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.ir.signature import Const
 from gristmill.ir.traits import ControlFlow
 from gristmill.ir.types import ListType, StateType, TensorType, Type, fp16
 
@@ -32,9 +31,7 @@ class NeuralEngineDevice(SimulatedDevice):
             return None  # its users say what they need
         if op.has(ControlFlow):
             return Refusal("the Neural Engine runs no control flow", "unroll the loop or select between both results")
-        # What a `Const` field holds, such as an epsilon, is an attribute of the op, not a tensor.
-        tensors = [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
-        for value in (*tensors, *op.results):
+        for value in (*tensors_of(op), *op.results):
             if (kind := _floating(value)) is not None and kind.dtype != fp16:
                 return Refusal(
                     f"the Neural Engine computes in float16 only, and '{value.name}' is {kind}",

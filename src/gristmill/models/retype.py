@@ -68,7 +68,7 @@ def change_input_output_tensor_type(
 
 
 def _dtype(code: int, argument: str) -> DType:
-    found = ARRAY_DTYPES.get(code) if isinstance(code, int) else None
+    found = ARRAY_DTYPES.get(code)
     if found not in _CODES:
         raise InputError(f"{argument} of a tensor", expected="FLOAT16 (65552) or FLOAT32 (65568)", actual=code)
     assert found is not None

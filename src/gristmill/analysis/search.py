@@ -7,66 +7,30 @@ allows. A full evaluation is a run of the typed program, or an instrumented one,
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-
-from gristmill.analysis.candidates import Item, ranked, troubled
-from gristmill.analysis.cost import Cost, CostModel
-from gristmill.analysis.inspect import Inspection, inspect
-from gristmill.analysis.journal import Journal, subject_of
+from gristmill.analysis.bench import Bench, Evaluation, Progress, Trouble
+from gristmill.analysis.candidates import Item
+from gristmill.analysis.cost import CostModel
+from gristmill.analysis.inspect import Inspection
 from gristmill.analysis.metrics import Metric, Outputs, metric_of
 from gristmill.devices.base import Device
-from gristmill.devices.cpu import CpuDevice
 from gristmill.errors import InputError
 from gristmill.ir.builtin import const
-from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
-from gristmill.passes.dead_code import DeadCode
-from gristmill.passes.infra import run_passes
-from gristmill.passes.stabilizers import STABILIZERS, rewriting
-from gristmill.passes.stabilizing import Cure
+from gristmill.passes.stabilizers import STABILIZERS
 from gristmill.precision.map import PrecisionMap, name_of
-from gristmill.precision.typing import Float16Typing, OpSelector
-from gristmill.runtime.session import Session
-
-Rewrites: TypeAlias = Mapping[str, tuple[str, ...]]
-Trouble: TypeAlias = Mapping[Cure, Sequence[str]]
+from gristmill.precision.typing import OpSelector
 
 LEAST_EVALUATIONS = 4
 """Float16, an inspection, and room for a choice."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One candidate and how it did.
-
-    Attributes:
-        label: What it is.
-        value: Of the metric.
-        cost: Of the typed program.
-        rewrites: Names of the ops that were rewritten, by pass.
-        kept: Names of ops in float32 beside those that cannot be float16.
-        seconds: What the evaluation took.
-    """
-
-    label: str
-    value: float
-    cost: Cost
-    rewrites: Rewrites
-    kept: frozenset[str]
-    seconds: float
-
-    def as_map(self) -> PrecisionMap:
-        """The choice, to convert the model with."""
-        return PrecisionMap.keeping(sorted(self.kept), self.rewrites)
 
 
 @dataclass
@@ -150,8 +114,8 @@ def search(
     max_evaluations: int = 12,
     rewrites: bool = True,
     costs: CostModel | None = None,
-    journal: Any = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
     device: Device | None = None,
     read: Callable[[Mapping[str, Any]], Outputs] | None = None,
 ) -> SearchResult:
@@ -182,106 +146,27 @@ def search(
         raise InputError("there are no samples to judge by", expected="a list of inputs")
     if max_evaluations < LEAST_EVALUATIONS:
         raise InputError("max_evaluations", expected=f"{LEAST_EVALUATIONS} or more", actual=max_evaluations)
-    bench = _Bench(program, data, chosen, costs or CostModel(), device or CpuDevice(strict=True), read or dict)
-    bench.open(journal, progress or (lambda what, done, most: None), max_evaluations)
+    bench = Bench(
+        program,
+        data,
+        chosen,
+        costs=costs,
+        device=device,
+        read=read,
+        journal=journal,
+        progress=progress,
+        most=max_evaluations,
+    )
     return _Search(bench, limit, rewrites).run()
-
-
-class _Bench:
-    """Runs candidates, counts the runs, and remembers them."""
-
-    def __init__(
-        self,
-        program: Program,
-        data: Sequence[Mapping[str, Array]],
-        metric: Metric,
-        costs: CostModel,
-        device: Device,
-        read: Callable[[Mapping[str, Any]], Outputs],
-    ) -> None:
-        self.program, self.data, self.metric, self.costs = program, data, metric, costs
-        self._device, self._read = device, read
-        self.reference = self._outputs(program)
-        self.evaluations: list[Evaluation] = []
-        self.runs = 0
-
-    def open(self, path: Any, progress: Callable[[str, int, int], None], most: int) -> None:
-        """Makes ready to evaluate."""
-        facts = [{n: np.asarray(v).tobytes() for n, v in sample.items()} for sample in self.reference]
-        self._journal = Journal(path, subject_of(self.program, self.data, self.metric.name, facts))
-        self._progress, self.most = progress, most
-
-    @property
-    def left(self) -> int:
-        """Full evaluations that may still be made."""
-        return self.most - self.runs
-
-    def rewritten(self, rewrites: Rewrites) -> Program:
-        """A float32 copy with formulas replaced."""
-        copied = clone_program(self.program)
-        run_passes(copied, rewriting(rewrites), verify=verify)
-        return copied
-
-    def typed(self, rewrites: Rewrites, kept: frozenset[str]) -> tuple[Program, Float16Typing]:
-        """A candidate, and the pass that typed it."""
-        copied = self.rewritten(rewrites)
-        typing = Float16Typing(lambda op: name_of(op) not in kept)
-        run_passes(copied, [typing, DeadCode()], verify=verify)
-        return copied, typing
-
-    def evaluate(self, label: str, rewrites: Rewrites, kept: frozenset[str] = frozenset()) -> Evaluation:
-        """Runs a candidate over all samples, unless it has been run before."""
-        for found in self.evaluations:
-            if (found.rewrites, found.kept) == (rewrites, kept):
-                return found
-        self._progress(label, self.runs, self.most)
-        self.runs += 1
-        program, _ = self.typed(rewrites, kept)
-        key = f"value {sorted((name, list(ops)) for name, ops in rewrites.items())} {sorted(kept)}"
-        known = self._journal.get(key)
-        if known is None:
-            start = time.perf_counter()
-            value = self.metric.over(self._outputs(program), self.reference)
-            known = {"value": value, "seconds": time.perf_counter() - start}
-            self._journal.put(key, known)
-        found = Evaluation(label, known["value"], self.costs.of(program), rewrites, kept, known["seconds"])
-        self.evaluations.append(found)
-        return found
-
-    def inspect(self, rewrites: Rewrites, *, heal: bool) -> tuple[list[Item], Trouble, Inspection | None]:
-        """Ranks what to keep in float32, and names the ops where a rewrite may help, by an instrumented run."""
-        self._progress("inspecting", self.runs, self.most)
-        self.runs += 1
-        key = f"ranking {sorted((name, list(ops)) for name, ops in rewrites.items())} {heal}"
-        known = self._journal.get(key)
-        if known is not None:
-            return [Item(tuple(ops), share, loses) for ops, share, loses in known["items"]], known["trouble"], None
-        program, typing = self.typed(rewrites, frozenset())
-        found = inspect(program, self.data, heal=heal)
-        items = ranked(program.main, found, typing.report.origins)
-        trouble = troubled(found, typing.report.origins)
-        self._journal.put(key, {"items": [dataclasses.astuple(item) for item in items], "trouble": trouble})
-        return items, trouble, found
-
-    def error_of(self, program: Program) -> float:
-        """The metric of a float32 program: what a rewrite changes where nothing is rounded."""
-        return self.metric.over(self._outputs(program), self.reference)
-
-    def _outputs(self, program: Program) -> list[Outputs]:
-        session = Session(program.main, self._device)
-        found = []
-        for sample in self.data:
-            state = session.make_state() if program.main.states else None
-            found.append(self._read(session.run(sample, state)))
-        return found
 
 
 class _Search:
     """One search, step by step."""
 
-    def __init__(self, bench: _Bench, budget: float, rewrites: bool) -> None:
+    def __init__(self, bench: Bench, budget: float, rewrites: bool) -> None:
         self._bench, self._budget, self._may_rewrite = bench, budget, rewrites
         self._verified: dict[str, str] = {}
+        self._trouble: Trouble = {}
         self._inspection: Inspection | None = None
         self._start = time.perf_counter()
 
@@ -300,9 +185,9 @@ class _Search:
         self._keep(base, items)
         return self._result(before)
 
-    def _inspected(self, base: Evaluation) -> list[Item]:
+    def _inspected(self, base: Evaluation, kept: frozenset[str] = frozenset()) -> list[Item]:
         broken = not math.isfinite(base.value)
-        items, self._trouble, found = self._bench.inspect(base.rewrites, heal=broken)
+        items, self._trouble, found = self._bench.inspect(base.rewrites, kept, heal=broken)
         self._inspection = found or self._inspection
         return items
 
@@ -311,8 +196,8 @@ class _Search:
     def _rewritten(self) -> Evaluation | None:
         """Float16 with those rewrites that apply where there is trouble, and that the model agrees with.
 
-        A rewrite must change nothing where nothing is rounded. Where it does (a row that is masked as a whole depends
-        on the sentinel), only a typed run that meets the budget speaks for it.
+        A rewrite must change nothing where nothing is rounded. For one that may (a row that is masked as a whole
+        depends on the sentinel), a typed run that meets the budget speaks as well.
         """
         bench = self._bench
         chosen: dict[str, tuple[str, ...]] = {}
@@ -328,7 +213,11 @@ class _Search:
             if bench.metric.accepts(value, self._budget):
                 chosen = more
                 self._verified[name] = f"kept: {what}"
-            elif bench.left > 2 and self._accepts(found := bench.evaluate(f"rewritten by {name}", more)):
+            elif (
+                not cls.exact
+                and bench.left > 2
+                and self._accepts(found := bench.evaluate(f"rewritten by {name}", more))
+            ):
                 self._verified[name] = f"kept, as the typed run meets the budget: {what}"
                 return found
             else:
@@ -338,25 +227,44 @@ class _Search:
     # -- float32 -----------------------------------------------------------------------------------------------------
 
     def _keep(self, base: Evaluation, items: list[Item]) -> None:
-        """Finds a short beginning of the ranking that meets the budget, then leaves out of it what is not needed."""
-        if not items:
-            return
-        low, high = 0, len(items)
-        count = self._guess(base, items)
-        passed = False
-        while self._bench.left > 0 and high - low > (1 if passed else 0):
-            if not passed and self._bench.left == 1:
-                count = high
-            if self._accepts(self._kept(base, items[:count])):
-                high, passed = count, True
-            elif count == len(items):
+        """Keeps in float32 what the ranking asks for, ranks anew if that was not enough, and drops what is not needed.
+
+        A ranking holds for the program that was inspected: what an op loses may hide what those before it lose.
+        """
+        chosen: list[Item] = []
+        now = base
+        while items and self._bench.left > 0:
+            low, count = 0, self._guess(now, items)
+            now = self._kept(base, [*chosen, *items[:count]])
+            while not self._accepts(now) and self._is_close(now) and count < len(items) and self._bench.left > 0:
+                low, count = count, min(len(items), 2 * count)
+                now = self._kept(base, [*chosen, *items[:count]])
+            if self._accepts(now):
+                count, sure = self._shorten(base, chosen, items, low, count)
+                self._prune(base, [*chosen, *items[:count]], sure)
                 return
+            chosen += items[:count]
+            if self._bench.left == 1:  # the last run is for all that is known to lose anything
+                self._kept(base, [*chosen, *items[count:]])
+            elif self._bench.left > 1:
+                items = self._inspected(base, _ops_of(chosen))
+
+    def _is_close(self, found: Evaluation) -> bool:
+        """Whether a few more items of the same ranking may be enough: the noise is within ten times the budget's."""
+        noise, wanted = self._bench.metric.noise(found.value), self._bench.metric.noise(self._budget)
+        return noise is None or wanted is None or noise < 10 * wanted
+
+    def _shorten(
+        self, base: Evaluation, chosen: list[Item], items: list[Item], low: int, high: int
+    ) -> tuple[int, bool]:
+        """The least number of items that meets the budget, by halving, and whether one less is known to fail."""
+        while high - low > 1 and self._bench.left > 0:
+            middle = (low + high) // 2
+            if self._accepts(self._kept(base, [*chosen, *items[:middle]])):
+                high = middle
             else:
-                low = count
-            count = (low + high) // 2 if passed else min(len(items), max(low + 1, 2 * low))
-        if passed:
-            needed = 1 if low == high - 1 else 0  # the last item, without which it failed
-            self._prune(base, items[:high], high - needed)
+                low = middle
+        return high, low == high - 1 and low > 0
 
     def _guess(self, base: Evaluation, items: list[Item]) -> int:
         """How many items a prediction asks for: all that lose numbers, and of the others enough of the error."""
@@ -371,9 +279,15 @@ class _Search:
             gone, count = gone + item.share, count + 1
         return max(1, count)
 
-    def _prune(self, base: Evaluation, items: list[Item], count: int) -> None:
-        """Tries without some of the first ``count`` items: the half that matters least first, then parts of halves."""
-        chunks = [items[:count]] if len(items) > count else _halves(items[:count])
+    def _prune(self, base: Evaluation, items: list[Item], sure: bool) -> None:
+        """Tries without the half that matters least, then without parts of halves.
+
+        Args:
+            base: With its rewrites.
+            items: What is kept; it meets the budget.
+            sure: Whether the last item is known to be needed.
+        """
+        chunks = [items[:-1]] if sure and len(items) > 1 else _halves(items)
         while self._bench.left > 0 and chunks:
             chunk = chunks.pop(0)
             without = [item for item in items if item not in chunk]

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gristmill.analysis import search as analysis
+from gristmill.analysis.bench import Evaluation
 from gristmill.analysis.cost import CostModel
 from gristmill.analysis.metrics import Metric, Outputs
-from gristmill.analysis.search import Evaluation, SearchResult
+from gristmill.analysis.search import SearchResult
 from gristmill.devices.base import Device
 from gristmill.errors import InputError
 from gristmill.ir.clone import clone_program

@@ -67,8 +67,8 @@ def change_input_output_tensor_type(
     return MLModel(package, compute_units=ml_model.compute_unit, function_name=ml_model.function_name)
 
 
-def _dtype(code: object, argument: str) -> DType:
-    found = ARRAY_DTYPES.get(code) if isinstance(code, int) else None
+def _dtype(code: int, argument: str) -> DType:
+    found = ARRAY_DTYPES.get(code)
     if found not in _CODES:
         raise InputError(f"{argument} of a tensor", expected="FLOAT16 (65552) or FLOAT32 (65568)", actual=code)
     assert found is not None

@@ -27,10 +27,12 @@ class Stabilizer(FusionPass):
 
     Attributes:
         cures: What it is good for.
+        exact: Whether the value stays the same in exact arithmetic, whatever the model meets.
         touched: Names of the roots that were replaced.
     """
 
     cures: ClassVar[Cure] = "range"
+    exact: ClassVar[bool] = True
 
     def __init__(self, only: Iterable[str] | None = None) -> None:
         super().__init__()

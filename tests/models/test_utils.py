@@ -81,6 +81,23 @@ class TestBisection:
         for number in (1, 2):
             coremltools.models.MLModel(str(tmp_path / f"chunk{number}.mlpackage"), skip_model_load=True)
 
+    def test_both_halves_go_into_one_pipeline(self, net, data, tmp_path):
+        """Coremltools reads it, with the interface of the whole; its parts give the same results one by one."""
+        import coremltools
+
+        ct.utils.bisect_model(net, tmp_path, merge_chunks_to_pipeline=True)
+        path = tmp_path / "chunked_pipeline.mlpackage"
+        assert list(tmp_path.iterdir()) == [path]
+        coremltools.models.MLModel(str(path), skip_model_load=True)
+        spec = coremltools.utils.load_spec(str(path))
+        assert {item.name for item in spec.description.output} == {"y", "start"}
+        first, second = (
+            ct.models.MLModel(part, weights_dir=path / "Data/com.apple.CoreML/weights") for part in spec.pipeline.models
+        )
+        between = first.predict({name: data[name] for name in first.input_description})
+        given = between | {name: data[name] for name in second.input_description if name in data}
+        np.testing.assert_array_equal(second.predict(given)["y"], net.predict(data)["y"])
+
     def test_truth_values_and_float16_cross(self, tmp_path):
         """Applications cannot hand over a truth value: it crosses as an integer."""
 
@@ -126,8 +143,6 @@ class TestBisection:
     def test_what_cannot_be_cut_is_refused(self, tmp_path):
         with pytest.raises(UnsupportedError, match="cannot be cut"):
             ct.utils.bisect_model(ct.models.MLModel(small.linear()), tmp_path)
-        with pytest.raises(UnsupportedError, match="pipelines"):
-            ct.utils.bisect_model(ct.models.MLModel(small.linear()), tmp_path, merge_chunks_to_pipeline=True)
 
 
 @pytest.fixture(scope="module")

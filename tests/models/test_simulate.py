@@ -9,8 +9,6 @@ import torch
 import gristmill as ct
 from gristmill.errors import InputError
 
-pytest.importorskip("gristmill.runtime.partition", reason="plans are made there")
-
 
 class Network(torch.nn.Module):
     """Convolutions large enough for the Neural Engine, a norm that float16 sums cannot hold, and a head."""

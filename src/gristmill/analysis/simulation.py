@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from gristmill.analysis.metrics import figures
 from gristmill.devices.base import Device
 from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.gpu import SimulatedGpuDevice
@@ -61,7 +61,7 @@ class Envelope:
     def snr_db(self) -> Mapping[str, Mapping[str, float]]:
         """Signal-to-noise ratio in decibels beside float32, by profile and output; ∞ where nothing differs."""
         return {
-            profile: {name: _snr_db(array, self.float32[name]) for name, array in outputs.items()}
+            profile: {name: figures(array, self.float32[name]).snr_db for name, array in outputs.items()}
             for profile, outputs in self.results.items()
         }
 
@@ -144,14 +144,3 @@ def _spread(arrays: Array) -> float:
     with np.errstate(invalid="ignore"):
         apart = wide.max(axis=0) - wide.min(axis=0)
     return float(np.max(np.where(same, 0, np.where(np.isnan(apart), np.inf, apart)), initial=0))
-
-
-def _snr_db(found: Array, expected: Array) -> float:
-    mine, theirs = found.astype(np.float64), expected.astype(np.float64)
-    same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
-    with np.errstate(invalid="ignore"):
-        noise = float(np.sum(np.where(same, 0, mine - theirs) ** 2))
-    signal = float(np.sum(np.where(np.isfinite(theirs), theirs, 0) ** 2))
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf

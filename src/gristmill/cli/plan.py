@@ -109,7 +109,6 @@ def plan(
     it is made of and how well it agrees with plans that Core ML made.
     """
     from gristmill.cli.output import print_json, working
-    from gristmill.cli.plan_page import page
     from gristmill.models.compute_units import ComputeUnit
     from gristmill.models.model import MLModel
 
@@ -119,7 +118,9 @@ def plan(
     verdicts = [{"requirement": item.text, "share": item.share(made), "met": item.met(made)} for item in requirements]
     document = {"path": str(model), **made.document(), "requirements": verdicts}
     if html is not None:
-        html.write_text(page(document), encoding="utf-8")
+        from gristmill.models.report import write_report
+
+        write_report(loaded, html, plan=made, view="Plan")
     if as_json:
         print_json(document)
     else:

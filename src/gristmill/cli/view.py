@@ -46,6 +46,7 @@ def view(
     The page is one file that needs no network: the graph, to search and to zoom; every op with its types, weights and
     place in the source; what a plan or an inspection says; what changed since another model.
     """
+    from gristmill import precision
     from gristmill.cli.output import console, print_json, working
     from gristmill.models.model import MLModel
 
@@ -53,10 +54,12 @@ def view(
         loaded = MLModel(model, function_name=function)
         inputs = _inputs(loaded, sources) if sources or run or inspect else None
         path = output or Path(tempfile.mkdtemp(prefix="gristmill-")) / f"{model.stem}.html"
+        placed = loaded.plan(target) if target is not None else None
+        inspected = precision.inspect(loaded, inputs or {}) if inspect else None
         written = loaded.report(
             path,
-            plan=_read(plan) if plan is not None else _planned(loaded, target),
-            inspection=_read(inspection) if inspection is not None else _inspected(loaded, inputs) if inspect else None,
+            plan=placed if plan is None else _read(plan),
+            inspection=inspected if inspection is None else _read(inspection),
             inputs=inputs,
             old=MLModel(diff) if diff is not None else None,
         )
@@ -66,27 +69,6 @@ def view(
         console().print(str(written), markup=False)
     if not no_open and not as_json:
         webbrowser.open(written.resolve().as_uri())
-
-
-def _planned(model: MLModel, target: str | None) -> Any:
-    from gristmill.errors import UnsupportedError
-
-    if target is None:
-        return None
-    plan = getattr(model, "plan", None)
-    if plan is None:
-        raise UnsupportedError("there are no plans of what runs where yet", actual=f"--target {target}")
-    return plan(target=target)
-
-
-def _inspected(model: MLModel, inputs: Any) -> Any:
-    from gristmill import precision
-    from gristmill.errors import UnsupportedError
-
-    inspect = getattr(precision, "inspect", None)
-    if inspect is None:
-        raise UnsupportedError("models are not inspected yet", actual="--inspect", hint="--run shows ranges")
-    return inspect(model, inputs)
 
 
 def _inputs(model: MLModel, sources: tuple[str, ...]) -> dict[str, Any]:

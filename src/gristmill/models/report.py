@@ -36,10 +36,12 @@ def write_report(
     inspection: Any = None,
     inputs: Mapping[str, Any] | None = None,
     old: MLModel | None = None,
+    view: str | None = None,
 ) -> Path:
-    """Writes a page about a model; see ``MLModel.report``."""
+    """Writes a page about a model; see ``MLModel.report``. ``view`` names the view that it opens with."""
     target = Path(path)
-    text = page(document(model, title=title, plan=plan, inspection=inspection, inputs=inputs, old=old))
+    shown = document(model, title=title, plan=plan, inspection=inspection, inputs=inputs, old=old)
+    text = page(shown if view is None else {**shown, "view": view})
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target

@@ -12,6 +12,8 @@ import gristmill as ct
 from gristmill.errors import InputError, UnsupportedError
 from gristmill.ir.builder import mb
 from gristmill.ir.types import TensorType, fp32
+from gristmill.models.compute_device import MLCPUComputeDevice
+from gristmill.models.compute_plan import MLComputePlan
 from gristmill.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
 from gristmill.models.ml_program.experimental.compute_plan_utils import set_intended_backends
 from gristmill.models.ml_program.experimental.model_structure_path import ModelStructurePath, map_model_spec_to_path
@@ -67,9 +69,10 @@ def test_each_operation_has_its_share(model, monkeypatch):
     by_name = {info.spec.outputs[0].name: info for info in found}
     assert [info.spec.type for info in found[:2]] == ["linear", "relu"]
     assert len(by_name["product"].measurement.samples) == 2
+    assert isinstance(by_name["product"].compute_device_usage.preferred_compute_device, MLCPUComputeDevice)
     constants = [info for info in found if info.spec.type == "const"]
     assert constants
-    assert all(info.measurement.statistics is None for info in constants)
+    assert all(info.measurement.statistics is None and info.compute_device_usage is None for info in constants)
     path = by_name["product"].path
     assert path.components[-1] == ModelStructurePath.Program.Operation("product")
     assert ModelStructurePath.from_dict(path.to_dict()) == path
@@ -126,6 +129,7 @@ def test_a_model_is_loaded_and_run_in_the_background(model):
         assert wrapper.load_duration_in_nano_seconds > 0
         assert wrapper.last_predict_duration_in_nano_seconds > 0
         assert wrapper.make_state_if_needed() is None
+        assert isinstance(await wrapper.retrieve_compute_plan(), MLComputePlan)
         await wrapper.unload()
         return outputs
 

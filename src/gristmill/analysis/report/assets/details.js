@@ -89,9 +89,10 @@ function diffCard(row) {
 
 function planLines(row) {
   const others = Object.entries(row.costs || {}).filter(([unit]) => unit !== row.unit);
-  const refusals = Object.entries(row.refusals || {}).map(([unit, {reason, fix}]) => {
+  const refusals = Object.entries(row.refusals || {}).map(([unit, {reason, fix, confidence}]) => {
+    const sure = confidence ? ` (${confidence} confidence)` : '';
     const help = fix ? make('div', {class: 'fix'}, fix) : null;
-    return make('div', {class: 'reason'}, make('b', {}, `not ${unitName(unit)}: `), reason, help);
+    return make('div', {class: 'reason'}, make('b', {}, `not ${unitName(unit)}: `), reason + sure, help);
   });
   return [
     pair('unit', unitChip(row.unit)),

@@ -160,4 +160,4 @@ addEventListener('keydown', event => {
 });
 
 const wanted = decodeURIComponent(location.hash.slice(1));
-openTab(wanted in views ? wanted : data.diff ? 'Difference' : 'Graph');
+openTab(wanted in views ? wanted : data.view || (data.diff ? 'Difference' : 'Graph'));

@@ -140,10 +140,11 @@ function refusalTable(ops, unit) {
         refused.length,
         refusals[unit].reason,
         refusals[unit].fix || '',
+        refusals[unit].confidence || '',
       ];
     });
   const title = heading(`Why ops are not on ${unitName(unit)}`);
-  return rows.length ? [title, plainTable(['op', 'ops', 'reason', 'what helps'], rows, [1])] : [];
+  return rows.length ? [title, plainTable(['op', 'ops', 'reason', 'what helps', 'confidence'], rows, [1])] : [];
 }
 
 function segmentTable(segments) {

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from gristmill.errors import InputTypeError, UnsupportedError
+from gristmill.errors import InputTypeError
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.ml_program.experimental.remote_device import Device, only_here, refuse
 from gristmill.models.model import MLModel, MLState
@@ -168,7 +168,10 @@ class LocalMLModelAsyncWrapper(MLModelAsyncWrapper):
         return state if state.names else None
 
     async def retrieve_compute_plan(self) -> Any:
-        raise UnsupportedError("there are no plans of what runs where yet")
+        from gristmill.models.compute_plan import MLComputePlan
+
+        model = await self._ready()
+        return MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=model.compute_unit)
 
     @property
     def load_duration_in_nano_seconds(self) -> int | None:

@@ -14,7 +14,11 @@ from gristmill.errors import InputError, InputTypeError
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import make_up
 from gristmill.models.ml_program.experimental.async_wrapper import LocalMLModelAsyncWrapper
-from gristmill.models.ml_program.experimental.model_structure_path import ModelStructurePath, map_model_spec_to_path
+from gristmill.models.ml_program.experimental.model_structure_path import (
+    ModelStructurePath,
+    map_model_spec_to_path,
+    map_model_structure_to_path,
+)
 from gristmill.models.ml_program.experimental.remote_device import Device, only_here
 from gristmill.models.model import MLModel
 from gristmill.package.proto import Message
@@ -76,7 +80,7 @@ class OperationExecutionInfo:
     Attributes:
         spec: The operation.
         path: Where it stands in the model.
-        compute_device_usage: What a plan says of it; ``None`` without one.
+        compute_device_usage: What the plan for this computer says of it; ``None`` for constants.
         measurement: Its share of each prediction; no samples for what did not run, such as constants.
     """
 
@@ -199,6 +203,8 @@ class MLModelBenchmarker:
                     own = shares.setdefault(op.results[0].name, [0.0] * iterations)
                     own[turn - warmup] += call.seconds * 1e3 * (work / whole if whole else 1 / len(works))
         running = model._function(model.program).name
+        plan = await loaded.retrieve_compute_plan()
+        planned = {path: op for op, path in map_model_structure_to_path(plan.model_structure)}
         result, seen = [], set()
         for operation, path in map_model_spec_to_path(self.model_spec):
             if id(operation) in seen:  # it has several outputs
@@ -206,7 +212,8 @@ class MLModelBenchmarker:
             seen.add(id(operation))
             mine = path.components[1] == ModelStructurePath.Program.Function(running)
             samples = shares.get(operation.outputs[0].name, []) if mine else []
-            result.append(OperationExecutionInfo(operation, path, None, Measurement.from_samples(samples)))
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(planned[path]) if path in planned else None
+            result.append(OperationExecutionInfo(operation, path, usage, Measurement.from_samples(samples)))
         return sorted(result, key=lambda info: info.measurement.sort_key, reverse=True)
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -202,7 +202,8 @@ HEAD = """\
 Written by `python -m tools.precision_table`. The metric is the signal-to-noise ratio of the worst output beside the
 same model in float32, in decibels, on one sample (a sentence, notes, or noise for pictures); the reference is exact, so
 float32 stands at ∞. Candidates run in strict numerics, every result rounded to its declared type. *Eligible* is the
-share of ops that are float16, which a Neural Engine could take as far as types go. *Runs* are full evaluations.
+share of ops that are float16, which a Neural Engine could take as far as types go. *Runs* are full evaluations. Seconds
+are of one thread of a machine that others were using too, so only their order says something.
 
 Bisection is Polygraphy's way (the first N ops in float32, the least N that meets the budget) with this project's
 evaluations. `auto_mixed_precision` is onnxconverter-common's, on the model's ONNX form in ONNX Runtime, whose nodes are

@@ -222,7 +222,7 @@ def test_cost_is_linear_and_memory_streams(monkeypatch):
         return len(counted), max(alive)
 
     (few, held), (many, still) = chain(10), chain(40)
-    assert many - few == 2 * 30
+    assert many - few == 3 * 30  # on the run's operands, on the shadow's, and on the shadow's when they are rounded
     assert still == held <= 3
 
 

@@ -41,6 +41,7 @@ class Ledger:
         rounding: The part of that which is the rounding of the result; the rest is that of constants.
         accumulated: Its results in the declared run beside the shadow's.
         inherited: By how much each operand's error alone changes the results.
+        rounded: The same of the operand's own rounding alone.
         broken_operands: Operands that hold no finite number where the shadow has one.
         loses: Whether numbers become infinite or NaN here: the operands are finite, or hold no NaN.
     """
@@ -50,6 +51,7 @@ class Ledger:
     rounding: ErrorFigures = field(default_factory=ErrorFigures)
     accumulated: ErrorFigures = field(default_factory=ErrorFigures)
     inherited: dict[Value, float] = field(default_factory=dict)
+    rounded: dict[Value, float] = field(default_factory=dict)
     broken_operands: set[Value] = field(default_factory=set)
     loses: bool = False
 
@@ -306,8 +308,9 @@ class _Recorder:
                 _compare(ledger.rounding, typed, unrounded)
                 _compare(ledger.accumulated, typed, shadow)
                 _count(row, typed, shadow)
-        for value, energy in step.inherited.items():
+        for value, (energy, rounding) in step.inherited.items():
             ledger.inherited[value] = ledger.inherited.get(value, 0.0) + energy
+            ledger.rounded[value] = ledger.rounded.get(value, 0.0) + rounding
         self._note_losses(step, ledger)
 
     def _note_losses(self, step: Step, ledger: Ledger) -> None:

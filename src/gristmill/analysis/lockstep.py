@@ -52,7 +52,7 @@ class Step:
         typed: The results of the declared run.
         shadow: Those of the shadow.
         inherited: For each operand that differs between the runs the sum of squares by which it alone changes the
-            shadow's results.
+            shadow's results: first all of its error, then the rounding of its shadow to its declared type.
     """
 
     op: Op
@@ -61,7 +61,7 @@ class Step:
     unrounded: list[Array]
     typed: list[Array]
     shadow: list[Array]
-    inherited: dict[Value, float]
+    inherited: dict[Value, tuple[float, float]]
 
 
 class Lockstep:
@@ -148,29 +148,36 @@ class Lockstep:
             name: shadow[name] for name, value in op.operands.items() if isinstance(value, Value) and _was_cast(value)
         }
         wide = evaluate(op, shadow)
-        inherited = self._inherited(op, operands, shadow, wide)
         exact = evaluate(op, {**typed, **before_typing}) if before_typing else unrounded
+        inherited = self._inherited(op, operands, shadow, wide, exact)
         return Step(op, operands, exact, unrounded, results, wide, inherited)
 
     def _inherited(
-        self, op: Op, operands: Pairs, shadow: Mapping[str, RuntimeValue], wide: list[Array]
-    ) -> dict[Value, float]:
-        """What each differing operand alone does; of a single one nobody needs to ask."""
+        self, op: Op, operands: Pairs, shadow: Mapping[str, RuntimeValue], wide: list[Array], exact: list[Array]
+    ) -> dict[Value, tuple[float, float]]:
+        """What each differing operand alone does; a single one does all that ``exact`` shows."""
         differing: dict[Value, list[tuple[str, int]]] = {}
         for slot, index, value in op.uses():
             pair = _at(operands, slot, index)
             if value.constant is None and _differs(pair, self._evaluator):
                 differing.setdefault(value, []).append((slot, index))
-        if len(differing) < 2:
-            return dict.fromkeys(differing, 1.0)
-        found = {}
-        for value, places in differing.items():
+
+        def effect(places: list[tuple[str, int]], array: Array) -> float:
             changed = dict(shadow)
             for slot, index in places:
-                now = self._evaluator.widened(_at(operands, slot, index).typed)
-                old = changed[slot]
+                now, old = self._evaluator.widened(array), changed[slot]
                 changed[slot] = (*old[:index], now, *old[index + 1 :]) if isinstance(old, tuple) else now
-            found[value] = sum(map(_energy, self._evaluator(op, changed), wide))
+            return sum(map(_energy, self._evaluator(op, changed), wide))
+
+        found = {}
+        for value, places in differing.items():
+            pair = _at(operands, *places[0])
+            alone = len(differing) == 1
+            gathered = sum(map(_energy, exact, wide)) if alone else effect(places, pair.typed)
+            rounded = round_to(pair.shadow, value.dtype)
+            rounded = np.where(np.isfinite(rounded), rounded, pair.shadow)  # what gets lost is counted where it does
+            same = np.array_equal(rounded, pair.typed, equal_nan=True)
+            found[value] = (gathered, gathered if same else effect(places, rounded))
         return found
 
     def _healed(self, typed: Array, shadow: Array) -> Array:

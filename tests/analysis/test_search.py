@@ -233,6 +233,21 @@ def test_costs_count_what_leaves():
     assert (planned.total, planned.ops) == (7.0, costs.of(made).ops)
 
 
+def test_a_target_prices_candidates_by_its_plan():
+    """Of a product that the Neural Engine takes, float32 costs more; the price is that of the plan."""
+    wide = (np.eye(2048) + 0.01).astype(np.float32)
+    made = program(lambda x: cancelling(mb.linear(x=x, weight=wide, name="first"), "bad"), (256, 2048))
+    data = {"x": RNG.standard_normal((256, 2048)).astype(np.float32)}
+    options = {"target": "A17", "minimum_deployment_target": ct.target.iOS17}
+    found = ct.precision.search(made, data, budget=60.0, max_evaluations=4, **options)
+    costs = {item.label: item.cost.total for item in found.evaluations}
+    plan = ct.precision.search(made, data, budget=1.0, **options).model.plan("A17")
+    assert costs["all float16"] == pytest.approx(plan.cost)
+    assert costs["all float32"] > costs["all float16"]
+    with pytest.raises(InputError, match="no such target"):
+        ct.precision.search(made, data, **{**options, "target": "A5"})
+
+
 def test_wrong_arguments():
     made = chain(1, ())
     for wrong, message in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from gristmill.passes.pipeline import cleanup
 from gristmill.passes.stabilizers import rewriting
 from gristmill.precision.raising import Float32Raising
 from gristmill.precision.typing import Float16Typing
+from gristmill.runtime.partition import partition
 
 __all__ = ["CostModel", "Evaluation", "Metric", "SearchResult", "search"]
 
@@ -41,6 +43,7 @@ def search(
     max_evaluations: int = 12,
     rewrites: bool = True,
     costs: CostModel | None = None,
+    target: str | None = None,
     journal: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     device: Device | None = None,
@@ -63,6 +66,8 @@ def search(
         max_evaluations: Most full evaluations: runs of a candidate, or instrumented runs, over all data.
         rewrites: Whether formulas may be replaced.
         costs: Prices of float32 ops, hand-overs and casts.
+        target: A chip, such as ``A17``: a candidate then costs what its plan for that chip is estimated to take, all
+            units allowed, so that what leaves the Neural Engine costs its transfers and launches.
         journal: Path of a file that keeps what was measured; a search that was stopped goes on from there.
         progress: Whether to show a progress bar; where a person is watching, when left out.
         device: Runs the candidates, such as a simulated one; the CPU in strict numerics when left out.
@@ -76,6 +81,8 @@ def search(
         InputError: The data, the metric, the budget or an argument does not fit.
         ConversionError: The model cannot be converted.
     """
+    if target is not None:
+        costs = dataclasses.replace(costs or CostModel(), estimate=lambda program: partition(program.main, target).cost)
     samples = [data] if isinstance(data, Mapping) else list(data)
     source = _source(model, conversion)
     with _bar(progress, max_evaluations) as advance:

@@ -17,6 +17,7 @@ from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
+from gristmill.models.kinds import read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -164,8 +165,8 @@ class MLModel:
 
     @property
     def program(self) -> Program:
-        """The program, decoded."""
-        return self.package.program
+        """The program, decoded; a neural network becomes one of untyped tensors."""
+        return read_program(self.package)
 
     @property
     def inputs(self) -> list[Feature]:
@@ -302,11 +303,7 @@ class MLModel:
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
-        if self.kind != "mlProgram":
-            raise UnsupportedError(
-                f"models of type '{self.kind or 'unknown'}' do not run here yet", expected="mlProgram"
-            )
-        session = Session(self._function(self.program), _device())
+        session = Session(runnable(self.kind, self._function(self.program)), _device())
         self.package.release()
         return session
 

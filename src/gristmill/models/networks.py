@@ -87,4 +87,4 @@ def _open(name: str, axis: int, low: int, high: int) -> Dim:
 def _output(spec: Message) -> NetworkOutput:
     shape = spec.type.multiArrayType.shape
     is_image = spec.type.WhichOneof("Type") == "imageType"
-    return NetworkOutput(spec.name, None if is_image or not shape else len(shape), is_image)
+    return NetworkOutput(spec.name, None if is_image or not shape else tuple(map(int, shape)), is_image)

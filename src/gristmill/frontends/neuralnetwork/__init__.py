@@ -159,8 +159,10 @@ def _inside(ctx: Context, network: Network, given: NetworkInput, value: Value) -
 def _outside(ctx: Context, network: Network, output: NetworkOutput) -> Value:
     """An output with the axes that applications see, under its own name."""
     value = ctx.tensor(output.name)
-    if not network.exact_arrays and not output.is_image and value.rank == 5:
-        value = _without_ones(value, output.rank)
+    if not output.is_image:
+        value = _as_described(value, output.shape, network.exact_arrays)
+    if value.producer is None and value.name == output.name:
+        return value
     if value.producer is None or value.constant is not None or value in ctx.results:
         value = ops.identity(x=value)
     ctx.results.append(value)
@@ -177,13 +179,22 @@ def _called(value: Value, name: str) -> Value:
     return value
 
 
-def _without_ones(value: Value, rank: int | None) -> Value:
-    """[1, 1, C, H, W] as [C, H, W], or as [C] where that is what the description or the sizes say."""
+def _as_described(value: Value, described: tuple[int, ...] | None, exact: bool) -> Value:
+    """A result without axes of size 1 that the description does not have.
+
+    Without exact shapes and without a description, [1, 1, C, H, W] becomes [C, H, W], or [C] where H and W are 1.
+    """
     sizes = value.shape
-    if sizes[0] != 1 or sizes[1] != 1:
+    if described is None and not exact and value.rank == 5 and sizes[:2] == (1, 1):
+        return ops.squeeze(x=value, axes=[0, 1, 3, 4] if sizes[3:] == (1, 1) else [0, 1])
+    if described is None or len(described) >= value.rank:
         return value
-    is_vector = rank != 3 and sizes[3] == 1 and sizes[4] == 1
-    return ops.squeeze(x=value, axes=[0, 1, 3, 4] if is_vector else [0, 1])
+    front = list(range(value.rank - len(described)))
+    for axes in (front, [0, 1, 3, 4]):  # in front, or around the channels
+        kept = tuple(size for axis, size in enumerate(sizes) if axis not in axes)
+        if kept == described and all(sizes[axis] == 1 for axis in axes):
+            return ops.squeeze(x=value, axes=axes)
+    return value
 
 
 def _classified(ctx: Context, network: Network, label: str, by_label: str) -> list[Value]:

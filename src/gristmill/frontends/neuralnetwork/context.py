@@ -98,7 +98,11 @@ class Context:
         if len(found) < len(layer.outputs):
             raise self.wrong("the layer makes fewer tensors", expected=len(layer.outputs), actual=len(found))
         for name, value in zip(layer.outputs, found, strict=False):
-            self.bind(name, value)
+            self.bind(name, self.with_axes(value))
+
+    def with_axes(self, value: Value) -> Value:
+        """A tensor of a network has at least one axis."""
+        return ops.expand_dims(x=value, axes=[0]) if value.rank == 0 else value
 
     def tensor(self, name: str) -> Value:
         """The value that a name stands for at this point.

@@ -56,7 +56,8 @@ def _own(values: Sequence[Value]) -> list[Value]:
 
 
 def _verdict(ctx: Context, value: Value) -> Value:
-    return ctx.truth(ctx.scalar(value))
+    """Whether the first element of a tensor is true."""
+    return ctx.truth(ctx.scalar(ctx.slice(ctx.reshape(value, [-1]), 0, 0, 1)))
 
 
 # --- branches --------------------------------------------------------------------------------------------------------

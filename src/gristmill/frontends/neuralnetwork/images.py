@@ -90,9 +90,8 @@ _AXES = {"CHANNEL_AXIS": -3, "HEIGHT_AXIS": -2, "WIDTH_AXIS": -1}
 
 @maps("slice", typed=True)
 def slice_axis(ctx: Context, p: Any, x: Value) -> Value:
-    """A part of an axis; an end below 0 counts from the axis's end, where -1 is the end itself."""
-    end = None if p.endIndex == -1 else p.endIndex + 1 if p.endIndex < 0 else p.endIndex
-    return ctx.slice(x, _AXES[p.axis], p.startIndex, end, p.stride or 1)
+    """A part of an axis; what is below 0 counts from the axis's end."""
+    return ctx.slice(x, _AXES[p.axis], p.startIndex, p.endIndex, p.stride or 1)
 
 
 @maps("crop", typed=True)

@@ -11,7 +11,7 @@ from gristmill.ir.program import Value
 
 @maps("innerProduct")
 def inner_product(ctx: Context, p: Any, x: Value) -> Value:
-    """Along the channels: the last axis, or the third from the end of a tensor of rank 4 or more.
+    """Along the last axis, or of a tensor of rank 4 or more along channels, height and width taken together.
 
     Weights that ask for dynamic quantisation are decoded, which is more exact than what they ask for.
     """
@@ -19,15 +19,18 @@ def inner_product(ctx: Context, p: Any, x: Value) -> Value:
     bias = ctx.bias(p.hasBias, p.bias, p.outputChannels)
     if x.rank < 4:
         return ops.linear(x=x, weight=weight, bias=bias)
-    y = ops.linear(x=ops.squeeze(x=x, axes=[-2, -1]), weight=weight, bias=bias)
+    if x.shape[-2:] == (1, 1):
+        rows = ops.squeeze(x=x, axes=[-2, -1])
+    else:
+        rows = ctx.reshape(x, [*(ctx.size(x, axis) for axis in range(x.rank - 3)), p.inputChannels])
+    y = ops.linear(x=rows, weight=weight, bias=bias)
     return ops.expand_dims(x=y, axes=[-2, -1])
 
 
 @maps("batchedMatmul")
 def batched_matmul(ctx: Context, p: Any, x: Value, y: Value | None = None) -> Value:
-    if y is None:
-        shape = (p.weightMatrixFirstDimension, p.weightMatrixSecondDimension)
-        weight = ctx.weights(p.weights, shape, axis=1, transposed=True)
+    if y is None:  # the file holds the matrix transposed
+        weight = ctx.weights(p.weights, (p.weightMatrixSecondDimension, p.weightMatrixFirstDimension))
         bias = ctx.bias(p.hasBias, p.bias, p.weightMatrixSecondDimension)
         if p.transposeA:
             x = ops.transpose(x=x, perm=[*range(x.rank - 2), x.rank - 1, x.rank - 2])

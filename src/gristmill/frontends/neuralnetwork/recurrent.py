@@ -27,6 +27,19 @@ _OF_MIL = {
 """What MIL calls activations that it has."""
 
 
+_MEANT = {
+    Nonlinearity("linear_activation"): Nonlinearity("linear_activation", 1.0, 0.0),
+    Nonlinearity("scaled_tanh"): Nonlinearity("scaled_tanh", 1.0, 1.0),
+    Nonlinearity("sigmoid_hard"): Nonlinearity("sigmoid_hard", float(np.float32(0.2)), 0.5),
+}
+"""What activations without parameters stand for, as coremltools writes them: with zeros they would be constant."""
+
+
+def _nonlinearity(ctx: Context, p: Any) -> Nonlinearity:
+    chosen = nonlinearity(ctx, p)
+    return _MEANT.get(chosen, chosen)
+
+
 def _operands(chosen: dict[str, Nonlinearity]) -> tuple[bool, dict[str, Any]]:
     """Whether MIL has these activations, and how they are given to its ops, or else to those of the ``nn`` dialect."""
     if all(function in _OF_MIL for function in chosen.values()):
@@ -85,7 +98,7 @@ def _stacked(
 @maps("simpleRecurrent")
 def simple(ctx: Context, p: Any, x: Value, h: Value | None = None) -> tuple[Value, ...]:
     width, rows = p.outputVectorSize, _rows(x)
-    in_mil, activation = _operands({"activation": nonlinearity(ctx, p.activation)})
+    in_mil, activation = _operands({"activation": _nonlinearity(ctx, p.activation)})
     states, last = ops.several(
         "rnn" if in_mil else "nn_rnn",
         x=rows,
@@ -103,7 +116,7 @@ def simple(ctx: Context, p: Any, x: Value, h: Value | None = None) -> tuple[Valu
 @maps("gru")
 def gru(ctx: Context, p: Any, x: Value, h: Value | None = None) -> tuple[Value, ...]:
     width, rows = p.outputVectorSize, _rows(x)
-    given = [nonlinearity(ctx, each) for each in p.activations]
+    given = [_nonlinearity(ctx, each) for each in p.activations]
     recurrent, activation = (*given, *(_SIGMOID, _TANH)[len(given) :])[:2]
     in_mil, functions = _operands({"recurrent_activation": recurrent, "activation": activation})
 
@@ -131,7 +144,7 @@ _GATES = ("inputGate", "forgetGate", "outputGate", "blockInput")
 
 def _lstm_functions(ctx: Context, activations: Sequence[Any]) -> dict[str, Nonlinearity]:
     """Of the gates, the input, the output: sigmoid, tanh and tanh unless others are given."""
-    given = [nonlinearity(ctx, each) for each in activations]
+    given = [_nonlinearity(ctx, each) for each in activations]
     chosen = (*given, *(_SIGMOID, _TANH, _TANH)[len(given) :])
     return dict(zip(("recurrent_activation", "cell_activation", "activation"), chosen, strict=False))
 

@@ -38,8 +38,7 @@ _AXES = {"CHW": [-3, -2, -1], "HW": [-2, -1], "C": [-3], "H": [-2], "W": [-1]}
 def _reduction(op_name: str) -> Callable[..., Value]:
     def mapping(ctx: Context, p: Any, x: Value) -> Value:
         axes = list(range(x.rank)) if p.reduceAll or not p.axes else p.axes
-        y = ops.op(op_name, x=x, axes=axes, keep_dims=p.keepDims and not p.reduceAll)
-        return ops.expand_dims(x=y, axes=[0]) if y.rank == 0 else y  # a network has no tensor of rank 0
+        return ops.op(op_name, x=x, axes=axes, keep_dims=p.keepDims)
 
     return mapping
 
@@ -62,8 +61,7 @@ def reduce(ctx: Context, p: Any, x: Value) -> Value:
 
 def _extreme(op_name: str) -> Callable[..., Value]:
     def mapping(ctx: Context, p: Any, x: Value) -> Value:
-        y = ops.op(op_name, x=x, axis=p.axis, keep_dims=not p.removeDim)
-        return ops.expand_dims(x=y, axes=[0]) if y.rank == 0 else y
+        return ops.op(op_name, x=x, axis=p.axis, keep_dims=not p.removeDim)
 
     return mapping
 

@@ -67,8 +67,8 @@ def crop_resize(ctx: Context, p: Any, x: Value, boxes: Value) -> Value:
     images = ops.squeeze(x=x, axes=[0]) if x.rank == 5 else x
     rows = ops.squeeze(x=boxes, axes=[1, 3, 4]) if boxes.rank == 5 else boxes
     count, numbers = rows.shape
-    if not isinstance(count, int) or (numbers == 4 and not isinstance(images.shape[0], int)):
-        raise ctx.unsupported("the number of boxes and images must be known", actual=f"{boxes.type}, {x.type}")
+    if not isinstance(count, int):
+        raise ctx.unsupported("the number of boxes must be known", actual=boxes.type)
     options = {
         "target_height": height,
         "target_width": width,
@@ -81,12 +81,14 @@ def crop_resize(ctx: Context, p: Any, x: Value, boxes: Value) -> Value:
         chosen = ops.squeeze(x=ctx.integers(ctx.slice(rows, 1, 0, 1)), axes=[1])
         found = ops.crop_resize(x=images, boxes=ctx.slice(rows, 1, 1, None), box_indices=chosen, **options)
         return ops.expand_dims(x=found, axes=[1]) if x.rank == 5 else found
-    batch = images.shape[0]
-    assert isinstance(batch, int)
-    each = ops.gather(x=rows, indices=np.repeat(np.arange(count, dtype=np.int32), batch), axis=0)
-    chosen = ops.const(np.tile(np.arange(batch, dtype=np.int32), count))
+    batch = ctx.size(images, 0)
+    times = ops.concat(values=[np.array([1], np.int32), batch, np.array([1], np.int32)], axis=0)
+    each = ops.reshape(x=ops.tile(x=ops.expand_dims(x=rows, axes=[1]), reps=times), shape=np.array([-1, 4], np.int32))
+    numbered = ops.range_1d(end=ctx.scalar(batch), start=np.int32(0), step=np.int32(1))
+    chosen = ops.tile(x=numbered, reps=np.array([count], np.int32))
     found = ops.crop_resize(x=images, boxes=each, box_indices=chosen, **options)
-    return ctx.reshape(found, [count, batch, *found.shape[1:]]) if x.rank == 5 else found
+    sizes = [ctx.size(found, axis) for axis in (1, 2, 3)]
+    return ctx.reshape(found, [count, batch, *sizes]) if x.rank == 5 else found
 
 
 @maps("NonMaximumSuppression")

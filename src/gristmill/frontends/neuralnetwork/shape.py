@@ -45,8 +45,6 @@ def transpose(ctx: Context, p: Any, x: Value) -> Value:
 @maps("squeeze", typed=True)
 def squeeze(ctx: Context, p: Any, x: Value) -> Value:
     axes = [axis for axis, size in enumerate(x.shape) if size == 1] if p.squeezeAll else p.axes
-    if len(axes) == x.rank:  # a network has no tensor of rank 0
-        return ops.reshape(x=x, shape=np.array([1], np.int32))
     return ops.squeeze(x=x, axes=axes) if axes else x
 
 
@@ -74,12 +72,25 @@ def concat(ctx: Context, p: Any, *values: Value) -> Value:
 def split(ctx: Context, p: Any, x: Value) -> tuple[Value, ...]:
     if p.splitSizes:
         return ops.several("split", x=x, split_sizes=p.splitSizes, axis=p.axis)
-    return ops.several("split", x=x, num_splits=p.numSplits, axis=p.axis)
+    size, count = x.shape[p.axis], p.numSplits
+    if isinstance(size, int) and count and size % count:  # the first parts are larger by one
+        sizes = [size // count + (part < size % count) for part in range(count)]
+        return ops.several("split", x=x, split_sizes=sizes, axis=p.axis)
+    return ops.several("split", x=x, num_splits=count, axis=p.axis)
 
 
 @maps("tile", typed=True)
 def tile(ctx: Context, p: Any, x: Value, reps: Value | None = None) -> Value:
-    return ops.tile(x=x, reps=np.array(p.reps, np.int32) if reps is None else ctx.integers(reps))
+    """As often along each axis as told; what is told of fewer axes is of the last ones."""
+    if reps is None:
+        return ops.tile(x=x, reps=np.array([*(1,) * (x.rank - len(p.reps)), *p.reps], np.int32))
+    times = ctx.integers(reps)
+    told = times.shape[0]
+    if not isinstance(told, int):
+        raise ctx.unsupported("the number of axes to repeat must be known", actual=reps.type)
+    if told < x.rank:
+        times = ops.concat(values=[np.ones(x.rank - told, np.int32), times], axis=0)
+    return ops.tile(x=x, reps=times)
 
 
 @maps("reverse", typed=True)
@@ -136,17 +147,20 @@ def slice_static(ctx: Context, p: Any, x: Value) -> Value:
 
 @maps("sliceDynamic", typed=True)
 def slice_dynamic(ctx: Context, p: Any, x: Value, begin: Value, *others: Value) -> Value:
-    """Others are, as far as they are given: end, strides, masks of begin, end and squeezing."""
+    """Others are, as far as they are given: end, strides, masks of begin, end and squeezing.
+
+    Parameters may speak of more axes than there are.
+    """
     given: list[Value | None] = [*others, *[None] * (5 - len(others))]
     end, strides, begin_mask, end_mask, squeeze_mask = given
     return ops.slice_by_index(
         x=x,
         begin=ctx.integers(begin),
-        end=np.array(p.endIds, np.int32) if end is None else ctx.integers(end),
-        stride=_known(ctx, strides, p.strides, np.int32) or None,
-        begin_mask=_mask(_known(ctx, begin_mask, p.beginMasks, np.bool_)),
-        end_mask=_mask(_known(ctx, end_mask, p.endMasks, np.bool_)),
-        squeeze_mask=_mask(_known(ctx, squeeze_mask, p.squeezeMasks, np.bool_)),
+        end=np.array(p.endIds[: x.rank], np.int32) if end is None else ctx.integers(end),
+        stride=_known(ctx, strides, p.strides, np.int32)[: x.rank] or None,
+        begin_mask=_mask(_known(ctx, begin_mask, p.beginMasks, np.bool_)[: x.rank]),
+        end_mask=_mask(_known(ctx, end_mask, p.endMasks, np.bool_)[: x.rank]),
+        squeeze_mask=_mask(_known(ctx, squeeze_mask, p.squeezeMasks, np.bool_)[: x.rank]),
     )
 
 

@@ -95,10 +95,10 @@ class NetworkOutput:
 
     Attributes:
         name: Its name.
-        rank: Of an array, where the description states a shape.
+        shape: Of an array, where the description states one.
         is_image: Whether it is an image.
     """
 
     name: str
-    rank: int | None = None
+    shape: tuple[int, ...] | None = None
     is_image: bool = False

@@ -163,7 +163,7 @@ class MLModel:
         """The model type as the specification calls it, such as ``mlProgram`` or ``neuralNetwork``."""
         return self.package.kind
 
-    @property
+    @cached_property
     def program(self) -> Program:
         """The program, decoded; a neural network becomes one of untyped tensors."""
         return read_program(self.package)
@@ -455,11 +455,11 @@ class MLModel:
 
         Raises:
             InputError: There is no such target.
-            UnsupportedError: The model is no ML Program.
+            UnsupportedError: The model is neither an ML Program nor a neural network.
         """
-        from gristmill.models.compute_plan import plan_function, program_to_plan  # what only plans need
+        from gristmill.models.compute_plan import plan_function  # what only plans need
 
-        function = self._function(program_to_plan(self.package))
+        function = self._function(self.program)
         return plan_function(function, self._interface, target, compute_units or self.compute_unit, sizes)
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def lower(
         if network.labels:
             found = [*_classified(ctx, network, label, by_label), *found]
         mb.output(*found)
+        ctx.drop_unused_axes()
     return program
 
 
@@ -145,7 +146,7 @@ def _inside(ctx: Context, network: Network, given: NetworkInput, value: Value) -
     exact = network.exact_arrays if given.layout is None else network.exact_images
     if not exact:
         if given.layout is not None:
-            value = ops.expand_dims(x=value, axes=[0])
+            value = ctx.expand(value, [0])
         elif value.rank == 1:
             value = ops.expand_dims(x=value, axes=[0, 1, 3, 4])
         elif value.rank < 5:
@@ -189,12 +190,15 @@ def _as_described(value: Value, described: tuple[int, ...] | None, exact: bool) 
         return ops.squeeze(x=value, axes=[0, 1, 3, 4] if sizes[3:] == (1, 1) else [0, 1])
     if described is None or len(described) >= value.rank:
         return value
-    front = list(range(value.rank - len(described)))
-    for axes in (front, [0, 1, 3, 4]):  # in front, or around the channels
-        kept = tuple(size for axis, size in enumerate(sizes) if axis not in axes)
-        if kept == described and all(sizes[axis] == 1 for axis in axes):
-            return ops.squeeze(x=value, axes=axes)
-    return value
+    rest, ones = list(described), []
+    for axis, size in enumerate(sizes):
+        if rest and size == rest[0]:
+            rest.pop(0)
+        elif size == 1:
+            ones.append(axis)
+        else:
+            return value
+    return value if rest else ops.squeeze(x=value, axes=ones)
 
 
 def _classified(ctx: Context, network: Network, label: str, by_label: str) -> list[Value]:

@@ -52,7 +52,7 @@ def nonlinearity(ctx: Context, p: Any) -> Nonlinearity:
     raise ctx.unsupported("the activation is of a type that is not known here", actual=kind)
 
 
-@maps("activation")
+@maps("activation", on_planes=True)
 def activation(ctx: Context, p: Any, x: Value) -> Value:
     kind = p.choice("NonlinearityType")
     if kind == "PReLU":
@@ -80,17 +80,17 @@ def _per_channel(ctx: Context, weights: Weights | None, x: Value) -> Value:
     return ctx.weights(weights, (channels,))
 
 
-@maps("clampedReLU")
+@maps("clampedReLU", on_planes=True)
 def clamped_relu(ctx: Context, p: Any, x: Value) -> Value:
     return ops.clamped_relu(x=x, alpha=p.alpha, beta=p.beta)
 
 
-@maps("gelu")
+@maps("gelu", on_planes=True)
 def gelu(ctx: Context, p: Any, x: Value) -> Value:
     return ops.gelu(x=x, mode=p.mode)
 
 
-@maps("softmax")
+@maps("softmax", on_planes=True)
 def softmax(ctx: Context, p: Any, x: Value) -> Value:
     return ops.softmax(x=x, axis=-3)
 
@@ -100,7 +100,7 @@ def softmax_nd(ctx: Context, p: Any, x: Value) -> Value:
     return ops.softmax(x=x, axis=p.axis)
 
 
-@maps("unary")
+@maps("unary", on_planes=True)
 def unary(ctx: Context, p: Any, x: Value) -> Value:
     """A function of ``scale·x + shift``; unset, the scale is 1 and epsilon 1e-6."""
     if p.scale not in (0, 1) or p.shift:

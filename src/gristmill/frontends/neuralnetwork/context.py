@@ -65,6 +65,7 @@ class Context:
         self.results: list[Value] = []
         self.layer: Layer | None = None
         self._named: set[Value] = set()
+        self._expanded: dict[Value, tuple[Value, list[int]]] = {}
 
     # -- layers ------------------------------------------------------------------------------------------------------
 
@@ -88,6 +89,9 @@ class Context:
         with self._located(layer):
             if not mapping.typed:
                 inputs = [self.floating(value) for value in inputs]
+            axes: list[int] = []
+            if mapping.on_planes(layer.params):
+                inputs, axes = self._without_front(inputs)
             try:
                 results = mapping.function(self, layer.params, *inputs)
             except GristmillError:
@@ -98,11 +102,33 @@ class Context:
         if len(found) < len(layer.outputs):
             raise self.wrong("the layer makes fewer tensors", expected=len(layer.outputs), actual=len(found))
         for name, value in zip(layer.outputs, found, strict=False):
-            self.bind(name, self.with_axes(value))
+            with self._located(layer):
+                self.bind(name, self._with_axes(value, axes))
 
-    def with_axes(self, value: Value) -> Value:
-        """A tensor of a network has at least one axis."""
+    def _with_axes(self, value: Value, axes: list[int]) -> Value:
+        """A result with the axes that were left out, and with one at least: a network has no tensor of rank 0."""
+        if axes:
+            return self.expand(value, axes)
         return ops.expand_dims(x=value, axes=[0]) if value.rank == 0 else value
+
+    def expand(self, value: Value, axes: list[int]) -> Value:
+        """The value with axes of size 1, which layers that need none of them do without."""
+        expanded = ops.expand_dims(x=value, axes=axes)
+        self._expanded[expanded] = value, axes
+        return expanded
+
+    def _without_front(self, values: list[Value]) -> tuple[list[Value], list[int]]:
+        """The values before axes were added to all of them alike, and those axes."""
+        found = [self._expanded[value] for value in values if value in self._expanded]
+        if not found or len(found) < len(values) or any(axes != found[0][1] for _, axes in found):
+            return values, []
+        return [value for value, _ in found], found[0][1]
+
+    def drop_unused_axes(self) -> None:
+        """Takes out axes that no layer needed."""
+        for value in reversed(self._expanded):
+            if value.producer is not None and not value.uses:
+                value.producer.erase()
 
     def tensor(self, name: str) -> Value:
         """The value that a name stands for at this point.
@@ -117,6 +143,7 @@ class Context:
     def bind(self, name: str, value: Value) -> None:
         """Lets a name stand for a value, which is called so if it has no name of its own yet."""
         self.tensors[name] = value
+        value, _ = self._expanded.get(value, (value, []))
         if value.producer is None or value in self._named or value.constant is not None:
             return
         value.name = mb.point.function.unique_name(name)
@@ -243,7 +270,7 @@ class Context:
         ones = [axis for axis in range(x.rank - 3) if x.shape[axis] == 1]
         if len(ones) >= x.rank - 4:
             axes = ones[: x.rank - 4]
-            return ops.expand_dims(x=function(ops.squeeze(x=x, axes=axes)), axes=axes)
+            return self.expand(function(ops.squeeze(x=x, axes=axes)), axes)
         front = [self.size(x, axis) for axis in range(x.rank - 3)]
         y = function(self.reshape(x, [-1, *(self.size(x, axis) for axis in (-3, -2, -1))]))
         return self.reshape(y, [*front, *(self.size(y, axis) for axis in (-3, -2, -1))])

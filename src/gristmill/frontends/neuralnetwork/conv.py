@@ -26,7 +26,7 @@ def padding_of(p: Any, group: str) -> dict[str, Any]:
     return {"pad_type": "custom", "pad": amounts} if any(amounts) else {"pad_type": "valid"}
 
 
-@maps("convolution")
+@maps("convolution", on_planes=True)
 def convolution(ctx: Context, p: Any, x: Value, weight: Value | None = None, bias: Value | None = None) -> Value:
     kernel, groups = p.kernelSize or (3, 3), p.nGroups or 1
     shape = (p.outputChannels, p.kernelChannels, *kernel)

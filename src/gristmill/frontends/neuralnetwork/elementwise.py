@@ -92,11 +92,11 @@ def _numbers(ctx: Context, *values: Value) -> list[Value]:
 
 
 for _kind, _op in _FUNCTIONS.items():
-    maps(_kind)(_function(_op))
+    maps(_kind, on_planes=True)(_function(_op))
 for _kind, _op in _ARITHMETIC.items():
-    maps(_kind, typed=True)(_arithmetic(_op))
+    maps(_kind, typed=True, on_planes=True)(_arithmetic(_op))
 for _kind, _op in {**_FLOATING, **_FOLDS}.items():
-    maps(_kind)(_arithmetic(_op))
+    maps(_kind, on_planes=True)(_arithmetic(_op))
 for _kind, _op in _COMPARISONS.items():
     maps(_kind, typed=True)(_comparison(_op))
 for _kind, _op in _LOGICAL.items():
@@ -108,18 +108,18 @@ def logical_not(ctx: Context, p: Any, x: Value) -> Value:
     return ops.logical_not(x=ctx.truth(x))
 
 
-@maps("clip")
+@maps("clip", on_planes=True)
 def clip(ctx: Context, p: Any, x: Value) -> Value:
     return ops.clip(x=x, alpha=p.minVal, beta=p.maxVal)
 
 
-@maps("add")
+@maps("add", on_planes=True)
 def add(ctx: Context, p: Any, *values: Value) -> Value:
     """The sum; of a single input and ``alpha``."""
     return _fold(ctx, "add", values, p.alpha)
 
 
-@maps("multiply")
+@maps("multiply", on_planes=True)
 def multiply(ctx: Context, p: Any, *values: Value) -> Value:
     """The product; of a single input and ``alpha``."""
     return _fold(ctx, "mul", values, p.alpha)
@@ -132,7 +132,7 @@ def _fold(ctx: Context, op_name: str, values: tuple[Value, ...], alpha: float) -
     return first
 
 
-@maps("average")
+@maps("average", on_planes=True)
 def average(ctx: Context, p: Any, *values: Value) -> Value:
     total = _fold(ctx, "add", values, 0.0)
     return ops.mul(x=total, y=ctx.number(1 / len(values)))
@@ -144,13 +144,13 @@ def where(ctx: Context, p: Any, condition: Value, x: Value, y: Value) -> Value:
     return ops.select(cond=ctx.truth(condition), a=a, b=b)
 
 
-@maps("scale")
+@maps("scale", on_planes=True)
 def scale(ctx: Context, p: Any, x: Value) -> Value:
     y = ops.mul(x=x, y=_aligned(ctx, p.scale, p.shapeScale))
     return ops.add(x=y, y=_aligned(ctx, p.bias, p.shapeBias)) if p.hasBias else y
 
 
-@maps("bias")
+@maps("bias", on_planes=True)
 def bias(ctx: Context, p: Any, x: Value) -> Value:
     return ops.add(x=x, y=_aligned(ctx, p.bias, p.shape))
 
@@ -161,7 +161,7 @@ def _aligned(ctx: Context, weights: Weights | None, shape: tuple[int, ...]) -> V
     return ctx.weights(weights, full)
 
 
-@maps("dot")
+@maps("dot", on_planes=True)
 def dot(ctx: Context, p: Any, x: Value, y: Value) -> Value:
     """The sum of products along the channels, by the norms if it is a cosine."""
     product = ops.reduce_sum(x=ops.mul(x=x, y=y), axes=[-3], keep_dims=True)

@@ -58,12 +58,12 @@ def permute(ctx: Context, p: Any, x: Value) -> Value:
     return ops.transpose(x=five, perm=[first, 1, *others])
 
 
-@maps("concat", typed=True)
+@maps("concat", typed=True, on_planes=lambda p: not p.sequenceConcat)
 def concat(ctx: Context, p: Any, *values: Value) -> Value:
     return ops.concat(values=ctx.alike(*values), axis=-5 if p.sequenceConcat else -3)
 
 
-@maps("split", typed=True)
+@maps("split", typed=True, on_planes=True)
 def split(ctx: Context, p: Any, x: Value) -> tuple[Value, ...]:
     return ops.several("split", x=x, num_splits=p.nOutputs, axis=-3)
 
@@ -74,7 +74,7 @@ def sequence_repeat(ctx: Context, p: Any, x: Value) -> Value:
     return ops.tile(x=five, reps=np.array([p.nRepetitions or 1, 1, 1, 1, 1], np.int32))
 
 
-@maps("reorganizeData", typed=True)
+@maps("reorganizeData", typed=True, on_planes=True)
 def reorganize(ctx: Context, p: Any, x: Value) -> Value:
     match p.mode:
         case "SPACE_TO_DEPTH":
@@ -88,13 +88,13 @@ def reorganize(ctx: Context, p: Any, x: Value) -> Value:
 _AXES = {"CHANNEL_AXIS": -3, "HEIGHT_AXIS": -2, "WIDTH_AXIS": -1}
 
 
-@maps("slice", typed=True)
+@maps("slice", typed=True, on_planes=True)
 def slice_axis(ctx: Context, p: Any, x: Value) -> Value:
     """A part of an axis; what is below 0 counts from the axis's end."""
     return ctx.slice(x, _AXES[p.axis], p.startIndex, p.endIndex, p.stride or 1)
 
 
-@maps("crop", typed=True)
+@maps("crop", typed=True, on_planes=True)
 def crop(ctx: Context, p: Any, x: Value, like: Value | None = None) -> Value:
     """By amounts, or to the height and width of another tensor from an offset on."""
     if like is None:
@@ -109,7 +109,7 @@ def crop(ctx: Context, p: Any, x: Value, like: Value | None = None) -> Value:
     return ops.slice_by_size(x=x, begin=begin, size=size)
 
 
-@maps("padding")
+@maps("padding", on_planes=True)
 def padding(ctx: Context, p: Any, x: Value) -> Value:
     pad = np.array(border(p.paddingAmounts), np.int32)
     match p.choice("PaddingType"):

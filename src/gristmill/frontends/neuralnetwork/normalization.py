@@ -10,7 +10,7 @@ from gristmill.frontends.neuralnetwork.registry import maps
 from gristmill.ir.program import Value
 
 
-@maps("batchnorm")
+@maps("batchnorm", on_planes=True)
 def batchnorm(ctx: Context, p: Any, x: Value) -> Value:
     """By the statistics in the file, or by the data's own: of each image, or of the batch."""
     gamma, beta = (ctx.weights(w, (p.channels,)) for w in (p.gamma, p.beta))
@@ -33,7 +33,7 @@ def _normalized(ctx: Context, x: Value, axes: list[int], epsilon: float) -> Valu
     return ops.mul(x=centred, y=ops.rsqrt(x=variance, epsilon=epsilon))
 
 
-@maps("mvn")
+@maps("mvn", on_planes=True)
 def mean_variance(ctx: Context, p: Any, x: Value) -> Value:
     axes = [-3, -2, -1] if p.acrossChannels else [-2, -1]
     if p.normalizeVariance:
@@ -41,12 +41,12 @@ def mean_variance(ctx: Context, p: Any, x: Value) -> Value:
     return ops.sub(x=x, y=ops.reduce_mean(x=x, axes=axes, keep_dims=True))
 
 
-@maps("l2normalize")
+@maps("l2normalize", on_planes=True)
 def l2_normalize(ctx: Context, p: Any, x: Value) -> Value:
     return ops.l2_norm(x=x, epsilon=p.epsilon or 1e-6)
 
 
-@maps("lrn")
+@maps("lrn", on_planes=True)
 def local_response(ctx: Context, p: Any, x: Value) -> Value:
     return ctx.planes(
         x, lambda y: ops.local_response_norm(x=y, size=p.localSize, alpha=p.alpha, beta=p.beta, k=p.k or 1.0)

@@ -13,7 +13,7 @@ _POOLS = {"MAX": "max_pool", "AVERAGE": "avg_pool", "L2": "l2_pool"}
 _REDUCTIONS = {"MAX": "reduce_max", "AVERAGE": "reduce_mean", "L2": "reduce_l2_norm"}
 
 
-@maps("pooling")
+@maps("pooling", on_planes=True)
 def pooling(ctx: Context, p: Any, x: Value) -> Value:
     if p.globalPooling:
         return ops.op(_REDUCTIONS[p.type], x=x, axes=[-2, -1], keep_dims=True)

@@ -47,7 +47,7 @@ for _kind, _op in _REDUCTIONS.items():
     maps(_kind)(_reduction(_op))
 
 
-@maps("reduce")
+@maps("reduce", on_planes=True)
 def reduce(ctx: Context, p: Any, x: Value) -> Value:
     axes = _AXES[p.axis]
     if p.mode == "ARGMAX":

@@ -19,23 +19,28 @@ class LayerMapping(NamedTuple):
         function: The function.
         typed: It takes integers and truth values as they are. Other functions see untyped tensors only, as the
             specification says of all tensors of a network.
+        on_planes: Whether a layer of certain parameters does the same whichever axes of size 1 stand before channels,
+            height and width, so that they may be left out.
     """
 
     function: MappingFunction
     typed: bool
+    on_planes: Callable[[Any], bool]
 
 
 _mappings: dict[str, LayerMapping] = {}
 
 
-def maps(*kinds: str, typed: bool = False) -> Callable[[F], F]:
-    """Registers the decorated function for types of layers, in the specification's words."""
+def maps(*kinds: str, typed: bool = False, on_planes: bool | Callable[[Any], bool] = False) -> Callable[[F], F]:
+    """Registers the decorated function for types of layers, in the specification's words; see ``LayerMapping``."""
+    always = bool(on_planes)
+    question: Callable[[Any], bool] = on_planes if callable(on_planes) else lambda params: always
 
     def register(function: F) -> F:
         for kind in kinds:
             if kind in _mappings:
                 raise ValueError(f"two mappings of {kind}: {_mappings[kind].function} and {function}")
-            _mappings[kind] = LayerMapping(function, typed)
+            _mappings[kind] = LayerMapping(function, typed, question)
         return function
 
     return register

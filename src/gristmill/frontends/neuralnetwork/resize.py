@@ -22,7 +22,7 @@ def _sampling(mode: Any) -> str:
     return _SAMPLING[mode.samplingMethod] if mode is not None else "STRICT_ALIGN_CORNERS"
 
 
-@maps("upsample")
+@maps("upsample", on_planes=True)
 def upsample(ctx: Context, p: Any, x: Value) -> Value:
     factors = p.fractionalScalingFactor or p.scalingFactor or (1, 1)
     down, across = (float(factor) for factor in factors)
@@ -46,7 +46,7 @@ def _times(ctx: Context, size: Any, factor: float) -> int:
     return int(size * factor)
 
 
-@maps("resizeBilinear")
+@maps("resizeBilinear", on_planes=True)
 def resize_bilinear(ctx: Context, p: Any, x: Value) -> Value:
     height, width = p.targetSize or (1, 1)
     return ctx.planes(

@@ -103,13 +103,7 @@ class Context:
             raise self.wrong("the layer makes fewer tensors", expected=len(layer.outputs), actual=len(found))
         for name, value in zip(layer.outputs, found, strict=False):
             with self._located(layer):
-                self.bind(name, self._with_axes(value, axes))
-
-    def _with_axes(self, value: Value, axes: list[int]) -> Value:
-        """A result with the axes that were left out, and with one at least: a network has no tensor of rank 0."""
-        if axes:
-            return self.expand(value, axes)
-        return ops.expand_dims(x=value, axes=[0]) if value.rank == 0 else value
+                self.bind(name, self.expand(value, axes) if axes else value)
 
     def expand(self, value: Value, axes: list[int]) -> Value:
         """The value with axes of size 1, which layers that need none of them do without."""
@@ -255,9 +249,29 @@ class Context:
         rows = [ops.const(np.array([n], np.int32)) if isinstance(n, int) else n for n in sizes]
         return ops.reshape(x=x, shape=ops.concat(values=rows, axis=0))
 
+    def row(self, x: Value) -> Value:
+        """``x`` with one axis at least: a single number counts as a row of one."""
+        return ops.expand_dims(x=x, axes=[0]) if x.rank == 0 else x
+
+    def sizes(self, x: Value) -> Value:
+        """A tensor that another one's shape is read from."""
+        return self.row(self.integers(x))
+
     def scalar(self, x: Value) -> Value:
         """The only element of a tensor, as one of rank 0."""
         return x if x.rank == 0 else ops.reshape(x=x, shape=np.array([], np.int32))
+
+    def without_axes(self, x: Value, axes: Sequence[int]) -> Value:
+        """``x`` without axes of size 1, whether that is known of them or not."""
+        places = {axis % x.rank for axis in axes}
+        if all(x.shape[axis] == 1 for axis in places):
+            return ops.squeeze(x=x, axes=sorted(places))
+        dropped = [axis in places for axis in range(x.rank)]
+        kept = [not drop for drop in dropped]
+        zeros = [0] * x.rank
+        return ops.slice_by_index(
+            x=x, begin=zeros, end=zeros, begin_mask=kept, end_mask=[True] * x.rank, squeeze_mask=dropped
+        )
 
     def planes(self, x: Value, function: Callable[[Value], Value]) -> Value:
         """Applies what takes [batch, channels, height, width] to a tensor with any number of axes before channels."""

@@ -28,7 +28,7 @@ def fill_static(ctx: Context, p: Any) -> Value:
 
 @maps("fillDynamic", typed=True)
 def fill_dynamic(ctx: Context, p: Any, shape: Value) -> Value:
-    return ops.fill(shape=ctx.integers(shape), value=ctx.number(p.value))
+    return ops.fill(shape=ctx.sizes(shape), value=ctx.number(p.value))
 
 
 @maps("rangeStatic")
@@ -78,7 +78,7 @@ for _name, _draw in {"Normal": _normal, "Uniform": _uniform, "Bernoulli": _berno
 
     @maps(f"random{_name}Dynamic", typed=True)
     def _dynamic(ctx: Context, p: Any, shape: Value, draw: Any = _draw) -> Any:
-        return draw(ctx, p, ctx.integers(shape))
+        return draw(ctx, p, ctx.sizes(shape))
 
 
 @maps("categoricalDistribution")

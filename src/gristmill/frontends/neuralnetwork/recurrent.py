@@ -61,10 +61,17 @@ def _like(x: Value, y: Value) -> Value:
 
 
 def _state(ctx: Context, given: Value | None, rows: Value, width: int) -> Value:
-    """An initial state [batch, width]: zeros where none is given."""
-    if given is not None:
-        return ctx.reshape(given, [ctx.size(rows, 1), width])
+    """An initial state [batch, width]: zeros where none is given.
+
+    Of a state for a larger batch the first rows count: models that coremltools wrote rely on it.
+    """
     batch = rows.shape[1]
+    if given is not None:
+        state = ctx.reshape(given, [-1, width])
+        if state.shape[0] == batch:
+            return state
+        size = ops.concat(values=[ctx.size(rows, 1), np.array([width], np.int32)], axis=0)
+        return ops.slice_by_size(x=state, begin=np.zeros(2, np.int32), size=size)
     if isinstance(batch, int):
         return ctx.number(np.zeros((batch, width), np.float32))
     return ops.fill(

@@ -29,7 +29,7 @@ def reshape_static(ctx: Context, p: Any, x: Value) -> Value:
 
 @maps("reshapeDynamic", typed=True)
 def reshape_dynamic(ctx: Context, p: Any, x: Value, shape: Value) -> Value:
-    return ops.reshape(x=x, shape=ctx.integers(shape))
+    return ops.reshape(x=x, shape=ctx.sizes(shape))
 
 
 @maps("reshapeLike", typed=True)
@@ -44,7 +44,9 @@ def transpose(ctx: Context, p: Any, x: Value) -> Value:
 
 @maps("squeeze", typed=True)
 def squeeze(ctx: Context, p: Any, x: Value) -> Value:
-    axes = [axis for axis, size in enumerate(x.shape) if size == 1] if p.squeezeAll else p.axes
+    if not p.squeezeAll:
+        return ctx.without_axes(x, p.axes)
+    axes = [axis for axis, size in enumerate(x.shape) if size == 1]
     return ops.squeeze(x=x, axes=axes) if axes else x
 
 
@@ -65,7 +67,7 @@ def stack(ctx: Context, p: Any, *values: Value) -> Value:
 
 @maps("concatND", typed=True)
 def concat(ctx: Context, p: Any, *values: Value) -> Value:
-    return ops.concat(values=ctx.alike(*values), axis=p.axis, interleave=p.interleave)
+    return ops.concat(values=ctx.alike(*map(ctx.row, values)), axis=p.axis, interleave=p.interleave)
 
 
 @maps("splitND", typed=True)
@@ -84,7 +86,7 @@ def tile(ctx: Context, p: Any, x: Value, reps: Value | None = None) -> Value:
     """As often along each axis as told; what is told of fewer axes is of the last ones."""
     if reps is None:
         return ops.tile(x=x, reps=np.array([*(1,) * (x.rank - len(p.reps)), *p.reps], np.int32))
-    times = ctx.integers(reps)
+    times = ctx.sizes(reps)
     told = times.shape[0]
     if not isinstance(told, int):
         raise ctx.unsupported("the number of axes to repeat must be known", actual=reps.type)
@@ -126,7 +128,7 @@ def broadcast_like(ctx: Context, p: Any, x: Value, like: Value) -> Value:
 
 @maps("broadcastToDynamic", typed=True)
 def broadcast_dynamic(ctx: Context, p: Any, x: Value, shape: Value) -> Value:
-    return ops.nn_broadcast_to(x=x, shape=ctx.integers(shape))
+    return ops.nn_broadcast_to(x=x, shape=ctx.sizes(shape))
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -155,8 +157,8 @@ def slice_dynamic(ctx: Context, p: Any, x: Value, begin: Value, *others: Value) 
     end, strides, begin_mask, end_mask, squeeze_mask = given
     return ops.slice_by_index(
         x=x,
-        begin=ctx.integers(begin),
-        end=np.array(p.endIds[: x.rank], np.int32) if end is None else ctx.integers(end),
+        begin=ctx.sizes(begin),
+        end=np.array(p.endIds[: x.rank], np.int32) if end is None else ctx.sizes(end),
         stride=_known(ctx, strides, p.strides, np.int32)[: x.rank] or None,
         begin_mask=_mask(_known(ctx, begin_mask, p.beginMasks, np.bool_)[: x.rank]),
         end_mask=_mask(_known(ctx, end_mask, p.endMasks, np.bool_)[: x.rank]),
@@ -221,7 +223,7 @@ def upper_triangular(ctx: Context, p: Any, x: Value) -> Value:
 def constant_pad(ctx: Context, p: Any, x: Value, amounts: Value | None = None) -> Value:
     x = ctx.floating(x) if x.dtype.kind == "bool" else x
     if amounts is not None:
-        return ops.pad(x=x, pad=ctx.integers(amounts), constant_val=_of_type(ctx, p.value, x))
+        return ops.pad(x=x, pad=ctx.sizes(amounts), constant_val=_of_type(ctx, p.value, x))
     pairs = list(p.padAmounts) or [0] * (2 * x.rank)
     if p.padToGivenOutputSizeMode:
         pairs = _up_to(ctx, x, pairs)

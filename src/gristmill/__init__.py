@@ -43,6 +43,7 @@ _HOME = {
     "StateType": "gristmill.models.io_types",
     "TensorType": "gristmill.models.io_types",
     "convert": "gristmill.models.convert",
+    "register_custom_layer": "gristmill.ops.nn.custom",
 }
 _RENAMED = {"colorlayout": "ColorLayout"}
 _MODULES = {
@@ -73,6 +74,7 @@ __all__ = [
     "errors",
     "models",
     "precision",
+    "register_custom_layer",
     "target",
     "transform",
     "utils",

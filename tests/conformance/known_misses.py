@@ -13,8 +13,8 @@ _THREE_DECIMALS = (
     "by 1, is linear there and gives 7.9."
 )
 _ANOTHER_DRAW = (
-    "The expected values are another draw of some thousand normal numbers. Two such draws differ in mean and variance by "
-    "about √(2/3000) = 0.026; the case allows 0.015."
+    "The expected values are another draw of some thousand normal numbers. Two such draws differ in mean and "
+    "variance by about √(2/3000) = 0.026; the case allows 0.015."
 )
 _TIE = (
     "The element in question occurs twice, and the specification does not say which of two equal elements comes first. "
@@ -45,7 +45,7 @@ MISSES: dict[str, str] = {
     "ffb870e11f4f": _ANOTHER_DRAW,
     "00e6985c2574": _TIE,
     "054a3c448832": _TIE,
-    "cf38e4902c2c": "The length of an input decides the rank of a result. Here every tensor of a program has a known rank.",
+    "cf38e4902c2c": "The length of an input decides the rank of a result; here every tensor of a program has a known one.",
     "1de3690434c0": "The file is ill-typed: an iOS 15 batch_norm takes x in float32 and mean in float16, which the op "
     "requires to have one type, and declares a float16 result.",
 }

@@ -7,6 +7,9 @@ from gristmill.ir.program import Function, Program
 from gristmill.package import Package
 from gristmill.package.network_reader import KINDS as NETWORKS
 
+PROGRAMS = ("mlProgram", *NETWORKS)
+"""Models that are programs, or become some."""
+
 
 def read_program(package: Package) -> Program:
     """The program of a model: an ML Program's own, or what a neural network becomes.
@@ -23,7 +26,7 @@ def read_program(package: Package) -> Program:
         raise UnsupportedError(
             f"models of type '{package.kind or 'unknown'}' do not run here yet",
             location=package.path,
-            expected=", ".join(("mlProgram", *NETWORKS)),
+            expected=", ".join(PROGRAMS),
         )
     return package.program
 

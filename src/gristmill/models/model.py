@@ -280,7 +280,7 @@ class MLModel:
         inputs: Mapping[str, Any] | None = None,
         old: MLModel | None = None,
     ) -> Path:
-        """Writes a page of HTML about the model, an ML Program: its graph, ops, weights. The file needs no network.
+        """Writes a page of HTML about the model: its graph, ops, weights. The file needs no network.
 
         Args:
             path: Of the file.
@@ -291,7 +291,7 @@ class MLModel:
             old: Another model, to show what changed from it to this one.
 
         Raises:
-            InputError: A model is no ML Program.
+            InputError: A model is neither an ML Program nor a neural network.
         """
         from gristmill.models.report import write_report  # which only reports need
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from gristmill.models.io_types import ColorLayout as colorlayout  # noqa: N813  # coremltools' name
     from gristmill.models.target import DeploymentTarget as target  # noqa: N813  # a namespace of releases
+    from gristmill.ops.nn.custom import register_custom_layer
     from gristmill.passes.pipeline import PassPipeline
 
 _HOME = {

@@ -45,7 +45,7 @@ MISSES: dict[str, str] = {
     "ffb870e11f4f": _ANOTHER_DRAW,
     "00e6985c2574": _TIE,
     "054a3c448832": _TIE,
-    "cf38e4902c2c": "The length of an input decides the rank of a result; here every tensor of a program has a known one.",
+    "cf38e4902c2c": "The length of an input decides a result's rank, which every tensor of a program must have.",
     "1de3690434c0": "The file is ill-typed: an iOS 15 batch_norm takes x in float32 and mean in float16, which the op "
     "requires to have one type, and declares a float16 result.",
 }

@@ -22,7 +22,7 @@ def network(*given: L) -> dict[str, Any]:
 
 def run(*given: L, **inputs: float) -> float:
     """``y`` for inputs of one element each."""
-    model = model_of(*given, inputs={name: (1,) for name in inputs})
+    model = model_of(*given, inputs=dict.fromkeys(inputs, (1,)))
     return float(model.predict({name: np.array([value], np.float32) for name, value in inputs.items()})["y"][0])
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from gristmill.errors import UnsupportedError
 from gristmill.ir.program import Function, Program
 from gristmill.package import Package
-from gristmill.package.network_reader import KINDS as NETWORKS
+
+NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+"""Models whose tensors have no types until a unit runs them."""
 
 PROGRAMS = ("mlProgram", *NETWORKS)
 """Models that are programs, or become some."""

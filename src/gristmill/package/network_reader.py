@@ -19,9 +19,6 @@ from gristmill.ir import types
 from gristmill.ir.constants import Array, Data, LazyData
 from gristmill.package.proto import Message
 
-KINDS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-"""The types of models that are neural networks, by their fields' names in the format."""
-
 _DEEPEST = 50
 """Levels of networks in networks: branches and loops."""
 

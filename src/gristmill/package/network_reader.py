@@ -8,7 +8,7 @@ needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,7 +226,7 @@ class Weights:
     def raw(self) -> Data:
         """The numbers as one row, for layers whose weights have no known shape."""
         message = self._message
-        if message.WhichOneof is not None and message.HasField("quantization"):
+        if message.HasField("quantization"):
             raise FormatError("quantised weights need a shape", expected="float32 or float16 weights")
         count = len(message.floatValue) or len(message.float16Value) // 2
         return self.data((count,))
@@ -305,12 +305,3 @@ def _along(numbers: Sequence[float], shape: Sequence[int], axis: int) -> Array:
     if len(found) == 1:
         return found.reshape((1,) * len(shape))
     return found.reshape([-1 if k == axis else 1 for k in range(len(shape))])
-
-
-def layers_of(network: Network) -> Iterator[Layer]:
-    """All layers, those in branches and loops included."""
-    for layer in network.layers:
-        yield layer
-        for value in getattr(layer.params, "_fields", {}).values():
-            if isinstance(value, Network):
-                yield from layers_of(value)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gristmill.errors import FormatError, UnsupportedError
+from gristmill.frontends.neuralnetwork import context
 from tests.frontends.neuralnetwork.small import L, layers, model_of, numbers
 
 
@@ -112,6 +113,15 @@ def test_a_loop_that_changes_the_rank_is_refused() -> None:
     body = network(L("expandDims", {"axes": [0]}, ["y"], ["y"]))
     with pytest.raises(UnsupportedError, match="changes the rank"):
         run(constant("y", 1), L("loop", {"maxLoopIterations": 2, "bodyNetwork": body}, [], []), n=1)
+
+
+def test_branches_that_multiply_the_body_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these branches may fall through on both sides, so the rest of the body doubles with every one."""
+    monkeypatch.setattr(context, "MOST_LAYERS", 2000)
+    leave = L("branch", {"ifBranch": network(L("loopBreak", {}, [], []))}, ["n"], [])
+    outer = L("branch", {"ifBranch": network(leave)}, ["n"], [])
+    with pytest.raises(UnsupportedError, match="multiply the layers"):
+        run(L("loop", {"maxLoopIterations": 2, "bodyNetwork": network(*[outer, COUNT_DOWN] * 40)}, [], []), n=1)
 
 
 @pytest.mark.parametrize("kind", ["loopBreak", "loopContinue"])

@@ -23,6 +23,9 @@ from gristmill.ir.dims import Dim
 from gristmill.ir.program import Location, Value
 from gristmill.ir.types import DType, unit_float
 
+MOST_LAYERS = 200_000
+"""Layers that are mapped at most, those in loops as often as their bodies are built: nested ones may multiply."""
+
 
 class LayerBuilder:
     """Makes ops at the current insertion point, typed for those of one result."""
@@ -65,6 +68,7 @@ class Context:
         self.results: list[Value] = []
         self.layer: Layer | None = None
         self._named: set[Value] = set()
+        self._mapped = 0
         self._expanded: dict[Value, tuple[Value, list[int]]] = {}
 
     # -- layers ------------------------------------------------------------------------------------------------------
@@ -79,11 +83,15 @@ class Context:
 
         Raises:
             FormatError: It reads what no layer has made, or has too few inputs or parameters.
+            UnsupportedError: There are too many layers.
         """
         mapping = registry.find(layer.kind)
         if mapping is None:
             place = Location(module=layer.name, source=layer.kind)
             raise UnsupportedOperatorsError([UnsupportedOperator(layer.kind, (place,))])
+        self._mapped += 1
+        if self._mapped > MOST_LAYERS:
+            raise self.unsupported("loops and branches multiply the layers", expected=f"at most {MOST_LAYERS}")
         inputs = [self.tensor(name) for name in layer.inputs]
         self.layer = layer
         with self._located(layer):

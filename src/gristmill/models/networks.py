@@ -29,7 +29,7 @@ def read_program(package: Package) -> Program:
     hidden = {label, by_label} if network.labels else set()
     return neuralnetwork.lower(
         network,
-        [_input(each) for each in description.input],
+        [_input(each, neuralnetwork.reads_sequences(network)) for each in description.input],
         [_output(each) for each in description.output if each.name not in hidden],
         label=label,
         by_label=by_label,
@@ -42,7 +42,7 @@ def on_cpu(function: Function) -> Function:
     return type_by_unit(function, [Placed(HOME, ops)])[0]
 
 
-def _input(spec: Message) -> NetworkInput:
+def _input(spec: Message, in_sequences: bool) -> NetworkInput:
     match feature(spec):
         case ImageFeature() as image:
             channels = 3 if image.layout in ("RGB", "BGR") else 1
@@ -50,7 +50,11 @@ def _input(spec: Message) -> NetworkInput:
             return NetworkInput(spec.name, shape, types.unit_float, image.layout)
         case ArrayFeature() as array:
             typed = next((t for t in (types.fp16, types.int32) if t == array.dtype), types.unit_float)
-            return NetworkInput(spec.name, _array_shape(array), typed)
+            shape = _array_shape(array)
+            if in_sequences and len(shape) in (1, 3):
+                steps, batch = (dims.symbol(f"{array.name}_{axis}", 1, None) for axis in ("sequence", "batch"))
+                shape = (steps, batch, *shape, *((1, 1) if len(shape) == 1 else ()))
+            return NetworkInput(spec.name, shape, typed)
         case _:
             return NetworkInput(spec.name, (1,), types.unit_float)
 

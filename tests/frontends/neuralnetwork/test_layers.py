@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.frontends.neuralnetwork.small import L, model_of, numbers
+import gristmill as ct
+from tests.frontends.neuralnetwork.small import L, model_of, numbers, spec_of
 
 RNG = np.random.default_rng(7)
 IMAGE = RNG.standard_normal((1, 3, 4, 6)).astype(np.float32)
@@ -215,6 +216,31 @@ def test_lstm_with_coupled_gates_and_other_activations() -> None:
         c = (1 - i) * c + i * 1.5 * np.tanh(0.5 * g)
         h = o * np.tanh(c)
     np.testing.assert_allclose(got[0], h, atol=1e-5)
+
+
+def test_a_sequence_where_the_description_has_one_step() -> None:
+    """Networks of rank 5 take [C] as described, or a whole sequence of a batch; the final state goes in again."""
+    torch.manual_seed(3)
+    lstm = torch.nn.LSTM(3, WIDTH)
+    params = {"inputVectorSize": 3, "outputVectorSize": WIDTH, "params": {"hasBiasVectors": True}}
+    layer = L("uniDirectionalLSTM", params | {"weightParams": _gates(lstm, "")}, ["x", "h", "c"], ["y", "h1", "c1"])
+    inputs = {"x": (3,), "h": (WIDTH,), "c": (WIDTH,)}
+    spec = spec_of(layer, inputs=inputs, outputs=["y", "h1", "c1"], exact=False)
+    for each in spec.description.output:
+        each.type.multiArrayType.shape.append(WIDTH)
+    model = ct.models.MLModel(spec)
+    zeros = np.zeros((1, 2, WIDTH, 1, 1), np.float32)
+    got = model.predict({"x": SEQUENCE[..., None, None], "h": zeros, "c": zeros})
+    with torch.no_grad():
+        _, (h, c) = lstm(torch.tensor(SEQUENCE))
+    np.testing.assert_allclose(got["h1"][..., 0, 0], h.numpy(), atol=1e-5)
+    state = {"h": np.zeros(WIDTH, np.float32), "c": np.zeros(WIDTH, np.float32)}
+    for step in SEQUENCE[:, 1]:
+        found = model.predict({"x": step, **state})
+        state = {"h": found["h1"], "c": found["c1"]}
+    assert state["h"].shape == (WIDTH,)
+    np.testing.assert_allclose(state["h"], h.numpy()[0, 1], atol=1e-5)
+    np.testing.assert_allclose(state["c"], c.numpy()[0, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", [{"tanh": {}}, {"ReLU": {}}, {"leakyReLU": {"alpha": 0.3}}])

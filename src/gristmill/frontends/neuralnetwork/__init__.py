@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 import gristmill.ops.nn  # noqa: F401  # some layers become its ops
-from gristmill.errors import FormatError
+from gristmill.errors import FormatError, UnsupportedError
 from gristmill.frontends.common import UnsupportedOperator, UnsupportedOperatorsError
 from gristmill.frontends.neuralnetwork import (  # noqa: F401  # each registers its mappings
     activation,
@@ -37,7 +37,7 @@ from gristmill.ir.program import Location, Program, Value
 from gristmill.ir.types import TensorType
 from gristmill.ops.nn.custom import is_registered
 
-__all__ = ["NetworkInput", "NetworkOutput", "lower"]
+__all__ = ["NetworkInput", "NetworkOutput", "lower", "reads_sequences"]
 
 OPSET = iOS17
 """The first one whose recurrent ops may be float16, as on units other than the CPU."""
@@ -67,6 +67,7 @@ def lower(
     Raises:
         UnsupportedOperatorsError: There are layers of unknown types, or custom layers of unknown classes: all at once.
         FormatError: The network is malformed.
+        UnsupportedError: It is nested too deeply, or a layer does something else that is not possible here.
     """
     _check_known(network)
     program = Program()
@@ -75,7 +76,10 @@ def lower(
     with mb.function(program, "main", kinds, opset=OPSET) as values:
         for given, value in zip(inputs, values, strict=True):
             ctx.tensors[given.name] = _inside(ctx, network, given, _preprocessed(ctx, network, inputs, given, value))
-        ctx.run(network.layers)
+        try:
+            ctx.run(network.layers)
+        except RecursionError as error:
+            raise UnsupportedError("branches and loops are nested too deeply") from error
         ctx.layer = None
         found = [_outside(ctx, network, output) for output in outputs]
         if network.labels:
@@ -83,6 +87,11 @@ def lower(
         mb.output(*found)
         ctx.drop_unused_axes()
     return program
+
+
+def reads_sequences(network: Network) -> bool:
+    """Whether arrays may come as whole sequences [sequence, batch, channels, height, width], whatever is described."""
+    return not network.exact_arrays and any(layer.kind in recurrent.KINDS for layer in _walk(network))
 
 
 def _check_known(network: Network) -> None:

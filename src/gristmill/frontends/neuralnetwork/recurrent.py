@@ -15,6 +15,9 @@ from gristmill.ir import types
 from gristmill.ir.constants import Data, LazyData
 from gristmill.ir.program import Value
 
+KINDS = ("simpleRecurrent", "gru", "uniDirectionalLSTM", "biDirectionalLSTM")
+"""The layers of this family."""
+
 _SIGMOID, _TANH = Nonlinearity("sigmoid"), Nonlinearity("tanh")
 _OF_MIL = {
     _SIGMOID: "sigmoid",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from gristmill.models.io_types import ColorLayout as colorlayout  # noqa: N813  # coremltools' name
     from gristmill.models.target import DeploymentTarget as target  # noqa: N813  # a namespace of releases
+    from gristmill.ops.nn.custom import register_custom_layer
     from gristmill.passes.pipeline import PassPipeline
 
 _HOME = {
@@ -43,6 +44,7 @@ _HOME = {
     "StateType": "gristmill.models.io_types",
     "TensorType": "gristmill.models.io_types",
     "convert": "gristmill.models.convert",
+    "register_custom_layer": "gristmill.ops.nn.custom",
 }
 _RENAMED = {"colorlayout": "ColorLayout"}
 _MODULES = {
@@ -73,6 +75,7 @@ __all__ = [
     "errors",
     "models",
     "precision",
+    "register_custom_layer",
     "target",
     "transform",
     "utils",

@@ -18,6 +18,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType, fp16, fp32
 from gristmill.models.report import document, ranges
+from gristmill.package import proto
 from tests.analysis import reported
 
 
@@ -216,10 +217,7 @@ class TestPage:
     def test_what_it_refuses(self, tmp_path):
         with pytest.raises(TypeError, match="neither a plan nor an inspection"):
             reported.model().report(tmp_path / "page.html", plan={"no": "plan"})
-        from coremltools.models import datatypes
-        from coremltools.models.neural_network import NeuralNetworkBuilder
-
-        builder = NeuralNetworkBuilder([("x", datatypes.Array(3))], [("y", datatypes.Array(3))])
-        builder.add_activation("relu", "RELU", "x", "y")
-        with pytest.raises(InputError, match="only ML Programs"):
-            ct.models.MLModel(builder.spec).report(tmp_path / "page.html")
+        spec = proto.message("Model")(specificationVersion=1)
+        spec.pipeline.SetInParent()
+        with pytest.raises(InputError, match="not reported on"):
+            ct.models.MLModel(spec).report(tmp_path / "page.html")

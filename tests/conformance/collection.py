@@ -40,12 +40,12 @@ class Conformance:
 
 
 def find(folder: Path, every: int = 1) -> Iterator[Conformance]:
-    """The ML Program cases of all archives under a folder; every n-th by key."""
+    """The cases of ML Programs and neural networks in all archives under a folder; every n-th by key."""
     for path in sorted(folder.rglob("*.zip")):
         with zipfile.ZipFile(path) as archive:
             for key in sorted({name.split("/")[0] for name in archive.namelist()}):
                 about = json.loads(archive.read(f"{key}/case.json"))
-                if int(key, 16) % every == 0 and about["precision"] not in ("nn", "fp64") and about["suite"] != "nn":
+                if int(key, 16) % every == 0 and about["precision"] != "fp64":
                     yield Conformance(path, key, about)
 
 

@@ -12,6 +12,14 @@ _THREE_DECIMALS = (
     "The expected value was typed by hand as 7.899; bilinear interpolation of x, whose rows step by 4 and columns "
     "by 1, is linear there and gives 7.9."
 )
+_ANOTHER_DRAW = (
+    "The expected values are another draw of some thousand normal numbers. Two such draws differ in mean and "
+    "variance by about √(2/3000) = 0.026; the case allows 0.015."
+)
+_TIE = (
+    "The element in question occurs twice, and the specification does not say which of two equal elements comes first. "
+    "The expectation takes the later one; here the first comes first, as in an ML Program's topk."
+)
 
 MISSES: dict[str, str] = {
     "33812ff4101d": _FLOAT16_ORACLE,
@@ -27,6 +35,17 @@ MISSES: dict[str, str] = {
     "92c5434a7e47": _THREE_DECIMALS,
     "b29ef936f3a3": _THREE_DECIMALS,
     "e76f9af27a52": _THREE_DECIMALS,
+    "16300b0be67f": _ANOTHER_DRAW,
+    "50fd8c81755b": _ANOTHER_DRAW,
+    "5a62057b04f8": _ANOTHER_DRAW,
+    "6502f481334a": _ANOTHER_DRAW,
+    "88831722ea87": _ANOTHER_DRAW,
+    "c052025e7515": _ANOTHER_DRAW,
+    "d4df1a058459": _ANOTHER_DRAW,
+    "ffb870e11f4f": _ANOTHER_DRAW,
+    "00e6985c2574": _TIE,
+    "054a3c448832": _TIE,
+    "cf38e4902c2c": "The length of an input decides a result's rank, which every tensor of a program must have.",
     "1de3690434c0": "The file is ill-typed: an iOS 15 batch_norm takes x in float32 and mean in float16, which the op "
     "requires to have one type, and declares a float16 result.",
 }

@@ -190,17 +190,24 @@ def test_nested_blocks(tmp_path):
     assert isinstance(usage.preferred_compute_device, MLCPUComputeDevice)
 
 
-def network(spec):
-    """Two layers of a neural network."""
+def network(model):
+    """Two layers of a neural network, x to y."""
+    spec = model.neuralNetwork
+    for feature, shape in (
+        (model.description.input.add(name="x"), (8, 16, 16)),
+        (model.description.output.add(name="y"), ()),
+    ):
+        feature.type.multiArrayType.dataType = 65568  # float32
+        feature.type.multiArrayType.shape.extend(shape)
     spec.layers.add(name="first", input=["x"], output=["h"]).softmax.SetInParent()
     spec.layers.add(name="second", input=["h"], output=["y"]).unary.type = 0
 
 
 def test_structure_of_a_neural_network(tmp_path):
-    """Layers with names, types and values; they are not placed yet, and the error says what to do."""
+    """Layers with names, types and values, and where their ops are placed."""
     spec = proto.message("Model")()
     spec.specificationVersion = 1
-    network(spec.neuralNetwork)
+    network(spec)
     path = tmp_path / "net.mlmodel"
     path.write_bytes(spec.SerializeToString())
     plan = MLComputePlan.load_from_path(path, target="A17")
@@ -209,19 +216,20 @@ def test_structure_of_a_neural_network(tmp_path):
         ("first", "softmax", ["x"], ["h"]),
         ("second", "unary", ["h"], ["y"]),
     ]
-    for ask in (plan.get_compute_device_usage_for_neuralnetwork_layer, plan.get_estimated_cost_for_neuralnetwork_layer):
-        with pytest.raises(UnsupportedError, match="not placed yet") as error:
-            ask(layers[0])
-        assert "convert the source model to an ML Program" in str(error.value)
-    with pytest.raises(UnsupportedError, match="neuralNetwork"):
-        plan.plan()
+    usages = [plan.get_compute_device_usage_for_neuralnetwork_layer(layer) for layer in layers]
+    assert all(len(usage.supported_compute_devices) == 3 for usage in usages)
+    costs = [plan.get_estimated_cost_for_neuralnetwork_layer(layer).weight for layer in layers]
+    assert sum(costs) == pytest.approx(1)
+    stranger = dataclasses.replace(layers[0], __proxy__=proto.message("NeuralNetworkLayer")())
+    with pytest.raises(InputError, match="none of this plan's model"):
+        plan.get_compute_device_usage_for_neuralnetwork_layer(stranger)
 
 
 def test_structure_of_a_pipeline(tmp_path):
     spec = proto.message("Model")()
     spec.specificationVersion = 1
     spec.pipeline.names.extend(["net", "names"])
-    network(spec.pipeline.models.add().neuralNetwork)
+    network(spec.pipeline.models.add())
     spec.pipeline.models.add().identity.SetInParent()
     path = tmp_path / "pipe.mlmodel"
     path.write_bytes(spec.SerializeToString())
@@ -282,8 +290,8 @@ def test_flexible_inputs(shape, there):
 def test_models_of_other_types(tmp_path):
     spec = proto.message("Model")()
     spec.specificationVersion = 1
-    network(spec.neuralNetwork)
-    with pytest.raises(UnsupportedError, match="not placed yet"):
+    spec.pipeline.SetInParent()
+    with pytest.raises(UnsupportedError, match="pipeline"):
         ct.models.MLModel(spec, skip_model_load=True).plan(target="A17")
 
 

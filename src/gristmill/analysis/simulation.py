@@ -18,7 +18,7 @@ from gristmill.devices.profiles import NumericsProfile, profile_of, profiles_of
 from gristmill.errors import InputError
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Function
-from gristmill.precision.unit_types import OnUnit, in_float32, type_by_unit
+from gristmill.precision.unit_types import OnUnit, Placed, in_float32, type_by_unit
 from gristmill.runtime.placed import PlacedDevice
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State
@@ -120,7 +120,9 @@ def simulate(
             devices: dict[str, Device] = {unit: SIMULATED[unit](profile) for unit, profile in by_unit.items()}
             done[key] = _run(typed, PlacedDevice(placed, {UNPROFILED: CpuDevice(), **devices}), inputs, state)
     results = {name: done[tuple(by_unit.values())] for name, by_unit in runs.items()}
-    return Envelope(results, _run(in_float32(typed), CpuDevice(), inputs, state))
+    # Untyped tensors are float32 from the start here: constants that a unit rounded would stay so.
+    alone, _ = type_by_unit(function, [Placed(UNPROFILED, [op for segment in segments for op in segment.ops])])
+    return Envelope(results, _run(in_float32(alone), CpuDevice(), inputs, state))
 
 
 def _run(function: Function, device: Device, inputs: Mapping[str, Array], state: State | None) -> dict[str, Array]:

@@ -46,6 +46,7 @@ class Op:
         traits: What passes and devices may know of it.
         since: First opset that has the op.
         until: First opset that no longer has it.
+        dialect: ``mil``, or ``nn`` for what neural networks have and ML Programs lack: no file of one can hold it.
 
     Instance attributes:
         opset: Of the function that the op is written for.
@@ -63,6 +64,7 @@ class Op:
     traits: ClassVar[tuple[type[Trait], ...]] = ()
     since: ClassVar[Opset] = iOS13
     until: ClassVar[Opset | None] = None
+    dialect: ClassVar[str] = "mil"
     params: ClassVar[Mapping[str, Param]] = {}
     typevars: ClassVar[Mapping[str, TypeVar]] = {}
 

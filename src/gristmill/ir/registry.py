@@ -44,6 +44,6 @@ def lookup(name: str, opset: Opset) -> type[Op]:
     return cls
 
 
-def all_ops() -> Iterator[type[Op]]:
-    """Every registered op, by name."""
-    yield from (_ops[name] for name in sorted(_ops))
+def all_ops(dialect: str = "mil") -> Iterator[type[Op]]:
+    """Every registered op of a dialect, by name."""
+    yield from (_ops[name] for name in sorted(_ops) if _ops[name].dialect == dialect)

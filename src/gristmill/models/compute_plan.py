@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gristmill.devices.base import Refusal
-from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.errors import InputError, InputTypeError
 from gristmill.ir.op import Op
-from gristmill.ir.program import Function, Program
+from gristmill.ir.program import Function, Location, Program
 from gristmill.models.compute_device import MLComputeDevice, device_of
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, feature
+from gristmill.models.kinds import NETWORKS, read_program
 from gristmill.models.model_structure import (
     MLModelStructure,
     MLModelStructureNeuralNetwork,
@@ -98,6 +99,10 @@ class PlannedModel:
         return structure_of(self.package)
 
     @cached_property
+    def program(self) -> Program:
+        return read_program(self.package)
+
+    @cached_property
     def _plans(self) -> dict[str, Plan]:
         return {}
 
@@ -157,11 +162,11 @@ class MLComputePlan:
         """The whole plan of a function; of the default one when left out.
 
         Raises:
-            UnsupportedError: The model is no ML Program.
+            UnsupportedError: The model is neither an ML Program nor a neural network.
             InputError: It has no such function.
         """
         package = self.__proxy__.package
-        program = program_to_plan(package)
+        program = self.__proxy__.program
         name = function_name or package.description.defaultFunctionName or None
         if name is None:
             return self.__proxy__.plan(program.main)
@@ -200,22 +205,36 @@ class MLComputePlan:
     def get_compute_device_usage_for_neuralnetwork_layer(
         self, layer: MLModelStructureNeuralNetworkLayer
     ) -> MLComputePlanDeviceUsage | None:
-        """Where a layer of a neural network runs.
-
-        Raises:
-            UnsupportedError: Always: layers are not placed yet.
-        """
-        raise _layers_are_not_placed(layer)
+        """Where most of a layer's time goes, and units that could run all of it; ``None`` for layers without ops."""
+        placements = self._layer(layer)
+        if not placements:
+            return None
+        main = max(placements, key=lambda placement: placement.cost)
+        everywhere = [unit for unit in main.supported if all(unit in p.supported for p in placements)]
+        devices = [device_of(unit, self.target) for unit in everywhere]
+        return MLComputePlanDeviceUsage(device_of(main.unit, self.target), devices)
 
     def get_estimated_cost_for_neuralnetwork_layer(
         self, layer: MLModelStructureNeuralNetworkLayer
     ) -> MLComputePlanCost | None:
-        """What share of the time a layer takes.
+        """What share of the time a layer takes; ``None`` for layers without ops."""
+        placements = self._layer(layer)
+        if not placements:
+            return None
+        return MLComputePlanCost(sum(self._plan_of(placement.op).weight(placement.op) for placement in placements))
+
+    def _layer(self, layer: MLModelStructureNeuralNetworkLayer) -> list[Placement]:
+        """Where the ops are placed that a layer became, without what it holds.
 
         Raises:
-            UnsupportedError: Always: layers are not placed yet.
+            InputError: The layer is none of this plan's model.
         """
-        raise _layers_are_not_placed(layer)
+        spec, package = layer.__proxy__, self.__proxy__.package
+        if package.kind not in NETWORKS or not any(spec is each for each in getattr(package.spec, package.kind).layers):
+            raise InputError("the layer is none of this plan's model", hint="take it from plan.model_structure")
+        function = self.__proxy__.program.main
+        place = Location(module=layer.name or None, source=layer.type)
+        return [p for p in self.__proxy__.plan(function).placements if p.op.location == place]
 
     def _plan_of(self, op: Op) -> Plan:
         function = op.block.function if op.block is not None else None
@@ -232,27 +251,6 @@ class MLComputePlan:
         function = op.block.function if op.block is not None else None
         package = self.__proxy__.package
         return package.kind == "mlProgram" and any(function is f for f in package.program.functions.values())
-
-
-def _layers_are_not_placed(layer: MLModelStructureNeuralNetworkLayer) -> UnsupportedError:
-    return UnsupportedError(
-        "layers of neural networks are not placed yet",
-        op=f"{layer.type} '{layer.name}'",
-        expected="an operation of an ML Program",
-        hint="convert the source model to an ML Program",
-    )
-
-
-def program_to_plan(package: Package) -> Program:
-    """The program of a model.
-
-    Raises:
-        UnsupportedError: It has none.
-    """
-    if package.kind != "mlProgram":
-        kind = package.kind or "unknown"
-        raise UnsupportedError(f"models of type '{kind}' are not placed yet", expected="mlProgram")
-    return package.program
 
 
 def interface_of(package: Package, function: str) -> Message:

@@ -82,8 +82,18 @@ class ArrayFeature(Feature):
         array = convert_array(self.name, value, declared.dtype, self.describe())
         if declared.rank == 0 and array.shape == (1,):
             array = array.reshape(())  # applications know no array of rank 0
+        if declared.rank == 5 and len(self.shape) in (1, 3):
+            return self._as_sequence(array)
         self._check_shape(array.shape)
         return array
+
+    def _as_sequence(self, array: Array) -> Array:
+        """[C] or [C, H, W] as [sequence, batch, C, H, W], where recurrent networks take whole sequences too."""
+        step = (*self.shape, 1, 1) if len(self.shape) == 1 else self.shape
+        if array.ndim == 5 and array.shape[2:] == step:
+            return array
+        self._check_shape(array.shape)
+        return array.reshape(1, 1, *step)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self.shapes is not None and shape not in self.shapes and self.shape != shape:
@@ -107,6 +117,8 @@ class ArrayFeature(Feature):
     def from_program(self, value: Any) -> Any:
         if self.dtype is None or not isinstance(value, np.ndarray) or value.dtype == object:
             return value
+        if value.ndim == 5 and len(self.shape) in (1, 3) and value.size == np.prod(self.shape):
+            value = value.reshape(self.shape)  # a sequence of one step
         return np.atleast_1d(value.astype(self.dtype.numpy, copy=False))  # applications know no array of rank 0
 
     def is_plain(self, value: Value | None) -> bool:

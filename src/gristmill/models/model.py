@@ -17,6 +17,7 @@ from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
+from gristmill.models.kinds import read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -162,10 +163,10 @@ class MLModel:
         """The model type as the specification calls it, such as ``mlProgram`` or ``neuralNetwork``."""
         return self.package.kind
 
-    @property
+    @cached_property
     def program(self) -> Program:
-        """The program, decoded."""
-        return self.package.program
+        """The program, decoded; a neural network becomes one of untyped tensors."""
+        return read_program(self.package)
 
     @property
     def inputs(self) -> list[Feature]:
@@ -279,7 +280,7 @@ class MLModel:
         inputs: Mapping[str, Any] | None = None,
         old: MLModel | None = None,
     ) -> Path:
-        """Writes a page of HTML about the model, an ML Program: its graph, ops, weights. The file needs no network.
+        """Writes a page of HTML about the model: its graph, ops, weights. The file needs no network.
 
         Args:
             path: Of the file.
@@ -290,7 +291,7 @@ class MLModel:
             old: Another model, to show what changed from it to this one.
 
         Raises:
-            InputError: A model is no ML Program.
+            InputError: A model is neither an ML Program nor a neural network.
         """
         from gristmill.models.report import write_report  # which only reports need
 
@@ -302,11 +303,7 @@ class MLModel:
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
-        if self.kind != "mlProgram":
-            raise UnsupportedError(
-                f"models of type '{self.kind or 'unknown'}' do not run here yet", expected="mlProgram"
-            )
-        session = Session(self._function(self.program), _device())
+        session = Session(runnable(self.kind, self._function(self.program)), _device())
         self.package.release()
         return session
 
@@ -458,11 +455,11 @@ class MLModel:
 
         Raises:
             InputError: There is no such target.
-            UnsupportedError: The model is no ML Program.
+            UnsupportedError: The model is neither an ML Program nor a neural network.
         """
-        from gristmill.models.compute_plan import plan_function, program_to_plan  # what only plans need
+        from gristmill.models.compute_plan import plan_function  # what only plans need
 
-        function = self._function(program_to_plan(self.package))
+        function = self._function(self.program)
         return plan_function(function, self._interface, target, compute_units or self.compute_unit, sizes)
 
     async def predict_async(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]:

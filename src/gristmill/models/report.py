@@ -20,6 +20,7 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType
+from gristmill.models.kinds import NETWORKS, PROGRAMS
 from gristmill.models.model import MLModel
 
 Document: TypeAlias = dict[str, Any]
@@ -59,11 +60,11 @@ def document(
     """What the page shows, as plain values; arguments as of ``MLModel.report``.
 
     Raises:
-        InputError: A model is no ML Program.
+        InputError: A model is neither an ML Program nor a neural network.
     """
     for each in (model, old):
-        if each is not None and each.kind != "mlProgram":
-            raise InputError("only ML Programs are reported on", expected="mlProgram", actual=each.kind)
+        if each is not None and each.kind not in PROGRAMS:
+            raise InputError("models of this type are not reported on", expected=", ".join(PROGRAMS), actual=each.kind)
     program = model.program
     weights = _weights(program)
     if inspection is None and inputs is not None:
@@ -106,7 +107,10 @@ def _plain(found: Any, method: str) -> Document:
 def _summary(model: MLModel, program: Program, weights: Mapping[str, tuple[int, int]]) -> list[tuple[str, str]]:
     package = model.package
     version = package.specification_version
-    rows = [("Kind", "ML Program"), ("Specification", f"{version} ({Opset(version)} and later)")]
+    if model.kind in NETWORKS:
+        rows = [("Kind", f"Neural network ({model.kind}), untyped inside"), ("Specification", str(version))]
+    else:
+        rows = [("Kind", "ML Program"), ("Specification", f"{version} ({Opset(version)} and later)")]
     if package.tree is not None:
         rows.append(("On disk", _size(sum(file.size for file in package.tree.values()))))
     if weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,15 @@ class non_maximum_suppression(Op):
         indices = np.full((batch, max_boxes), -1, np.int32)
         counts = np.zeros(batch, np.int32)
         for b in range(batch):
-            chosen = self._select(boxes[b], scores[b])
+            chosen = select_boxes(
+                boxes[b],
+                scores[b],
+                iou=self.iou_threshold,
+                least=-np.inf if self._boxes_last else self.score_threshold,
+                most=max_boxes,
+                by_class=self.per_class_suppression,
+                dtype=self.boxes.dtype.numpy,
+            )
             counts[b] = count = len(chosen)
             out_boxes[b, :count], out_scores[b, :count], indices[b, :count] = (
                 boxes[b, chosen],
@@ -90,22 +99,35 @@ class non_maximum_suppression(Op):
             return [out_boxes.swapaxes(1, 2), out_scores.swapaxes(1, 2), indices]
         return [out_boxes, out_scores, indices, counts]
 
-    def _select(self, boxes: Array, scores: Array) -> list[int]:
-        """Indices of the selected ones among [B, 4] boxes with [B, K] scores, best first."""
-        ranked = np.where(np.isnan(scores), -np.inf, scores)
-        best = ranked.max(1, initial=-np.inf)
-        classes = ranked.argmax(1) if self.per_class_suppression else np.zeros(len(boxes), int)
-        order = np.argsort(-best, kind="stable")
-        alive = np.ones(len(boxes), bool) if self._boxes_last else best >= self.score_threshold
-        chosen: list[int] = []
-        for index in order:
-            if len(chosen) == self.max_boxes:
-                break
-            if alive[index]:
-                chosen.append(int(index))
-                overlap = _overlap(boxes[index], boxes).astype(self.boxes.dtype.numpy)
-                alive &= ~((overlap > self.iou_threshold) & (classes == classes[index]))
-        return chosen or [int(index) for index in order[:1]]
+
+def select_boxes(
+    boxes: Array, scores: Array, *, iou: float, least: float, most: int, by_class: bool, dtype: np.dtype[Any]
+) -> list[int]:
+    """Indices of the selected ones among [B, 4] boxes with [B, K] scores, best first; see the op.
+
+    Args:
+        boxes: Centre x, centre y, width, height.
+        scores: Of each class.
+        iou: Overlap above which a box is suppressed.
+        least: Score below which it is.
+        most: How many to select.
+        by_class: Boxes are suppressed by those of their own class only.
+        dtype: The boxes' declared type, to which overlaps are rounded.
+    """
+    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    best = ranked.max(1, initial=-np.inf)
+    classes = ranked.argmax(1) if by_class else np.zeros(len(boxes), int)
+    order = np.argsort(-best, kind="stable")
+    alive = best >= least
+    chosen: list[int] = []
+    for index in order:
+        if len(chosen) == most:
+            break
+        if alive[index]:
+            chosen.append(int(index))
+            overlap = _overlap(boxes[index], boxes).astype(dtype)
+            alive &= ~((overlap > iou) & (classes == classes[index]))
+    return chosen or [int(index) for index in order[:1]]
 
 
 def _overlap(box: Array, boxes: Array) -> Array:

@@ -10,8 +10,8 @@ max(0, min(1, 0.2·x + 0.5)), ``tanh``, and ``scaled_tanh``, which is the same a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar, Final, TypeAlias
 
 import numpy as np
 
@@ -44,7 +44,9 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = {
 }
 
 
-class _Recurrent(Op):
+class Recurrent(Op):
+    """What recurrent layers share: operands, shapes, activations by name."""
+
     T = TypeVar(fp32).also(iOS17, fp16)
 
     x = Operand(T, rank=3)
@@ -54,6 +56,11 @@ class _Recurrent(Op):
     bias = OptionalOperand(T, rank=1, const=True)
     output_sequence = Const(bool, default=False)
     traits = (Contraction,)
+    functions: ClassVar[Collection[str]] = ACTIVATIONS.keys()
+
+    def function(self, which: str) -> Activation:
+        """The activation that the operand ``which`` names."""
+        return ACTIVATIONS[getattr(self, which).lower()]
 
     def hidden(self, gates: int, weight_ih: Value, weight_hh: Value, **vectors: tuple[Value | None, int]) -> Dim:
         """The hidden size, if the weights fit x and each other, and the vectors so many gates each."""
@@ -68,8 +75,8 @@ class _Recurrent(Op):
     def states(self, width: Dim, *activations: str) -> tuple[Type, Type]:
         """Types of the sequence of states and of the last one, each ``width`` wide."""
         for name in activations:
-            if name.lower() not in ACTIVATIONS:
-                raise self.misfit("unknown activation", expected=", ".join(ACTIVATIONS), actual=name)
+            if name.lower() not in self.functions:
+                raise self.misfit("unknown activation", expected=", ".join(self.functions), actual=name)
         steps, batch, _ = self.x.shape
         self.expect("initial_h", self.initial_h.shape, (batch, width))
         last = self.x.tensor.with_shape((batch, width))
@@ -94,7 +101,7 @@ def _sequence(states: list[Array], last: Array, every: bool) -> Array:
     return np.stack(states) if states else np.empty((0, *last.shape))
 
 
-class rnn(_Recurrent):
+class rnn(Recurrent):
     """``h = activation(weight_ih·x + weight_hh·h + bias)``. Results: the states (see the module), the last."""
 
     direction = Const(str, default="forward", choices=("forward", "reverse"))
@@ -106,7 +113,7 @@ class rnn(_Recurrent):
     def reference(
         self, x: Array, initial_h: Array, weight_ih: Array, weight_hh: Array, bias: Array | None
     ) -> tuple[Array, ...]:
-        activation = ACTIVATIONS[self.activation.lower()]
+        activation = self.function("activation")
         h, states = initial_h, []
         for step in _steps(x, weight_ih, bias, self.direction):
             h = activation(step + h @ weight_hh.T)
@@ -114,7 +121,7 @@ class rnn(_Recurrent):
         return _sequence(states, h, self.output_sequence), h
 
 
-class gru(_Recurrent):
+class gru(Recurrent):
     """Gated recurrent unit (Cho et al., 2014). Results: the states (see the module), the last.
 
     The gates are r, o, z in this order; W and R stand for their parts of ``weight_ih`` and ``weight_hh``, f for
@@ -132,7 +139,7 @@ class gru(_Recurrent):
     recurrent_activation = Const(str, default="sigmoid")
     activation = Const(str, default="tanh")
     reset_after = Const(bool, default=False, since=iOS18)
-    input_bias = OptionalOperand(_Recurrent.T, rank=1, const=True, since=iOS18)
+    input_bias = OptionalOperand(Recurrent.T, rank=1, const=True, since=iOS18)
 
     def infer(self) -> tuple[Type, ...]:
         biases = {"bias": (self.bias, 3), "input_bias": (self.input_bias, 3)}
@@ -148,8 +155,8 @@ class gru(_Recurrent):
         bias: Array | None,
         input_bias: Array | None,
     ) -> tuple[Array, ...]:
-        recurrent = ACTIVATIONS[self.recurrent_activation.lower()]
-        activation = ACTIVATIONS[self.activation.lower()]
+        recurrent = self.function("recurrent_activation")
+        activation = self.function("activation")
         hidden = weight_hh.shape[1]
         weight_r, weight_o, weight_z = np.split(weight_hh, 3)
         bias_r, bias_o, bias_z = np.split(np.zeros(3 * hidden) if bias is None else bias, 3)
@@ -164,7 +171,7 @@ class gru(_Recurrent):
         return _sequence(states, h, self.output_sequence), h
 
 
-class lstm(_Recurrent):
+class lstm(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997) with peepholes (Gers and Schmidhuber, 2000).
 
     The gates are i, f, o, g in this order; W and R stand for their parts of ``weight_ih`` and ``weight_hh``, p for the
@@ -182,17 +189,17 @@ class lstm(_Recurrent):
     states after each whole run. Results: the states (see the module), the last h, the last c.
     """
 
-    initial_c = Operand(_Recurrent.T, rank=2)
-    peephole = OptionalOperand(_Recurrent.T, rank=1, const=True)
-    weight_ih_back = OptionalOperand(_Recurrent.T, rank=2, const=True)
-    weight_hh_back = OptionalOperand(_Recurrent.T, rank=2, const=True)
-    bias_back = OptionalOperand(_Recurrent.T, rank=1, const=True)
-    peephole_back = OptionalOperand(_Recurrent.T, rank=1, const=True)
+    initial_c = Operand(Recurrent.T, rank=2)
+    peephole = OptionalOperand(Recurrent.T, rank=1, const=True)
+    weight_ih_back = OptionalOperand(Recurrent.T, rank=2, const=True)
+    weight_hh_back = OptionalOperand(Recurrent.T, rank=2, const=True)
+    bias_back = OptionalOperand(Recurrent.T, rank=1, const=True)
+    peephole_back = OptionalOperand(Recurrent.T, rank=1, const=True)
     direction = Const(str, default="forward", choices=("forward", "reverse", "bidirectional"))
     recurrent_activation = Const(str, default="sigmoid")
     cell_activation = Const(str, default="tanh")
     activation = Const(str, default="tanh")
-    clip = Const(float, _Recurrent.T, default=None)
+    clip = Const(float, Recurrent.T, default=None)
 
     def infer(self) -> tuple[Type, ...]:
         vectors = {"bias": (self.bias, 4), "peephole": (self.peephole, 3)}
@@ -241,18 +248,23 @@ class lstm(_Recurrent):
         self, steps: Array, h: Array, c: Array, weight: Array, peephole: Array | None
     ) -> tuple[list[Array], Array, Array]:
         """The hidden state after each step, and the last hidden and cell states."""
-        recurrent = ACTIVATIONS[self.recurrent_activation.lower()]
-        cell, activation = ACTIVATIONS[self.cell_activation.lower()], ACTIVATIONS[self.activation.lower()]
+        recurrent = self.function("recurrent_activation")
+        cell, activation = self.function("cell_activation"), self.function("activation")
         peep_i, peep_f, peep_o = np.split(np.zeros(3 * weight.shape[1]) if peephole is None else peephole, 3)
         limit = np.inf if self.clip is None else self.clip
         states = []
         for step in steps:
             i, f, o, g = np.split(step + h @ weight.T, 4, axis=-1)
-            c = recurrent(f + peep_f * c) * c + recurrent(i + peep_i * c) * cell(g)
+            i = recurrent(i + peep_i * c)
+            c = self.forget(recurrent(f + peep_f * c), i) * c + i * cell(g)
             c = np.clip(c, -limit, limit)
             h = recurrent(o + peep_o * c) * activation(c)
             states.append(h)
         return states, h, c
+
+    def forget(self, f: Array, i: Array) -> Array:
+        """What the forget gate lets through, of its own value and the input gate's."""
+        return f
 
 
 OPS = (gru, lstm, rnn)

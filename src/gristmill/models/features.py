@@ -82,10 +82,11 @@ class ArrayFeature(Feature):
         array = convert_array(self.name, value, declared.dtype, self.describe())
         if declared.rank == 0 and array.shape == (1,):
             array = array.reshape(())  # applications know no array of rank 0
-        self._check_shape(array.shape)
+        self.check_shape(array.shape)
         return array
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError where the model does not allow a shape."""
         if self.shapes is not None and shape not in self.shapes and self.shape != shape:
             raise self._wrong_shape(shape)
         if self.ranges is not None:
@@ -207,7 +208,7 @@ class ScalarFeature(Feature):
 
 
 class DictionaryFeature(Feature):
-    """Probabilities by class label."""
+    """Numbers by key, such as probabilities by class label."""
 
     def to_program(self, value: Any, declared: TensorType) -> Array:
         raise UnsupportedError(f"an ML Program takes no dictionary (input '{self.name}')")
@@ -219,11 +220,24 @@ class DictionaryFeature(Feature):
         return "dictionary"
 
 
+class SequenceFeature(Feature):
+    """A list of integers or strings."""
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        raise UnsupportedError(f"an ML Program takes no sequence (input '{self.name}')")
+
+    def from_program(self, value: Any) -> Any:
+        return list(value)
+
+    def describe(self) -> str:
+        return "sequence"
+
+
 def feature(spec: Message) -> Feature:
     """The right kind of feature for a ``FeatureDescription``.
 
     Raises:
-        UnsupportedError: It is of a kind that no ML Program has.
+        UnsupportedError: It is of a kind that no model takes or returns.
     """
     match spec.type.WhichOneof("Type"):
         case "multiArrayType":
@@ -234,8 +248,10 @@ def feature(spec: Message) -> Feature:
             return ScalarFeature(spec)
         case "dictionaryType":
             return DictionaryFeature(spec)
+        case "sequenceType":
+            return SequenceFeature(spec)
         case other:
-            raise UnsupportedError(f"'{spec.name}' has a type that no ML Program has", actual=other)
+            raise UnsupportedError(f"'{spec.name}' has a type that no input or output has", actual=other)
 
 
 def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:

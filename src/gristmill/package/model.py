@@ -76,6 +76,10 @@ class Package:
         tree = Tree(Path(weights_dir)) if weights_dir is not None else None
         return cls(spec, weights=Weights(tree, flat=True))
 
+    def nested(self, spec: Message) -> Package:
+        """A model inside this one, such as one of a pipeline's: weight files are this one's."""
+        return Package(spec, path=self.path, weights=self._weights)
+
     def with_program(self, program: Program) -> Package:
         """This model with another program in its place: description and metadata stay."""
         spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))

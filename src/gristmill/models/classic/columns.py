@@ -29,6 +29,13 @@ def objects(values: Sequence[Any]) -> Array:
     return column
 
 
+def column_of(values: Sequence[Any]) -> Array:
+    """The column of what a model gave for each row."""
+    numeric = all(isinstance(value, np.ndarray | int | float) for value in values)
+    same = numeric and len({np.shape(value) for value in values}) == 1
+    return np.stack(values) if same else objects(values)
+
+
 class Slot:
     """One input or output, between rows and columns.
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from gristmill.errors import InputError, MissingFileError, UnsupportedError
 from gristmill.models.classic.base import ClassicModel
-from gristmill.models.classic.columns import Columns, objects
+from gristmill.models.classic.columns import Columns, column_of
 from gristmill.package import Package, load
 from gristmill.package.proto import Message
 
@@ -68,7 +68,16 @@ def _by_rows(model: Predictor, columns: Columns, outputs: Sequence[str]) -> Colu
     """Runs a model that takes rows on columns."""
     count = next((len(column) for column in columns.values()), 1)
     results = model.predict([{name: column[row] for name, column in columns.items()} for row in range(count)])
-    return {name: objects([result[name] for result in results]) for name in outputs if name in results[0]}
+    return {name: column_of([result[name] for result in results]) for name in outputs if name in results[0]}
+
+
+def _holds_links(model: Message) -> bool:
+    """Whether following a model's links could go on for ever."""
+    kind = model.WhichOneof("Type")
+    if kind in ("pipelineClassifier", "pipelineRegressor", "pipeline"):
+        parameters = getattr(model, kind)
+        return any(map(_holds_links, (parameters if kind == "pipeline" else parameters.pipeline).models))
+    return bool(kind == "linkedModel")
 
 
 class LinkedModel(ClassicModel):
@@ -76,7 +85,7 @@ class LinkedModel(ClassicModel):
 
     Raises:
         UnsupportedError: It lies elsewhere, or in an application's bundle: a file that strangers wrote does not choose
-            what is read here.
+            what is read here. Or it links to others itself.
         MissingFileError: It is not there.
     """
 
@@ -92,7 +101,10 @@ class LinkedModel(ClassicModel):
             raise UnsupportedError(
                 "a linked model is found from where this one lies", op=self.kind, hint="load the model from a file"
             )
-        self.model = open_model(load(self._find(package.path.parent, name, folders)))
+        linked = load(self._find(package.path.parent, name, folders))
+        if _holds_links(linked.spec):
+            raise UnsupportedError("the linked model links to others", op=self.kind, expected="one link", actual=name)
+        self.model = open_model(linked)
 
     def _find(self, root: Path, name: str, folders: Sequence[str]) -> Path:
         for folder in folders:

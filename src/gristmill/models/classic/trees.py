@@ -94,12 +94,15 @@ class Trees:
         if not np.array_equal(np.sort(trees[roots]), np.arange(trees.max() + 1)):
             raise self.model.malformed("a tree has one root, a node without parent")
         depth = np.zeros(trees.max() + 1, int)
-        level, live = 0, roots[~leaf[roots]]
+        level, live, reached = 0, roots[~leaf[roots]], len(roots)
         while live.size:  # each node has one parent, so no node comes twice
             level += 1
             depth[trees[live]] = level
             children = np.concatenate([holds[live], fails[live]])
+            reached += len(children)
             live = children[~leaf[children]]
+        if reached != len(nodes):
+            raise self.model.malformed("nodes cannot be reached from their tree's root", actual=len(nodes) - reached)
         deepest_first = np.argsort(-depth[trees[roots]], kind="stable")
         self.roots = roots[deepest_first].astype(np.int32)
         self.branching = [int((depth > level).sum()) for level in range(int(depth.max(initial=0)))]

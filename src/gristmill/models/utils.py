@@ -12,7 +12,9 @@ from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import ArrayData, Constant
 from gristmill.ir.types import TensorType
+from gristmill.models.compiled_model import compile_model
 from gristmill.models.halves import bisect_model
+from gristmill.models.made_pipeline import make_pipeline
 from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
 from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
@@ -22,8 +24,10 @@ from gristmill.package.proto import Message
 __all__ = [
     "MultiFunctionDescriptor",
     "bisect_model",
+    "compile_model",
     "convert_double_to_float_multiarray_type",
     "load_spec",
+    "make_pipeline",
     "materialize_dynamic_shape_mlmodel",
     "randomize_weights",
     "rename_feature",

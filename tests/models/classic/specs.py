@@ -19,8 +19,10 @@ def model(
     probabilities: str = "",
     version: int = 4,
 ) -> Any:
-    """A ``Model`` without a type. Features are types by name: float, int, str, dict of a key type, list of an element
-    type, a tuple for an array's shape."""
+    """A ``Model`` without a type.
+
+    Features are by name ``float``, ``int``, ``str``, ``{"key": type}``, ``[element type]``, or an array's shape.
+    """
     spec = proto.message("Model")(specificationVersion=version)
     for features, described in ((spec.description.input, inputs), (spec.description.output, outputs)):
         for name, kind in described.items():

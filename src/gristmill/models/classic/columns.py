@@ -68,9 +68,7 @@ class Slot:
             case "sequenceType":
                 return objects([self._sequence(value) for value in values])
             case "multiArrayType":
-                arrays = [self._array(value) for value in values]
-                same = len({array.shape for array in arrays}) == 1
-                return np.stack(arrays) if same else objects(arrays)
+                return self._arrays(values)
             case _:  # images are for networks, which look at them themselves
                 return objects(values)
 
@@ -119,16 +117,29 @@ class Slot:
             raise self._wrong(value)
         return [int(element) if self.integer_elements else str(element) for element in elements]
 
-    def _array(self, value: Any) -> Array:
+    def _arrays(self, values: list[Any]) -> Array:
+        """Arrays of one shape and type are checked together."""
+        alike = len({(value.shape, value.dtype) if isinstance(value, np.ndarray) else None for value in values}) == 1
+        if alike and len(values) > 1 and isinstance(values[0], np.ndarray):
+            return self._batch(np.stack(values))
+        arrays = [self._batch(self._convert(value)[None])[0] for value in values]
+        return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else objects(arrays)
+
+    def _convert(self, value: Any) -> Array:
         assert isinstance(self.feature, ArrayFeature)
-        array = np.asarray(value) if self.feature.dtype is None else None
-        if array is None:
-            array = convert_array(self.name, value, self.feature.dtype, self.feature.describe())  # type: ignore[arg-type]
-        rank = len(self.feature.shape)
-        if rank and array.ndim > rank and set(array.shape[: array.ndim - rank]) == {1}:
-            array = array.reshape(array.shape[array.ndim - rank :])  # batches of one, as frameworks make them
-        self.feature.check_shape(array.shape)
-        return array
+        if self.feature.dtype is None:
+            return np.asarray(value)
+        return convert_array(self.name, value, self.feature.dtype, self.feature.describe())
+
+    def _batch(self, column: Array) -> Array:
+        """Checked arrays, without the batches of one that frameworks put before the declared shape."""
+        assert isinstance(self.feature, ArrayFeature)
+        column = self._convert(column)
+        more = column.ndim - 1 - len(self.feature.shape)
+        if self.feature.shape and more > 0 and set(column.shape[1 : 1 + more]) == {1}:
+            column = column.reshape(len(column), *column.shape[1 + more :])
+        self.feature.check_shape(column.shape[1:])
+        return column
 
     # -- from the model ----------------------------------------------------------------------------------------------
 

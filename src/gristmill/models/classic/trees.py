@@ -12,23 +12,17 @@ from gristmill.package.proto import Message
 _BLOCK = 1 << 17
 """Trees times rows that are walked at a time: their state stays in the second-level cache."""
 
-_OUTCOMES = np.array(
-    # less, equal, greater: whether the comparison holds
-    [[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 1, 0], [1, 0, 1]],
-    bool,
-)
-"""By ``TreeNodeBehavior``: ≤, <, ≥, >, =, ≠."""
-
-_LEAF = 6
+_LESS_EQUAL, _LESS, _GREATER_EQUAL, _GREATER, _EQUAL, _NOT_EQUAL, _LEAF = range(7)  # TreeNodeBehavior
 _NONE, _SOFTMAX, _LOGISTIC, _SOFTMAX_WITH_REFERENCE = range(4)  # TreeEnsemblePostEvaluationTransform
 
 
 class Trees:
-    """An ensemble, walked by all rows and trees at once.
+    """An ensemble, walked by all rows and trees at once, a level at a time.
 
-    A node's four successors stand in one table: for a feature that is less, equal, greater or missing. So every branch
-    mode costs the same, and a leaf follows itself. Trees stand in the order of their depths, deepest first: on each
-    level those that still branch are the first ones.
+    All comparisons have one form: the second child follows where the feature is at least a threshold, or equal to it
+    for the two modes that ask that, and the first child where it is not. A node's children stand side by side; a leaf
+    follows itself, because nothing is at least not-a-number. Trees are walked in the order of their depths: those that
+    still branch on a level are the first ones.
 
     Args:
         model: Whose parameters they are, for errors.
@@ -41,80 +35,96 @@ class Trees:
         if not 0 < self.width <= LARGEST:
             raise model.malformed("another number of prediction dimensions", expected="1 or more", actual=self.width)
         self.base = model.vector(parameters.basePredictionValue, self.width, "base prediction values")
-        self._read_nodes(parameters.nodes)
-        self._read_leaves(parameters.nodes)
+        if not parameters.nodes:
+            raise model.malformed("the ensemble has no trees")
+        nodes = list(parameters.nodes)
+        modes = np.array([node.nodeBehavior for node in nodes])
+        if not np.isin(modes, range(7)).all():
+            raise model.malformed("a node behaves in an unknown way", actual=modes.max())
+        place = self._order(nodes, modes)
+        self._read_branches(nodes, modes, place)
+        self._read_leaves(nodes, place)
 
-    def _read_nodes(self, nodes: Message) -> None:
-        if not nodes:
-            raise self.model.malformed("the ensemble has no trees")
-        places = {(node.treeId, node.nodeId): place for place, node in enumerate(nodes)}
-        if len(places) != len(nodes):
-            raise self.model.malformed("two nodes of a tree have one id")
-        behaviors = np.array([node.nodeBehavior for node in nodes])
-        if not np.isin(behaviors, range(7)).all():
-            raise self.model.malformed("a node behaves in an unknown way", actual=behaviors.max())
-        leaf = behaviors == _LEAF
-        features = np.array([node.branchFeatureIndex for node in nodes], np.uint64)
-        self.features_needed = int(features[~leaf].max(initial=0)) + 1
-        if self.features_needed > LARGEST:
-            raise self.model.malformed("a branch asks for a feature too far", actual=self.features_needed - 1)
-        self.feature = np.where(leaf, 0, features).astype(np.int32)
-        self.threshold = np.where(leaf, 0, [node.branchFeatureValue for node in nodes])
-        if np.isnan(self.threshold).any():
-            raise self.model.malformed("a branch compares with not-a-number")
-        holds, fails = self._children(nodes, places, leaf)
-        outcome = _OUTCOMES[np.where(leaf, 0, behaviors)]
-        missing = np.array([node.missingValueTracksTrueChild for node in nodes], bool)
-        outcome = np.concatenate([outcome, missing[:, None]], axis=1)
-        self.successors = np.where(outcome, holds[:, None], fails[:, None]).astype(np.int32).reshape(-1)
-        self._order(nodes, holds, fails, leaf)
-
-    def _children(self, nodes: Message, places: dict[tuple[int, int], int], leaf: Array) -> tuple[Array, Array]:
-        """The places of each node's children; a leaf's are its own."""
-        holds, fails = np.arange(len(nodes)), np.arange(len(nodes))
-        for place, node in enumerate(nodes):
-            if not leaf[place]:
-                tree = node.treeId
-                try:
-                    holds[place] = places[tree, node.trueChildNodeId]
-                    fails[place] = places[tree, node.falseChildNodeId]
-                except KeyError as error:
-                    raise self.model.malformed(
-                        f"node {node.nodeId} of tree {tree} has a child that is not there"
-                    ) from error
-        return holds, fails
-
-    def _order(self, nodes: Message, holds: Array, fails: Array, leaf: Array) -> None:
-        """Finds the trees' roots, deepest tree first, and how many trees branch on each level."""
-        parents = np.bincount(np.concatenate([holds[~leaf], fails[~leaf]]), minlength=len(nodes))
+    def _order(self, nodes: list[Message], modes: Array) -> Array:
+        """Gives every node its place: level by level, children side by side."""
+        count, leaf = len(nodes), modes == _LEAF
+        first, second = self._children(nodes, modes)
+        parents = np.bincount(np.concatenate([first[~leaf], second[~leaf]]), minlength=count)
         if (parents > 1).any():
             raise self.model.malformed("a node has two parents", actual=f"node {nodes[int(parents.argmax())].nodeId}")
         trees = np.unique(np.array([node.treeId for node in nodes], np.uint64), return_inverse=True)[1]
         roots = np.flatnonzero(parents == 0)
         if not np.array_equal(np.sort(trees[roots]), np.arange(trees.max() + 1)):
             raise self.model.malformed("a tree has one root, a node without parent")
-        depth = np.zeros(trees.max() + 1, int)
-        level, live, reached = 0, roots[~leaf[roots]], len(roots)
+        place, depth = np.zeros(count, np.int64), np.zeros(trees.max() + 1, int)
+        self.first = np.arange(count, dtype=np.int32)
+        place[roots] = np.arange(len(roots))
+        level, used, live = 0, len(roots), roots[~leaf[roots]]
         while live.size:  # each node has one parent, so no node comes twice
             level += 1
             depth[trees[live]] = level
-            children = np.concatenate([holds[live], fails[live]])
-            reached += len(children)
+            at = used + 2 * np.arange(len(live))
+            self.first[place[live]] = place[first[live]] = at
+            place[second[live]] = at + 1
+            used += 2 * len(live)
+            children = np.concatenate([first[live], second[live]])
             live = children[~leaf[children]]
-        if reached != len(nodes):
-            raise self.model.malformed("nodes cannot be reached from their tree's root", actual=len(nodes) - reached)
-        deepest_first = np.argsort(-depth[trees[roots]], kind="stable")
-        self.roots = roots[deepest_first].astype(np.int32)
+        if used != count:
+            raise self.model.malformed("nodes cannot be reached from their tree's root", actual=count - used)
+        self.roots = np.argsort(-depth[trees[roots]], kind="stable").astype(np.int32)
         self.branching = [int((depth > level).sum()) for level in range(int(depth.max(initial=0)))]
+        return place
 
-    def _read_leaves(self, nodes: Message) -> None:
+    def _children(self, nodes: list[Message], modes: Array) -> tuple[Array, Array]:
+        """Each branch's children in the one form of all comparisons; a leaf's are itself."""
+        index = {(node.treeId, node.nodeId): number for number, node in enumerate(nodes)}
+        if len(index) != len(nodes):
+            raise self.model.malformed("two nodes of a tree have one id")
+        holds, fails = np.arange(len(nodes)), np.arange(len(nodes))
+        for number in np.flatnonzero(modes != _LEAF).tolist():
+            node = nodes[number]
+            try:
+                holds[number] = index[node.treeId, node.trueChildNodeId]
+                fails[number] = index[node.treeId, node.falseChildNodeId]
+            except KeyError as error:
+                raise self.model.malformed(
+                    f"node {node.nodeId} of tree {node.treeId} has a child that is not there"
+                ) from error
+        swapped = self._swapped(modes)
+        return np.where(swapped, fails, holds), np.where(swapped, holds, fails)
+
+    @staticmethod
+    def _swapped(modes: Array) -> Array:
+        """Where the child for which the comparison holds is the second one."""
+        return np.isin(modes, [_GREATER_EQUAL, _GREATER, _EQUAL])
+
+    def _read_branches(self, nodes: list[Message], modes: Array, place: Array) -> None:
+        leaf = modes == _LEAF
+        features = np.where(leaf, 0, np.array([node.branchFeatureIndex for node in nodes], np.uint64))
+        self.features_needed = int(features.max()) + 1 if not leaf.all() else 0
+        if self.features_needed > LARGEST:
+            raise self.model.malformed("a branch asks for a feature too far", actual=self.features_needed - 1)
+        threshold = np.array([node.branchFeatureValue for node in nodes], np.float64)
+        if np.isnan(threshold[~leaf]).any():
+            raise self.model.malformed("a branch compares with not-a-number")
+        # More than a threshold is at least the next number; nothing is more than infinity, or at least not-a-number.
+        beyond = np.where(np.isposinf(threshold), np.nan, np.nextafter(threshold, np.inf))
+        threshold = np.where(np.isin(modes, [_LESS_EQUAL, _GREATER]), beyond, threshold)
+        missing_holds = np.array([node.missingValueTracksTrueChild for node in nodes], bool)
+        equal = np.isin(modes, [_EQUAL, _NOT_EQUAL])
+        self.feature = _placed(features.astype(np.int32), place)
+        self.threshold = _placed(np.where(leaf, np.nan, threshold), place)
+        self.missing_is_second = _placed((missing_holds == self._swapped(modes)) & ~leaf, place)
+        self.equal = _placed(equal, place) if equal.any() else None
+
+    def _read_leaves(self, nodes: list[Message], place: Array) -> None:
         """Leaves' contributions: tables ``[slot, node]`` of where each adds to, and what."""
-        slots = max((len(node.evaluationInfo) for node in nodes), default=0)
+        slots = max(len(node.evaluationInfo) for node in nodes)
         if slots * len(nodes) > LARGEST:
             raise self.model.malformed("leaves hold too many values")
         self.places = np.zeros((slots, len(nodes)), np.int64)
         self.values = np.zeros((slots, len(nodes)))
-        for number, node in enumerate(nodes):
+        for node, at in zip(nodes, place.tolist(), strict=True):
             if node.nodeBehavior == _LEAF:
                 for slot, info in enumerate(node.evaluationInfo):
                     if info.evaluationIndex >= self.width:
@@ -123,7 +133,7 @@ class Trees:
                             expected=f"less than {self.width}",
                             actual=info.evaluationIndex,
                         )
-                    self.places[slot, number], self.values[slot, number] = info.evaluationIndex, info.evaluationValue
+                    self.places[slot, at], self.values[slot, at] = info.evaluationIndex, info.evaluationValue
 
     def scores(self, x: Array) -> Array:
         """The base and the sums of the leaves that rows reach, ``[rows, dimensions]``, for ``[rows, features]``."""
@@ -133,6 +143,8 @@ class Trees:
                 expected=f"less than {x.shape[1]}",
                 actual=self.features_needed - 1,
             )
+        if not self.features_needed:
+            x = np.zeros((len(x), 1))
         step = max(1, _BLOCK // len(self.roots))
         parts = [self._sum(x[begin : begin + step]) for begin in range(0, len(x), step)]
         return self.base + np.concatenate(parts) if parts else np.empty((0, self.width))
@@ -145,11 +157,13 @@ class Trees:
         for trees in self.branching:
             here = node[:trees]
             value = flat.take(self.feature.take(here) + offset)
-            limit = self.threshold.take(here)
-            relation = (value >= limit).view(np.int8) + (value > limit).view(np.int8)
+            threshold = self.threshold.take(here)
+            second = value >= threshold
+            if self.equal is not None:
+                second = np.where(self.equal.take(here), value == threshold, second)
             if missing:
-                relation[np.isnan(value)] = 3
-            node[:trees] = self.successors.take(here * 4 + relation)
+                second |= np.isnan(value) & self.missing_is_second.take(here)
+            np.add(self.first.take(here), second, out=here)
         return self._leaves(node, rows)
 
     def _leaves(self, node: Array, rows: int) -> Array:
@@ -161,6 +175,13 @@ class Trees:
             at = (places.take(node) + first).reshape(-1)
             total += np.bincount(at, weights=values.take(node).reshape(-1), minlength=total.size)
         return total.reshape(rows, self.width)
+
+
+def _placed(values: Array, place: Array) -> Array:
+    """Values of nodes in the order of the nodes' places."""
+    result = np.empty_like(values)
+    result[place] = values
+    return result
 
 
 class TreeEnsembleRegressor(Regressor):

@@ -1,4 +1,4 @@
-"""Writes what is derived from the code: ``docs/ops.md``, ``docs/coremltools-names.md`` and the builder's type stubs.
+"""Writes what is derived from the code: pages of ``docs/`` and the builder's type stubs.
 
 python -m tools.generate            # writes the files
 python -m tools.generate --check    # fails when a file is not what would be written
@@ -19,7 +19,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.signature import ByOpset, Const, Operand, Param, TypeVar, Variadic
 from gristmill.ir.types import DType, unit_float
-from tools import coremltools_names
+from tools import coremltools_names, model_types
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,6 +147,7 @@ def _annotation(param: Param) -> str:
 
 FILES = {
     ROOT / "docs" / "ops.md": ops_page,
+    ROOT / "docs" / "model-types.md": model_types.page,
     ROOT / "docs" / "coremltools-names.md": lambda: coremltools_names.page(coremltools_names.examine_all()),
     ROOT / "src" / "gristmill" / "ir" / "op_methods.pyi": stub,
 }

@@ -1,6 +1,6 @@
 """The public classes: converting, loading, running and saving models.
 
-Modules are loaded when they are first used: who runs a model needs neither plans nor debugging tools.
+Each module is loaded when it is first used: running a model needs few of them.
 """
 
 from __future__ import annotations
@@ -8,22 +8,47 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from gristmill.models import compute_device, compute_plan, ml_program, model, utils
-    from gristmill.models.model import MLModel
+from gristmill.models import model
+from gristmill.models.model import MLModel
 
-__all__ = ["MLModel", "compute_device", "compute_plan", "ml_program", "model", "utils"]
+if TYPE_CHECKING:
+    from gristmill.models import (
+        array_feature_extractor,
+        compute_device,
+        compute_plan,
+        datatypes,
+        feature_vectorizer,
+        ml_program,
+        nearest_neighbors,
+        pipeline,
+        tree_ensemble,
+        utils,
+    )
+    from gristmill.models.compiled_model import CompiledMLModel
+
+__all__ = [
+    "CompiledMLModel",
+    "MLModel",
+    "array_feature_extractor",
+    "compute_device",
+    "compute_plan",
+    "datatypes",
+    "feature_vectorizer",
+    "ml_program",
+    "model",
+    "nearest_neighbors",
+    "pipeline",
+    "tree_ensemble",
+    "utils",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MLModel":
-        value = importlib.import_module("gristmill.models.model").MLModel
-    elif name in __all__:
-        value = importlib.import_module(f"gristmill.models.{name}")
-    else:
+    if name == "CompiledMLModel":
+        return importlib.import_module("gristmill.models.compiled_model").CompiledMLModel
+    if name not in __all__:
         raise AttributeError(f"module 'gristmill.models' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    return importlib.import_module(f"gristmill.models.{name}")
 
 
 def __dir__() -> list[str]:

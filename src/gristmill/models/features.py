@@ -84,7 +84,7 @@ class ArrayFeature(Feature):
             array = array.reshape(())  # applications know no array of rank 0
         if declared.rank == 5 and len(self.shape) in (1, 3):
             return self._as_sequence(array)
-        self._check_shape(array.shape)
+        self.check_shape(array.shape)
         return array
 
     def _as_sequence(self, array: Array) -> Array:
@@ -92,10 +92,11 @@ class ArrayFeature(Feature):
         step = (*self.shape, 1, 1) if len(self.shape) == 1 else self.shape
         if array.ndim == 5 and array.shape[2:] == step:
             return array
-        self._check_shape(array.shape)
+        self.check_shape(array.shape)
         return array.reshape(1, 1, *step)
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError where the model does not allow a shape."""
         if self.shapes is not None and shape not in self.shapes and self.shape != shape:
             raise self._wrong_shape(shape)
         if self.ranges is not None:
@@ -219,7 +220,7 @@ class ScalarFeature(Feature):
 
 
 class DictionaryFeature(Feature):
-    """Probabilities by class label."""
+    """Numbers by key, such as probabilities by class label."""
 
     def to_program(self, value: Any, declared: TensorType) -> Array:
         raise UnsupportedError(f"an ML Program takes no dictionary (input '{self.name}')")
@@ -231,11 +232,24 @@ class DictionaryFeature(Feature):
         return "dictionary"
 
 
+class SequenceFeature(Feature):
+    """A list of integers or strings."""
+
+    def to_program(self, value: Any, declared: TensorType) -> Array:
+        raise UnsupportedError(f"an ML Program takes no sequence (input '{self.name}')")
+
+    def from_program(self, value: Any) -> Any:
+        return list(value)
+
+    def describe(self) -> str:
+        return "sequence"
+
+
 def feature(spec: Message) -> Feature:
     """The right kind of feature for a ``FeatureDescription``.
 
     Raises:
-        UnsupportedError: It is of a kind that no ML Program has.
+        UnsupportedError: It is of a kind that no model takes or returns.
     """
     match spec.type.WhichOneof("Type"):
         case "multiArrayType":
@@ -246,8 +260,10 @@ def feature(spec: Message) -> Feature:
             return ScalarFeature(spec)
         case "dictionaryType":
             return DictionaryFeature(spec)
+        case "sequenceType":
+            return SequenceFeature(spec)
         case other:
-            raise UnsupportedError(f"'{spec.name}' has a type that no ML Program has", actual=other)
+            raise UnsupportedError(f"'{spec.name}' has a type that no input or output has", actual=other)
 
 
 def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:

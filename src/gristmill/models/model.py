@@ -27,6 +27,7 @@ from gristmill.runtime.state import State
 if TYPE_CHECKING:
     from gristmill.analysis.simulation import Envelope
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.models.classic import ClassicModel
     from gristmill.models.compute_device import MLComputeDevice
     from gristmill.runtime.plan import Plan
     from gristmill.runtime.targets import Target
@@ -300,6 +301,21 @@ class MLModel:
     # -- running -----------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _classic(self) -> ClassicModel | None:
+        """What computes a model that is no network."""
+        if self._skip:
+            raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
+        if self.kind == "mlProgram":
+            return None
+        from gristmill.models.classic import open_classic  # which no ML Program needs
+
+        return open_classic(self.package, self._open_nested)
+
+    def _open_nested(self, package: Package) -> ClassicModel | MLModel:
+        model = MLModel(package, compute_units=self.compute_unit)
+        return model._classic or model
+
+    @cached_property
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
@@ -360,12 +376,15 @@ class MLModel:
             UnsupportedError: The model cannot run here.
             ExecutionError: An op failed on these values.
         """
+        if self._classic is not None:
+            results = self._classic.predict(data if isinstance(data, list) else [data])
+            return results if isinstance(data, list) else results[0]
         if isinstance(data, list):
             return [self._predict(row, state) for row in data]
         if self._direct is not None and isinstance(data, dict):  # a function without states
-            results = self._direct(data)
-            if results is not None:
-                return results
+            found = self._direct(data)
+            if found is not None:
+                return found
         return self._predict(data, state)
 
     def bind(self) -> BoundModel:

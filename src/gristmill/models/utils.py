@@ -14,6 +14,8 @@ from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import ArrayData, Constant
 from gristmill.ir.types import TensorType
+from gristmill.models.compiled_model import compile_model
+from gristmill.models.made_pipeline import make_pipeline
 from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
 from gristmill.models.retype import change_input_output_tensor_type
@@ -28,8 +30,10 @@ __all__ = [
     "MultiFunctionDescriptor",
     "bisect_model",
     "change_input_output_tensor_type",
+    "compile_model",
     "convert_double_to_float_multiarray_type",
     "load_spec",
+    "make_pipeline",
     "materialize_dynamic_shape_mlmodel",
     "randomize_weights",
     "rename_feature",

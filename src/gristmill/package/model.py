@@ -24,6 +24,9 @@ from gristmill.package.mil_values import Weights, static_shape
 from gristmill.package.mlpackage import AUTHOR, MODEL, WEIGHTS, Item
 from gristmill.package.proto import Message
 
+SPECIFICATION = "model.mlmodel"
+"""What a compiled model that is no ML Program is kept in here; see ``compiled.py``."""
+
 _LARGEST_TEXT = 1 << 28  # bytes of a compiled model's program or description; weights lie elsewhere
 
 
@@ -75,6 +78,10 @@ class Package:
         """Makes a model of a specification, and a folder with its weight files if it has any."""
         tree = Tree(Path(weights_dir)) if weights_dir is not None else None
         return cls(spec, weights=Weights(tree, flat=True))
+
+    def nested(self, spec: Message) -> Package:
+        """A model inside this one, such as one of a pipeline's: weight files are this one's."""
+        return Package(spec, path=self.path, weights=self._weights)
 
     def with_program(self, program: Program) -> Package:
         """This model with another program in its place: description and metadata stay."""
@@ -293,6 +300,11 @@ def _load_package(path: Path, tree: Tree) -> Package:
 
 
 def _load_compiled(path: Path, tree: Tree) -> Package:
+    if SPECIFICATION in tree:
+        file = tree.find("", SPECIFICATION)
+        folder = path / "weights"
+        weights = Weights(Tree(folder), flat=True) if folder.is_dir() else None
+        return Package(proto.parse("Model", bytes(file.read()), file.path), path=path, file=file, weights=weights)
     file = tree.find("", "metadata.json")
     spec = description.from_metadata(_json(file), file.path)
     if "model.mil" not in tree:

@@ -1,0 +1,206 @@
+"""What all models have in common that are no networks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gristmill.errors import FormatError, InputError, InputTypeError
+from gristmill.ir.constants import Array
+from gristmill.models.classic.columns import Columns, Slot, objects
+from gristmill.models.features import known_names
+from gristmill.package.proto import Message
+
+LARGEST = 1 << 28
+"""Elements of the largest array that a model's parameters may ask for: files are hostile until checked."""
+
+
+class ClassicModel(ABC):
+    """A model that computes whole batches.
+
+    Args:
+        model: The ``Model`` message.
+
+    Raises:
+        FormatError: Its parameters do not fit together.
+        UnsupportedError: It cannot run here.
+    """
+
+    def __init__(self, model: Message) -> None:
+        self.kind = str(model.WhichOneof("Type"))
+        self.inputs = [Slot(spec) for spec in model.description.input]
+        self.outputs = [Slot(spec) for spec in model.description.output]
+        self._predicted = str(model.description.predictedFeatureName)
+        self._probabilities = str(model.description.predictedProbabilitiesName)
+
+    @abstractmethod
+    def compute(self, columns: Columns) -> Columns:
+        """The outputs for a batch, by name."""
+
+    def __call__(self, columns: Columns) -> Columns:
+        """The declared outputs for a batch, in their declared types.
+
+        Raises:
+            InputError: An input does not fit the model.
+            ExecutionError: The model gives no result for it.
+        """
+        results = self.compute(columns)
+        for slot in self.outputs:
+            if slot.name not in results:
+                raise self.malformed(f"nothing computes the output '{slot.name}'", expected=", ".join(results))
+        return {slot.name: slot.cast(results[slot.name]) for slot in self.outputs}
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The outputs of each row. Rows are computed together where they hold the same inputs in the same shapes.
+
+        Raises:
+            InputError: An input is missing, unknown, or of a shape or type that the model does not allow.
+            ExecutionError: The model gives no result for a row.
+        """
+        columns = self._read(rows) if rows else None
+        if columns is None:
+            return [result for row in rows for result in self.predict([row])]
+        results = self(columns)
+        found = [(slot.name, slot.rows(results[slot.name])) for slot in self.outputs]
+        return [{name: values[number] for name, values in found} for number in range(len(rows))]
+
+    def _read(self, rows: Sequence[Mapping[str, Any]]) -> Columns | None:
+        """The rows as columns; nothing where they cannot be computed together."""
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise InputTypeError("inputs are a dictionary by name, or a list of them", actual=type(row).__name__)
+            if len(row) != len(self.inputs) or any(slot.name not in row for slot in self.inputs):
+                known_names(row, [slot.feature for slot in self.inputs])
+        columns = {}
+        for slot in self.inputs:
+            values = [row.get(slot.name) for row in rows]
+            missing = sum(value is None for value in values)
+            if missing and not slot.feature.optional:
+                raise InputError(f"input '{slot.name}' is missing", expected=slot.feature.describe())
+            if 0 < missing < len(rows):
+                return None
+            if not missing:
+                columns[slot.name] = slot.read(values)
+                if slot.kind == "multiArrayType" and columns[slot.name].dtype == object:
+                    return None
+        return columns
+
+    # -- for the families --------------------------------------------------------------------------------------------
+
+    def malformed(self, message: str, **facts: Any) -> FormatError:
+        """An error about the model's parameters."""
+        return FormatError(message, op=self.kind, **facts)
+
+    def only(self, slots: Sequence[Slot], what: str) -> Slot:
+        """The one input or output of a model that has one.
+
+        Raises:
+            FormatError: There is none, or there are more.
+        """
+        if len(slots) != 1:
+            raise self.malformed(f"such a model has one {what}", actual=len(slots))
+        return slots[0]
+
+    def column(self, columns: Columns, name: str) -> Array:
+        """An input by name.
+
+        Raises:
+            InputError: It is missing.
+        """
+        if name not in columns:
+            raise InputError(f"input '{name}' is missing", expected="a value, which this model needs")
+        return columns[name]
+
+    def matrix(self, columns: Columns, width: int | None = None) -> Array:
+        """All numbers of all inputs, row by row, in float64; NaN where an optional input is missing.
+
+        Args:
+            columns: The inputs.
+            width: How many numbers a row has to have.
+
+        Raises:
+            InputError: An input is no number or array, or rows have another width.
+        """
+        size = next((len(column) for column in columns.values()), 1)
+        parts = []
+        for slot in self.inputs:
+            column = columns.get(slot.name)
+            if column is None:
+                parts.append(np.full((size, max(1, int(np.prod(getattr(slot.feature, "shape", ()))))), np.nan))
+            elif column.dtype.kind not in "fiub":
+                raise InputTypeError(f"input '{slot.name}' is no number", expected="numbers", actual=slot.kind)
+            else:
+                parts.append(column.reshape(size, -1).astype(np.float64))
+        x = np.concatenate(parts, axis=1) if parts else np.empty((size, 0))
+        if width is not None and x.shape[1] != width:
+            raise InputError("the inputs have another number of features", expected=width, actual=x.shape[1])
+        return x
+
+    def vector(self, values: Any, length: int | None = None, what: str = "values") -> Array:
+        """A repeated field as a float64 array.
+
+        Raises:
+            FormatError: It has another length.
+        """
+        array = np.asarray(list(values), np.float64)
+        if length is not None and array.size != length:
+            raise self.malformed(f"another number of {what}", expected=length, actual=array.size)
+        return array
+
+
+class Regressor(ClassicModel):
+    """A model with one predicted number, or array of numbers."""
+
+    @abstractmethod
+    def values(self, x: Array) -> Array:
+        """Predictions ``[rows, results]`` for features ``[rows, features]``."""
+
+    def compute(self, columns: Columns) -> Columns:
+        name = self._predicted or self.only(self.outputs, "output").name
+        return {name: self.values(self.matrix(columns))}
+
+
+class Classifier(ClassicModel):
+    """A model with a predicted label, and a probability of each label."""
+
+    def __init__(self, model: Message) -> None:
+        super().__init__(model)
+        self.labels = class_labels(self, getattr(model, self.kind))
+
+    @abstractmethod
+    def probabilities(self, x: Array) -> tuple[Array, Array]:
+        """Probabilities ``[rows, labels]`` for features ``[rows, features]``, and the predicted labels' places."""
+
+    def compute(self, columns: Columns) -> Columns:
+        probabilities, places = self.probabilities(self.matrix(columns))
+        labels = objects(self.labels) if isinstance(self.labels[0], str) else np.asarray(self.labels, np.int64)
+        results = {self._predicted: labels[places]}
+        if self._probabilities:
+            rows = probabilities.tolist()
+            results[self._probabilities] = objects([dict(zip(self.labels, row, strict=True)) for row in rows])
+        return results
+
+    def of_two(self, second: Array) -> tuple[Array, Array]:
+        """As ``probabilities``, of two labels, when ``second`` is the probability of the second one.
+
+        One half goes to the second label: coremltools moves scikit-learn's ties, which go to the first, below it.
+        """
+        return np.stack([1 - second, second], axis=1), (second >= 0.5).astype(np.intp)
+
+
+def class_labels(model: ClassicModel, parameters: Message) -> list[int] | list[str]:
+    """A classifier's labels in order.
+
+    Raises:
+        FormatError: It has none, or one of them twice.
+    """
+    kind = parameters.WhichOneof("ClassLabels")
+    labels = list(getattr(parameters, kind).vector) if kind else []
+    if not labels:
+        raise model.malformed("a classifier has labels", expected="stringClassLabels or int64ClassLabels")
+    if len(set(labels)) != len(labels):
+        raise model.malformed("two classes have one label")
+    return labels

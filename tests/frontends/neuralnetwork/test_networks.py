@@ -326,6 +326,7 @@ def test_models_that_are_no_programs() -> None:
 # --- a real one ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_model
 @pytest.mark.slow
 def test_yolov3_tiny(real_model: Any) -> None:
     """The network of a real pipeline, 8-bit tables and image input included, on a smooth picture.

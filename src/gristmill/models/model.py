@@ -362,9 +362,10 @@ class MLModel:
         """Runs the model.
 
         Args:
-            data: A value for each input by name: NumPy arrays (or what becomes one), PIL images for images. A list of
-                such dictionaries runs the model on each, one after the other: each prediction sees the state that the
-                one before left, and an op over the first dimension never mixes two of them.
+            data: A value for each input by name: NumPy arrays (or what becomes one), PIL images for images; for models
+                that are no networks also numbers, texts, dictionaries and lists. A list of such dictionaries runs the
+                model on each. A network runs one after the other: each prediction sees the state that the one before
+                left, and an op over the first dimension never mixes two of them. Other models compute all at once.
             state: For a model with states, what ``make_state`` returned.
 
         Returns:

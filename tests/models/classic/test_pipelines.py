@@ -62,6 +62,14 @@ def test_a_stage_that_nothing_feeds():
         specs.run(spec, x=[1.0])
 
 
+def test_a_stage_that_is_fed_another_type():
+    spec = specs.scaled_tree()
+    description = spec.pipelineRegressor.pipeline.models[1].description
+    specs.declare(description.input[0].type, float)
+    with pytest.raises(FormatError, match="another type"):
+        specs.run(spec, x=[1.0])
+
+
 def test_an_output_that_nothing_makes():
     spec = specs.scaled_tree()
     spec.description.output[0].name = "nowhere"
@@ -162,6 +170,25 @@ def some(feature):
             return ["a"]
         case _:
             return 1.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "kind", "value"),
+    [
+        (specs.recommender(), 0, float, 1.0),
+        (specs.recommender(), 1, str, "a"),
+        (specs.recommender(), 2, {"key": str}, {}),
+        (specs.suppression(), 1, str, "a"),
+        (specs.mapping(), 0, {"key": str}, {}),
+        (specs.one_hot(["a"]), 0, [str], ["a"]),
+        (specs.probit(), 1, str, "a"),
+    ],
+)
+def test_inputs_that_a_type_never_has(spec, field, kind, value):
+    feature = spec.description.input[field]
+    specs.declare(feature.type, kind)
+    with pytest.raises(FormatError, match="another type"):
+        specs.run(spec, **{feature.name: value})
 
 
 @pytest.mark.parametrize("kind", specs.EVERY)

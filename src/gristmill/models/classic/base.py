@@ -47,7 +47,8 @@ class ClassicModel(ABC):
             InputError: An input does not fit the model.
             ExecutionError: The model gives no result for it.
         """
-        results = self.compute(columns)
+        with np.errstate(all="ignore"):  # overflow gives infinity, as anywhere in IEEE arithmetic
+            results = self.compute(columns)
         for slot in self.outputs:
             if slot.name not in results:
                 raise self.malformed(f"nothing computes the output '{slot.name}'", expected=", ".join(results))
@@ -93,6 +94,12 @@ class ClassicModel(ABC):
     def malformed(self, message: str, **facts: Any) -> FormatError:
         """An error about the model's parameters."""
         return FormatError(message, op=self.kind, **facts)
+
+    def expect(self, name: str, *kinds: str) -> None:
+        """Raises FormatError where the input of a name is described with another type than these."""
+        for slot in self.inputs:
+            if slot.name == name and slot.kind not in kinds:
+                raise self.malformed(f"input '{name}' has another type", expected=" or ".join(kinds), actual=slot.kind)
 
     def only(self, slots: Sequence[Slot], what: str) -> Slot:
         """The one input or output of a model that has one.

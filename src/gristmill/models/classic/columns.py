@@ -172,6 +172,8 @@ class Slot:
 
     def _element(self, array: Array) -> Array:
         assert isinstance(self.feature, ArrayFeature)
+        if array.dtype.kind not in "fiub":
+            raise ExecutionError(f"'{self.name}' is an array, and the model computes something else")
         dtype = self.feature.dtype
         if dtype is None:
             return array

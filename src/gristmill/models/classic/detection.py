@@ -27,6 +27,9 @@ class NonMaximumSuppression(ClassicModel):
         for name in (p.confidenceInputFeatureName, p.coordinatesInputFeatureName):
             if name not in {slot.name for slot in self.inputs}:
                 raise self.malformed("there is no such input", actual=name)
+            self.expect(name, "multiArrayType")
+        for name in (p.iouThresholdInputFeatureName, p.confidenceThresholdInputFeatureName):
+            self.expect(name, "doubleType")
         self.least, self.most = 0, LARGEST
         for slot in self.outputs:
             shape, ranges = getattr(slot.feature, "shape", ()), getattr(slot.feature, "ranges", None)

@@ -85,6 +85,4 @@ class KNearestNeighborsClassifier(ClassicModel):
         if not self.inverse:
             return np.ones_like(distances)
         exact = distances == 0
-        with np.errstate(divide="ignore"):
-            inverse = 1 / distances
-        return np.where(exact.any(axis=1, keepdims=True), exact, inverse)
+        return np.where(exact.any(axis=1, keepdims=True), exact, 1 / distances)

@@ -39,7 +39,7 @@ class Pipeline(ClassicModel):
         models = (parameters if self.kind == "pipeline" else parameters.pipeline).models
         if not models:
             raise self.malformed("a pipeline holds models")
-        known = {slot.name for slot in self.inputs}
+        known = {slot.name: slot.kind for slot in self.inputs}
         self.stages: list[tuple[ClassicModel | Predictor, list[str], list[str]]] = []
         for number, nested in enumerate(models):
             takes = [feature.name for feature in nested.description.input]
@@ -50,7 +50,14 @@ class Pipeline(ClassicModel):
                         f"nothing before model {number} makes its input '{feature.name}'",
                         expected=", ".join(sorted(known)),
                     )
-            known.update(gives)
+                kind = feature.type.WhichOneof("Type")
+                if known.get(feature.name, kind) != kind:
+                    raise self.malformed(
+                        f"model {number} takes '{feature.name}' in another type than it is made in",
+                        expected=known[feature.name],
+                        actual=kind,
+                    )
+            known |= {feature.name: feature.type.WhichOneof("Type") for feature in nested.description.output}
             self.stages.append((open_model(package.nested(nested)), takes, gives))
         for slot in self.outputs:
             if slot.name not in known:

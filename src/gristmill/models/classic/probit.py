@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gristmill.errors import InputError
@@ -24,6 +26,13 @@ class BayesianProbitRegressor(ClassicModel):
     def __init__(self, model: Message) -> None:
         super().__init__(model)
         self.parameters = parameters = model.bayesianProbitRegressor
+        self.expect(parameters.regressionInputFeatureName, "multiArrayType")
+        for name in (
+            parameters.optimismInputFeatureName,
+            parameters.samplingScaleInputFeatureName,
+            parameters.samplingTruncationInputFeatureName,
+        ):
+            self.expect(name, "doubleType")
         self.weights: dict[tuple[int, int], tuple[float, float]] = {}
         for feature in parameters.features:
             for weight in feature.weights:
@@ -33,9 +42,10 @@ class BayesianProbitRegressor(ClassicModel):
 
     def _belief(self, gaussian: Message) -> tuple[float, float]:
         """Mean and variance."""
-        if not gaussian.precision > 0:
-            raise self.malformed("a belief has a precision above zero", actual=gaussian.precision)
-        return gaussian.mean, 1 / gaussian.precision
+        mean, precision = gaussian.mean, gaussian.precision
+        if not (precision > 0 and math.isfinite(1 / precision) and math.isfinite(mean)):
+            raise self.malformed("a belief has a mean and a precision above zero", actual=f"{mean}, {precision}")
+        return mean, 1 / precision
 
     def compute(self, columns: Columns) -> Columns:
         p = self.parameters

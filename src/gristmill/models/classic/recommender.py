@@ -22,6 +22,10 @@ class ItemSimilarityRecommender(ClassicModel):
     def __init__(self, model: Message) -> None:
         super().__init__(model)
         self.parameters = parameters = model.itemSimilarityRecommender
+        self.expect(parameters.itemInputFeatureName, "dictionaryType", "sequenceType")
+        self.expect(parameters.numRecommendationsInputFeatureName, "int64Type")
+        for name in (parameters.itemRestrictionInputFeatureName, parameters.itemExclusionInputFeatureName):
+            self.expect(name, "sequenceType")
         similarities: dict[int, dict[int, float]] = {}
         shifts: dict[int, float] = {}
         for item in parameters.itemItemSimilarities:

@@ -127,8 +127,7 @@ class SupportVectorClassifier(Classifier):
         decisions = self.kernel(x) @ self.weights.T - self.rho
         if self.sigmoids is not None:
             a, b = self.sigmoids
-            with np.errstate(over="ignore"):
-                first = np.clip(1 / (1 + np.exp(a * decisions + b)), _LEAST, 1 - _LEAST)
+            first = np.clip(1 / (1 + np.exp(a * decisions + b)), _LEAST, 1 - _LEAST)
             result = couple(first, self.pairs, len(self.labels))
             return result, result.argmax(axis=1)
         votes = np.zeros((len(x), len(self.labels)))

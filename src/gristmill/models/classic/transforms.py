@@ -137,6 +137,7 @@ class OneHotEncoder(Transformer):
 
     def __init__(self, model: Message) -> None:
         super().__init__(model)
+        self.expect(self.source.name, "int64Type", "stringType", "multiArrayType")
         kind = self.parameters.WhichOneof("CategoryType")
         self.categories: list[Any] = list(getattr(self.parameters, kind).vector) if kind else []
         self.places = {category: place for place, category in enumerate(self.categories)}
@@ -168,6 +169,7 @@ class CategoricalMapping(Transformer):
 
     def __init__(self, model: Message) -> None:
         super().__init__(model)
+        self.expect(self.source.name, "int64Type", "stringType")
         kind = self.parameters.WhichOneof("MappingType")
         if kind is None:
             raise self.malformed("the mapping is missing")

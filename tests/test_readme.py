@@ -34,7 +34,7 @@ def essence(text: str) -> list[str]:
 def quick_start(tmp_path_factory):
     """The folder where the quick start ran, and what it printed."""
     folder = tmp_path_factory.mktemp("readme")
-    (code,) = blocks("python")
+    code = blocks("python")[0]
     command = [sys.executable, "-c", code]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     assert process.returncode == 0, process.stderr
@@ -46,6 +46,18 @@ def test_quick_start(quick_start):
     _, printed = quick_start
     (shown,) = [block for block in blocks("") if block.startswith("MLModel")]
     assert printed == shown
+
+
+def test_mending(tmp_path):
+    """What overflows, and what mends it, in the words that README prints; figures in the last place may differ."""
+    code = blocks("python")[1]
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    (shown,) = [block for block in blocks("") if block.startswith("square ")]
+    figures = re.compile(r"\d+(\.\d+)?(e[+-]\d+)?")
+    assert figures.sub("#", process.stdout).split() == figures.sub("#", shown).split()
 
 
 def test_commands(quick_start, monkeypatch):

@@ -6,11 +6,12 @@ WORKERS ?= 2
 # Tests run in several processes; a thread pool in each would only get in the way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-oldest lint format check lock changelog clean
+.PHONY: help venv demo test test-quick test-oldest lint format check lock changelog clean
 
 help:
 	@echo "make demo    convert a real model to Core ML and run it here, beside Core ML files from elsewhere"
 	@echo "make test    run every test"
+	@echo "make test-quick    every test but the slow ones"
 	@echo "make lint    style, types and import directions"
 	@echo "make check   lint and test"
 	@echo "make format  mend what can be mended by itself"
@@ -41,6 +42,10 @@ demo: venv
 test: venv
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 	scripts/test_oldest.sh
+
+# Without the tests marked slow.
+test-quick: venv
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-oldest: venv
 	scripts/test_oldest.sh

@@ -9,7 +9,7 @@ import pytest
 
 import gristmill as ct
 
-pytestmark = [pytest.mark.real_model, pytest.mark.slow]
+pytestmark = pytest.mark.real_model
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ ABOUT_LATENCY = (
     "Median / 95th percentile in milliseconds. *GFLOP*: products and convolutions by the algorithms that Gristmill "
     "chose. *Floor*: the longer of that arithmetic at the rate of float32 multiply-adds in registers and, where "
     "float16 weights exceed the last-level cache, reading them at that of reading memory; both rates are measured in "
-    "each round beside the engines, and their median counts ({:.0f} GFLOP/s and {:.1f} GB/s over all models). *Of "
+    "each round beside the engines, and their median over all rounds counts ({:.0f} GFLOP/s and {:.1f} GB/s). *Of "
     "floor*: floor / Gristmill's median. *Beside the best*: the fastest peer's median / Gristmill's; above 1 Gristmill "
     "is faster. Engines that compute in another precision are shown and not counted."
 )
@@ -45,7 +45,7 @@ def markdown(results: Results) -> str:
         "",
     ]
     for threads in settings["threads"]:
-        peaks = _peaks(results["models"].values(), threads)
+        peaks = _peaks(results, threads)
         lines += [f"## Latency, {threads} thread{'s' if threads > 1 else ''}", ""]
         lines += [ABOUT_LATENCY.format(peaks["flops"] / 1e9, peaks["bandwidth"] / 1e9), ""]
         lines += [*_latency_table(results, threads), ""]
@@ -88,17 +88,16 @@ def renew(readme: str, results: Results) -> str:
     return f"{before}{BEGIN}\n{summary(results)}\n{END}{rest.split(END)[1]}"
 
 
-def _peaks(models: Iterable[Results], threads: int) -> dict[str, float]:
-    """The machine's median rates in the rounds of some models."""
-    found = [model["machine"][str(threads)] for model in models if "machine" in model]
+def _peaks(results: Results, threads: int) -> dict[str, float]:
+    """The machine's median rates over all rounds: those of one model are too few on a machine that others use."""
+    found = [model["machine"][str(threads)] for model in results["models"].values() if "machine" in model]
     every = {key: [rate for one in found for rate in one[key]] for key in ("flops", "bandwidth")}
     return {key: statistics.median(rates) if rates else float("nan") for key, rates in every.items()}
 
 
 def floor(results: Results, model: str, threads: int) -> float:
-    """Seconds that the model takes at least, by the roofline of the machine in the rounds that measured it."""
-    one = results["models"][model]
-    peaks = _peaks([one], threads)
+    """Seconds that the model takes at least, by the roofline of the machine."""
+    one, peaks = results["models"][model], _peaks(results, threads)
     weights = WEIGHT_BYTES * one["read"]
     reading = weights / peaks["bandwidth"] if weights > results["machine"]["cache"] else 0.0
     return max(flops(results, model) / peaks["flops"], reading)

@@ -31,7 +31,7 @@ from gristmill.ir.types import DType, TensorType, fp16, fp32
 from tests.contract import Row, rows
 from tests.test_op_cases import CASES
 
-CASES_EACH = 10
+CASES_EACH = 16
 """Of an op with more cases, so many from all over its family's list."""
 
 ABSENT = {

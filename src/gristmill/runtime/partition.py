@@ -16,6 +16,7 @@ from gristmill.ir.traits import Contraction, Decompresses
 from gristmill.ir.types import StateType, TensorType, unit_float
 from gristmill.runtime.assignment import HOME, Flow, Problem, Solution, destinations, solve
 from gristmill.runtime.plan import CPU, UNITS, Placement, Plan, Segment, Transfer
+from gristmill.runtime.scopes import needs
 from gristmill.runtime.targets import HOST, Speed, Target, target_named
 from gristmill.runtime.work import Work, bytes_of, follows_from_sizes, work_of
 
@@ -162,7 +163,7 @@ class _Builder:
         users: dict[Value, list[int]] = {value: [] for value in self.function.inputs}
         last_access: dict[Value, int] = {}
         for index, candidate in enumerate(self.candidates):
-            for value in _needs(candidate.op):
+            for value in needs(candidate.op):
                 if value.producer in number:
                     before[index].add(number[value.producer])
                 if not _is_free(value) and not candidate.only_sizes:
@@ -245,7 +246,7 @@ class _Builder:
             ops = [self.candidates[number].op for number in numbers]
             inside = set(ops)
             unit = self.units[solution.units[numbers[0]]]
-            needed = dict.fromkeys(value for op in ops for value in _needs(op))
+            needed = dict.fromkeys(value for op in ops for value in needs(op))
             made = [value for op in ops for value in op.results]
             yield Segment(
                 index=index,
@@ -267,18 +268,6 @@ class _Builder:
 
 def _is_known(value: Value) -> bool:
     return value.is_constant or (value.producer is not None and _is_constant(value.producer))
-
-
-def _needs(op: Op) -> Iterator[Value]:
-    """Values that an op or anything that it holds takes from outside of it."""
-    for _, _, value in op.uses():
-        yield value
-    for block in op.blocks:
-        inside = set(block.arguments)
-        for inner in block:
-            yield from (value for value in _needs(inner) if value not in inside)
-            inside.update(inner.results)
-        yield from (value for value in block.outputs if value not in inside)
 
 
 def _states(op: Op) -> set[Value]:

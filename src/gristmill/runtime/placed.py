@@ -19,6 +19,7 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import Decompresses
 from gristmill.precision.unit_types import OnUnit
+from gristmill.runtime.scopes import needs
 from gristmill.runtime.state import Cell
 
 
@@ -118,7 +119,7 @@ def _observer(original: Mapping[Op, Op], observe: Observer | None) -> Observer |
 
 def _part(function: Function, segment: OnUnit, device: Device) -> _Part:
     inside, inputs = set(segment.ops), dict[Value, None]()
-    for value in (value for op in segment.ops for value in _needs(op)):
+    for value in (value for op in segment.ops for value in needs(op)):
         if not _is_known(value) and value.producer not in inside:
             inputs[value] = None
     outputs = [v for op in segment.ops for v in op.results if any(u not in inside for u in _users(v, function.body))]
@@ -130,7 +131,7 @@ def _part(function: Function, segment: OnUnit, device: Device) -> _Part:
         mapping[value] = argument
     original: dict[Op, Op] = {}
     for op in segment.ops:
-        for value in _needs(op):
+        for value in needs(op):
             _copy_known(value, alone.body, mapping)
         copied = clone_op(op, mapping)
         alone.body.insert(copied)
@@ -164,18 +165,6 @@ def _copy_known(value: Value, body: Block, mapping: dict[Value, Value]) -> None:
     for _, _, operand in made.uses():
         _copy_known(operand, body, mapping)
     body.insert(clone_op(made, mapping))
-
-
-def _needs(op: Op) -> Iterator[Value]:
-    """Values that an op, or anything that it holds, takes from outside of it."""
-    for _, _, value in op.uses():
-        yield value
-    for block in op.blocks:
-        made = set(block.arguments)
-        for inner in block:
-            yield from (value for value in _needs(inner) if value not in made)
-            made.update(inner.results)
-        yield from (value for value in block.outputs if value not in made)
 
 
 def _users(value: Value, body: Block) -> Iterator[Op | None]:

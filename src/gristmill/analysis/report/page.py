@@ -47,16 +47,16 @@ def _digest(text: str) -> str:
 
 
 def _json(document: Any) -> str:
-    text = json.dumps(_plain(document), separators=(",", ":"), allow_nan=False)  # ASCII: no line separators either
+    text = json.dumps(plain(document), separators=(",", ":"), allow_nan=False)  # ASCII: no line separators either
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers that JSON does not have become the strings that JavaScript's ``Number`` reads."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,9 @@ class Transformer(ClassicModel):
     def compute(self, columns: Columns) -> Columns:
         return {self.target.name: self.transform(self.column(columns, self.source.name))}
 
+    @abstractmethod
     def transform(self, column: Array) -> Array:
         """The output for an input."""
-        raise NotImplementedError
 
     def numbers(self, column: Array) -> Array:
         """A column of numbers as a float64 matrix.

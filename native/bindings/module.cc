@@ -22,6 +22,7 @@
 #include "kernels/gemm/decode.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/measure/peak.h"
+#include "kernels/trees/forest.h"
 #include "simd/isa.h"
 
 namespace nb = nanobind;
@@ -141,6 +142,32 @@ struct Bound {
   }
 };
 
+// Arrays with elements of one type.
+template <typename T, int kRank>
+using Dense = nb::ndarray<const T, nb::ndim<kRank>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+std::vector<T> Elements(const Dense<T, 1>& array) {
+  return {array.data(), array.data() + array.size()};
+}
+
+std::shared_ptr<Forest> ForestOf(const Dense<double, 1>& threshold, const Dense<uint32_t, 1>& feature,
+                                 const Dense<bool, 1>& equal, const Dense<bool, 1>& missing_is_second,
+                                 const Dense<int32_t, 1>& first, const Dense<int32_t, 1>& roots,
+                                 const Dense<int64_t, 1>& begins, const Dense<double, 1>& values,
+                                 const Dense<int64_t, 1>& dimensions, int64_t width) {
+  const size_t count = threshold.size();
+  for (size_t size : {feature.size(), first.size(), equal.size(), missing_is_second.size()})
+    Require(size == count, "each node has all of its properties");
+  Require(values.size() == dimensions.size(), "leaf values have a dimension each");
+  std::vector<Branch> branches(count);
+  for (size_t i = 0; i < count; ++i)
+    branches[i] = {threshold.data()[i], feature.data()[i], first.data()[i], equal.data()[i], missing_is_second.data()[i]};
+  std::vector<LeafValue> leaves(values.size());
+  for (size_t i = 0; i < leaves.size(); ++i) leaves[i] = {values.data()[i], dimensions.data()[i]};
+  return std::make_shared<Forest>(branches, Elements(roots), Elements(begins), std::move(leaves), width);
+}
+
 std::vector<void*> Pointers(const Arrays& arrays) {
   std::vector<void*> pointers;
   for (const auto& array : arrays) pointers.push_back(const_cast<void*>(array.data()));
@@ -259,6 +286,23 @@ NB_MODULE(_native, m) {
       },
       nb::arg("inputs"), nb::arg("registers"), nb::arg("steps"), nb::arg("outputs"),
       "Makes an element-wise program of steps (op, to, x, y, z, p, q).");
+
+  nb::class_<Forest>(m, "Forest")
+      .def(nb::new_(&ForestOf), nb::arg("threshold"), nb::arg("feature"), nb::arg("equal"),
+           nb::arg("missing_is_second"), nb::arg("first"), nb::arg("roots"), nb::arg("begins"), nb::arg("values"),
+           nb::arg("dimensions"), nb::arg("width"))
+      .def_prop_ro("features", &Forest::features, "How many features branches ask for.")
+      .def("add_sums",
+           [](const Forest& forest, const Dense<double, 2>& x, nb::ndarray<double, nb::ndim<2>, nb::c_contig> sums,
+              int threads) {
+             Require(sums.shape(0) == x.shape(0) && static_cast<int64_t>(sums.shape(1)) == forest.dimensions(),
+                     "sums for each row");
+             nb::gil_scoped_release release;
+             const std::shared_lock<std::shared_mutex> running(Running());
+             forest.AddSums(x.data(), static_cast<int64_t>(x.shape(0)), static_cast<int64_t>(x.shape(1)), sums.data(),
+                            threads);
+           },
+           nb::arg("x"), nb::arg("sums"), nb::arg("threads"), "Adds what rows' leaves hold to sums.");
 
   nb::class_<Bound>(m, "Bound").def("__call__", &Bound::Run, "Runs on the bound arrays.");
 

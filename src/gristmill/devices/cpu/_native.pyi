@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 from numpy.typing import NDArray
 
 class NativeError(RuntimeError):
@@ -69,6 +70,34 @@ def tile_program(
     inputs: int, registers: int, steps: Sequence[tuple[str, int, int, int, int, float, float]], outputs: Sequence[int]
 ) -> Prepared:
     """Makes an element-wise program of steps (op, to, x, y, z, p, q)."""
+
+class Forest:
+    def __init__(
+        self,
+        threshold: Annotated[NDArray[numpy.float64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        feature: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        equal: Annotated[NDArray[numpy.bool_], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        missing_is_second: Annotated[
+            NDArray[numpy.bool_], dict(shape=(None,), order="C", device="cpu", writable=False)
+        ],
+        first: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        roots: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        begins: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        values: Annotated[NDArray[numpy.float64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        dimensions: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        width: int,
+    ) -> None: ...
+    @property
+    def features(self) -> int:
+        """How many features branches ask for."""
+
+    def add_sums(
+        self,
+        x: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C", device="cpu", writable=False)],
+        sums: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C")],
+        threads: int,
+    ) -> None:
+        """Adds what rows' leaves hold to sums."""
 
 class Bound:
     def __call__(self) -> None:

@@ -121,8 +121,10 @@ class Slot:
         """Arrays of one shape and type are checked together."""
         alike = len({(value.shape, value.dtype) if isinstance(value, np.ndarray) else None for value in values}) == 1
         if alike and len(values) > 1 and isinstance(values[0], np.ndarray):
-            return self._batch(np.stack(values))
-        arrays = [self._batch(self._convert(value)[None])[0] for value in values]
+            return self._fit(self._convert(np.stack(values)))
+        arrays = [self._fit(self._convert(value)[None])[0] for value in values]
+        if len(arrays) == 1:
+            return arrays[0][None]
         return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else objects(arrays)
 
     def _convert(self, value: Any) -> Array:
@@ -131,10 +133,9 @@ class Slot:
             return np.asarray(value)
         return convert_array(self.name, value, self.feature.dtype, self.feature.describe())
 
-    def _batch(self, column: Array) -> Array:
+    def _fit(self, column: Array) -> Array:
         """Checked arrays, without the batches of one that frameworks put before the declared shape."""
         assert isinstance(self.feature, ArrayFeature)
-        column = self._convert(column)
         more = column.ndim - 1 - len(self.feature.shape)
         if self.feature.shape and more > 0 and set(column.shape[1 : 1 + more]) == {1}:
             column = column.reshape(len(column), *column.shape[1 + more :])

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from gristmill.devices.cpu import _native
 from gristmill.ir.constants import Array
 from gristmill.models.classic.base import LARGEST, ClassicModel, Classifier, Regressor
 from gristmill.ops.mathematics import sigmoid_of, softmax_of
 from gristmill.package.proto import Message
-
-_BLOCK = 1 << 17
-"""Trees times rows that are walked at a time: their state stays in the second-level cache."""
 
 _LESS_EQUAL, _LESS, _GREATER_EQUAL, _GREATER, _EQUAL, _NOT_EQUAL, _LEAF = range(7)  # TreeNodeBehavior
 _NONE, _SOFTMAX, _LOGISTIC, _SOFTMAX_WITH_REFERENCE = range(4)  # TreeEnsemblePostEvaluationTransform
 
 
 class Trees:
-    """An ensemble, walked by all rows and trees at once, a level at a time.
+    """An ensemble, whose trees the native core walks (``native/kernels/trees``).
 
     All comparisons have one form: the second child follows where the feature is at least a threshold, or equal to it
     for the two modes that ask that, and the first child where it is not. A node's children stand side by side; a leaf
-    follows itself, because nothing is at least not-a-number. Trees are walked in the order of their depths: those that
-    still branch on a level are the first ones.
+    follows itself, because nothing is at least not-a-number.
 
     Args:
         model: Whose parameters they are, for errors.
@@ -41,12 +38,17 @@ class Trees:
         modes = np.array([node.nodeBehavior for node in nodes])
         if not np.isin(modes, range(7)).all():
             raise model.malformed("a node behaves in an unknown way", actual=modes.max())
-        place = self._order(nodes, modes)
-        self._read_branches(nodes, modes, place)
-        self._read_leaves(nodes, place)
+        place, first, roots = self._order(nodes, modes)
+        begins, values, dimensions = self._read_leaves(nodes, modes, place)
+        branches = [_placed(column, place) for column in self._read_branches(nodes, modes)]
+        self._forest = _native.Forest(*branches, first, roots, begins, values, dimensions, self.width)
 
-    def _order(self, nodes: list[Message], modes: Array) -> Array:
-        """Gives every node its place: level by level, children side by side."""
+    def _order(self, nodes: list[Message], modes: Array) -> tuple[Array, Array, Array]:
+        """Gives every node its place: tree by tree, level by level, children side by side.
+
+        Returns:
+            The nodes' places; the first child of what lies at each place, a leaf being its own; the roots' places.
+        """
         count, leaf = len(nodes), modes == _LEAF
         first, second = self._children(nodes, modes)
         parents = np.bincount(np.concatenate([first[~leaf], second[~leaf]]), minlength=count)
@@ -56,24 +58,17 @@ class Trees:
         roots = np.flatnonzero(parents == 0)
         if not np.array_equal(np.sort(trees[roots]), np.arange(trees.max() + 1)):
             raise self.model.malformed("a tree has one root, a node without parent")
-        place, depth = np.zeros(count, np.int64), np.zeros(trees.max() + 1, int)
-        self.first = np.arange(count, dtype=np.int32)
-        place[roots] = np.arange(len(roots))
-        level, used, live = 0, len(roots), roots[~leaf[roots]]
+        found, live = [roots], roots[~leaf[roots]]
         while live.size:  # each node has one parent, so no node comes twice
-            level += 1
-            depth[trees[live]] = level
-            at = used + 2 * np.arange(len(live))
-            self.first[place[live]] = place[first[live]] = at
-            place[second[live]] = at + 1
-            used += 2 * len(live)
-            children = np.concatenate([first[live], second[live]])
+            children = np.stack([first[live], second[live]], axis=1).reshape(-1)
+            found.append(children)
             live = children[~leaf[children]]
-        if used != count:
-            raise self.model.malformed("nodes cannot be reached from their tree's root", actual=count - used)
-        self.roots = np.argsort(-depth[trees[roots]], kind="stable").astype(np.int32)
-        self.branching = [int((depth > level).sum()) for level in range(int(depth.max(initial=0)))]
-        return place
+        levels = np.concatenate(found)
+        if len(levels) != count:
+            raise self.model.malformed("nodes cannot be reached from their tree's root", actual=count - len(levels))
+        place = np.empty(count, np.int32)
+        place[levels[np.argsort(trees[levels], kind="stable")]] = np.arange(count)
+        return place, _placed(place[first], place), np.sort(place[roots])
 
     def _children(self, nodes: list[Message], modes: Array) -> tuple[Array, Array]:
         """Each branch's children in the one form of all comparisons; a leaf's are itself."""
@@ -98,12 +93,12 @@ class Trees:
         """Where the child for which the comparison holds is the second one."""
         return np.isin(modes, [_GREATER_EQUAL, _GREATER, _EQUAL])
 
-    def _read_branches(self, nodes: list[Message], modes: Array, place: Array) -> None:
+    def _read_branches(self, nodes: list[Message], modes: Array) -> tuple[Array, Array, Array, Array]:
+        """Each branch's threshold, its feature, whether it asks for equality, and where missing values go."""
         leaf = modes == _LEAF
-        features = np.where(leaf, 0, np.array([node.branchFeatureIndex for node in nodes], np.uint64))
-        self.features_needed = int(features.max()) + 1 if not leaf.all() else 0
-        if self.features_needed > LARGEST:
-            raise self.model.malformed("a branch asks for a feature too far", actual=self.features_needed - 1)
+        feature = np.where(leaf, 0, np.array([node.branchFeatureIndex for node in nodes], np.uint64))
+        if feature.max() >= LARGEST:
+            raise self.model.malformed("a branch asks for a feature too far", actual=feature.max())
         threshold = np.array([node.branchFeatureValue for node in nodes], np.float64)
         if np.isnan(threshold[~leaf]).any():
             raise self.model.malformed("a branch compares with not-a-number")
@@ -111,70 +106,38 @@ class Trees:
         beyond = np.where(np.isposinf(threshold), np.nan, np.nextafter(threshold, np.inf))
         threshold = np.where(np.isin(modes, [_LESS_EQUAL, _GREATER]), beyond, threshold)
         missing_holds = np.array([node.missingValueTracksTrueChild for node in nodes], bool)
-        equal = np.isin(modes, [_EQUAL, _NOT_EQUAL])
-        self.feature = _placed(features.astype(np.int32), place)
-        self.threshold = _placed(np.where(leaf, np.nan, threshold), place)
-        self.missing_is_second = _placed((missing_holds == self._swapped(modes)) & ~leaf, place)
-        self.equal = _placed(equal, place) if equal.any() else None
+        missing_is_second = (missing_holds == self._swapped(modes)) & ~leaf
+        return threshold, feature.astype(np.uint32), np.isin(modes, [_EQUAL, _NOT_EQUAL]), missing_is_second
 
-    def _read_leaves(self, nodes: list[Message], place: Array) -> None:
-        """Leaves' contributions: tables ``[slot, node]`` of where each adds to, and what."""
-        slots = max(len(node.evaluationInfo) for node in nodes)
-        if slots * len(nodes) > LARGEST:
-            raise self.model.malformed("leaves hold too many values")
-        self.places = np.zeros((slots, len(nodes)), np.int64)
-        self.values = np.zeros((slots, len(nodes)))
-        for node, at in zip(nodes, place.tolist(), strict=True):
-            if node.nodeBehavior == _LEAF:
-                for slot, info in enumerate(node.evaluationInfo):
-                    if info.evaluationIndex >= self.width:
-                        raise self.model.malformed(
-                            "a leaf adds to a dimension that is not there",
-                            expected=f"less than {self.width}",
-                            actual=info.evaluationIndex,
-                        )
-                    self.places[slot, at], self.values[slot, at] = info.evaluationIndex, info.evaluationValue
+    def _read_leaves(self, nodes: list[Message], modes: Array, place: Array) -> tuple[Array, Array, Array]:
+        """Where each node's values begin, in the order of places, and what each adds to which dimension."""
+        counts, values, dimensions = np.zeros(len(nodes) + 1, np.int64), [], []
+        ordered = np.argsort(place).tolist()
+        for at, number in enumerate(ordered):
+            if modes[number] == _LEAF:
+                infos = nodes[number].evaluationInfo
+                counts[at + 1] = len(infos)
+                values += [info.evaluationValue for info in infos]
+                dimensions += [info.evaluationIndex for info in infos]
+        if dimensions and max(dimensions) >= self.width:
+            raise self.model.malformed(
+                "a leaf adds to a dimension that is not there",
+                expected=f"less than {self.width}",
+                actual=max(dimensions),
+            )
+        return np.cumsum(counts), np.array(values, np.float64), np.array(dimensions, np.int64)
 
     def scores(self, x: Array) -> Array:
         """The base and the sums of the leaves that rows reach, ``[rows, dimensions]``, for ``[rows, features]``."""
-        if x.shape[1] < self.features_needed:
+        if x.shape[1] < self._forest.features:
             raise self.model.malformed(
                 "a branch asks for a feature that is not there",
                 expected=f"less than {x.shape[1]}",
-                actual=self.features_needed - 1,
+                actual=self._forest.features - 1,
             )
-        if not self.features_needed:
-            x = np.zeros((len(x), 1))
-        step = max(1, _BLOCK // len(self.roots))
-        parts = [self._sum(x[begin : begin + step]) for begin in range(0, len(x), step)]
-        return self.base + np.concatenate(parts) if parts else np.empty((0, self.width))
-
-    def _sum(self, x: Array) -> Array:
-        rows, features = x.shape
-        flat, offset = x.reshape(-1), np.arange(rows, dtype=np.int32) * np.int32(features)
-        missing = np.isnan(flat).any()
-        node = np.repeat(self.roots[:, None], rows, axis=1)  # [trees, rows]
-        for trees in self.branching:
-            here = node[:trees]
-            value = flat.take(self.feature.take(here) + offset)
-            threshold = self.threshold.take(here)
-            second = value >= threshold
-            if self.equal is not None:
-                second = np.where(self.equal.take(here), value == threshold, second)
-            if missing:
-                second |= np.isnan(value) & self.missing_is_second.take(here)
-            np.add(self.first.take(here), second, out=here)
-        return self._leaves(node, rows)
-
-    def _leaves(self, node: Array, rows: int) -> Array:
-        if self.width == 1:
-            return sum((values.take(node).sum(axis=0) for values in self.values), np.zeros(rows))[:, None]
-        total = np.zeros(rows * self.width)
-        first = np.arange(rows) * self.width
-        for places, values in zip(self.places, self.values, strict=True):
-            at = (places.take(node) + first).reshape(-1)
-            total += np.bincount(at, weights=values.take(node).reshape(-1), minlength=total.size)
-        return total.reshape(rows, self.width)
+        sums = np.zeros((len(x), self.width))
+        self._forest.add_sums(x, sums, _native.default_threads())
+        return self.base + sums
 
 
 def _placed(values: Array, place: Array) -> Array:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy
 from numpy.typing import NDArray
 
 class NativeError(RuntimeError):
@@ -74,29 +73,22 @@ def tile_program(
 class Forest:
     def __init__(
         self,
-        threshold: Annotated[NDArray[numpy.float64], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        feature: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        equal: Annotated[NDArray[numpy.bool_], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        missing_is_second: Annotated[
-            NDArray[numpy.bool_], dict(shape=(None,), order="C", device="cpu", writable=False)
-        ],
-        first: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        roots: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        begins: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        values: Annotated[NDArray[numpy.float64], dict(shape=(None,), order="C", device="cpu", writable=False)],
-        dimensions: Annotated[NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        threshold: NDArray[Any],
+        feature: NDArray[Any],
+        equal: NDArray[Any],
+        missing_is_second: NDArray[Any],
+        first: NDArray[Any],
+        roots: NDArray[Any],
+        begins: NDArray[Any],
+        values: NDArray[Any],
+        dimensions: NDArray[Any],
         width: int,
     ) -> None: ...
     @property
     def features(self) -> int:
         """How many features branches ask for."""
 
-    def add_sums(
-        self,
-        x: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C", device="cpu", writable=False)],
-        sums: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order="C")],
-        threads: int,
-    ) -> None:
+    def add_sums(self, x: NDArray[Any], sums: NDArray[Any], threads: int) -> None:
         """Adds what rows' leaves hold to sums."""
 
 class Bound:

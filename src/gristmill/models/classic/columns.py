@@ -122,7 +122,7 @@ class Slot:
         alike = len({(value.shape, value.dtype) if isinstance(value, np.ndarray) else None for value in values}) == 1
         if alike and len(values) > 1 and isinstance(values[0], np.ndarray):
             return self._fit(self._convert(np.stack(values)))
-        arrays = [self._fit(self._convert(value)[None])[0] for value in values]
+        arrays: list[Array] = [self._fit(self._convert(value)[None])[0] for value in values]
         if len(arrays) == 1:
             return arrays[0][None]
         return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else objects(arrays)

@@ -40,8 +40,10 @@ class Trees:
             raise model.malformed("a node behaves in an unknown way", actual=modes.max())
         place, first, roots = self._order(nodes, modes)
         begins, values, dimensions = self._read_leaves(nodes, modes, place)
-        branches = [_placed(column, place) for column in self._read_branches(nodes, modes)]
-        self._forest = _native.Forest(*branches, first, roots, begins, values, dimensions, self.width)
+        threshold, feature, equal, missing = (_placed(column, place) for column in self._read_branches(nodes, modes))
+        self._forest = _native.Forest(
+            threshold, feature, equal, missing, first, roots, begins, values, dimensions, self.width
+        )
 
     def _order(self, nodes: list[Message], modes: Array) -> tuple[Array, Array, Array]:
         """Gives every node its place: tree by tree, level by level, children side by side.

@@ -362,3 +362,40 @@ def test_interleaved_values_and_joined_scalars():
         mb.output(mb.concat(values=[x, y], axis=0))
     (got,) = Session(program.main, CpuDevice()).run({"a": np.int32(3), "b": np.int32(-1)}).values()
     np.testing.assert_array_equal(got, [3, -1])
+
+
+# --- a table that is a weight too ------------------------------------------------------------------------------------
+
+
+def _embedded(dtype, opset=iOS18):
+    """Rows of a table, times the table: a language model's first and last layer. The table is the constant of both."""
+    table = RNG.normal(size=(37, 24)).astype(dtype)
+    program = Program()
+    with mb.function(program, "main", {"i": TensorType(int32, (2, 3))}, opset) as (i,):
+        shared = mb.const(val=table)
+        rows = mb.gather(x=shared, indices=i, axis=0)
+        mb.output(rows, mb.linear(x=rows, weight=shared))
+    return table, Session(program.main, CpuDevice(2)), program
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_table_that_is_a_weight_too_is_kept_once(dtype):
+    """Its rows come from the packed weight, to the bit, from both ends of the table and of its last panel."""
+    table, session, program = _embedded(dtype)
+    indices = np.array([[0, 36, 5], [-1, 31, -37]], np.int32)
+    rows, _ = session.run({"i": indices}).values()
+    np.testing.assert_array_equal(rows, table[indices])
+    steps = CpuDevice().prepare(program.main).plan.steps
+    kernels = [kernel for step in steps for kernel, _ in step.emitter.calls]
+    assert "columns" in kernels and "gather" not in kernels
+
+
+def test_indices_beyond_a_table_that_is_a_weight_too():
+    """As of any table: an error up to iOS 16, the nearest row from iOS 17 on."""
+    indices = np.array([[0, 37, 5], [-38, 31, 100]], np.int32)
+    table, session, _ = _embedded(np.float32)
+    rows, _ = session.run({"i": indices}).values()
+    np.testing.assert_array_equal(rows, table[np.array([[0, 36, 5], [0, 31, 36]])])
+    _, session, _ = _embedded(np.float32, iOS16)
+    with pytest.raises(ExecutionError, match="out of range"):
+        session.run({"i": indices})

@@ -7,24 +7,10 @@
 
 #include "core/buffer.h"
 #include "kernels/elementwise/tile_program.h"
+#include "kernels/movement/indices.h"
 
 namespace gristmill {
 namespace {
-
-int64_t IndexAt(const Tensor& indices, int64_t i) {
-  switch (indices.dtype) {
-    case DType::kI32:
-      return indices.as<int32_t>()[i];
-    case DType::kI16:
-      return indices.as<int16_t>()[i];
-    case DType::kU16:
-      return indices.as<uint16_t>()[i];
-    case DType::kI8:
-      return indices.as<int8_t>()[i];
-    default:
-      return indices.as<uint8_t>()[i];
-  }
-}
 
 // What reading and writing share: a tensor [B…, D…, n₁, …, n_K, E…] at index vectors [B…, N…, K], or at indices [B…, N…]
 // where K is 1, and slices [B…, D…, N…, E…]. `axis` is the place of n₁, `batch` the number of dimensions B. A negative

@@ -6,11 +6,14 @@ from typing import Any
 
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
+from gristmill.devices.cpu.lowering.linear import pack
 from gristmill.devices.cpu.lowering.registry import lowers
 from gristmill.ir import types
 from gristmill.ir.dims import Dim
 from gristmill.ir.opset import iOS17
+from gristmill.ir.program import Value
 from gristmill.ops import scatter_gather as ops
+from gristmill.ops.linear import linear
 
 
 def _indices(op: Any, axis: int, batch: int = 0, depth: Dim = 1) -> dict[str, Any]:
@@ -37,9 +40,23 @@ def _combined(op: Any) -> Refusal | None:
     return None
 
 
+def _is_weight(table: Value) -> bool:
+    """Whether the rows of a constant table are the columns of a matrix that products keep packed."""
+    return (
+        table.constant is not None
+        and table.rank == 2
+        and any(isinstance(user, linear) and user.weight is table for user in table.users)
+    )
+
+
 @lowers(ops.gather)
 def _gather(op: ops.gather, emit: Emitter) -> None:
     arguments = _indices(op, op.axis % op.x.rank, op.batch_dims)
+    if _is_weight(op.x) and arguments["axis"] == 0:
+        arguments = {name: arguments[name] for name in ("negative", "forgives")}
+        arguments["matrix"] = pack(emit, op.x, transposed=True)
+        emit.call("columns", arguments, [emit.tensor(op.indices)], [emit.result(op.result)])
+        return
     emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])
 
 

@@ -73,4 +73,8 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
+// Memory for constants of a model that are read in order, one after the other: small ones share blocks of huge pages. A
+// block lives as long as any of its parts.
+Buffer SharedBlock(size_t bytes);
+
 }  // namespace gristmill

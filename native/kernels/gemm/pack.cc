@@ -85,7 +85,7 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
   packed->n = source.n;
   packed->width = PanelWidth();
   packed->dtype = source.dtype;
-  packed->data.Resize(packed->bytes());
+  packed->data = SharedBlock(packed->bytes());
   packed->at = packed->data.as<char>();
   ThreadPool::Global().Run(packed->panels(), DefaultThreads(), [&](int64_t p, int) {
     HWY_DYNAMIC_DISPATCH(PackPanel)(source, p, packed->width, const_cast<char*>(packed->panel(p)));

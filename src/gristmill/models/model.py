@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, overload
 from gristmill.devices.base import Device, DirectRun
 from gristmill.devices.profiles import NumericsProfile
 from gristmill.devices.reference import ReferenceDevice
-from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.errors import InputError, InputTypeError, TypeInferenceError, UnsupportedError
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
-from gristmill.models.kinds import read_program, runnable
+from gristmill.models.kinds import NETWORKS, read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -27,6 +27,7 @@ from gristmill.runtime.state import State
 if TYPE_CHECKING:
     from gristmill.analysis.simulation import Envelope
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.models.by_shape import ByShape
     from gristmill.models.classic import ClassicModel
     from gristmill.models.compute_device import MLComputeDevice
     from gristmill.runtime.plan import Plan
@@ -301,19 +302,32 @@ class MLModel:
     # -- running -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _classic(self) -> ClassicModel | None:
-        """What computes a model that is no network."""
+    def _rows(self) -> ClassicModel | ByShape | None:
+        """What computes a model that is no program, or none for all shapes of its inputs."""
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
         if self.kind == "mlProgram":
             return None
-        from gristmill.models.classic import open_classic  # which no ML Program needs
+        if self.kind in NETWORKS:
+            return self._by_shape()
+        from gristmill.models.classic import open_classic  # which no program needs
 
         return open_classic(self.package, self._open_nested)
 
-    def _open_nested(self, package: Package) -> ClassicModel | MLModel:
+    def _by_shape(self) -> ByShape | None:
+        try:
+            _ = self.program
+        except (TypeInferenceError, UnsupportedError):
+            from gristmill.models.by_shape import ByShape, is_open  # which hardly any network needs
+
+            if any(map(is_open, self.inputs)):
+                return ByShape(self.package, self._open_nested)
+            raise
+        return None
+
+    def _open_nested(self, package: Package) -> ClassicModel | ByShape | MLModel:
         model = MLModel(package, compute_units=self.compute_unit)
-        return model._classic or model
+        return model._rows or model
 
     @cached_property
     def _session(self) -> Session:
@@ -377,8 +391,8 @@ class MLModel:
             UnsupportedError: The model cannot run here.
             ExecutionError: An op failed on these values.
         """
-        if self._classic is not None:
-            results = self._classic.predict(data if isinstance(data, list) else [data])
+        if self._rows is not None:
+            results = self._rows.predict(data if isinstance(data, list) else [data])
             return results if isinstance(data, list) else results[0]
         if isinstance(data, list):
             return [self._predict(row, state) for row in data]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import gristmill as ct
-from gristmill.errors import FormatError, GristmillError, UnsupportedError
+from gristmill.errors import FormatError, GristmillError, InputError, UnsupportedError
 from gristmill.frontends.common import UnsupportedOperatorsError
 from gristmill.frontends.neuralnetwork import registry
 from gristmill.ir.types import fp16, fp32, unit_float
@@ -230,6 +230,34 @@ def test_classifier(labels: list[Any]) -> None:
     assert got["label"] == labels[1]
     assert list(got["y"]) == labels
     np.testing.assert_allclose(list(got["y"].values()), [0.125, 0.625, 0.25], rtol=1e-6)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reshaping() -> ct.models.MLModel:
+    """A network that reshapes ``x`` to what ``sizes`` says, an array of one to five numbers."""
+    spec = spec_of(L("reshapeDynamic", {}, ["x", "sizes"]), inputs={"x": (2, 3), "sizes": (1,)})
+    sizes = spec.description.input[1].type.multiArrayType.shapeRange.sizeRanges.add()
+    sizes.lowerBound, sizes.upperBound = 1, 5
+    return ct.models.MLModel(spec)
+
+
+def test_an_input_whose_length_decides_a_rank(reshaping: ct.models.MLModel) -> None:
+    """No program serves all lengths; each prediction gets the one for its own."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    rows = [{"x": x, "sizes": np.array(sizes, np.float32)} for sizes in ([6], [3, 2], [1, 2, 1, -1], [2, 3], [6])]
+    for row, result in zip(rows, reshaping.predict(rows), strict=True):
+        np.testing.assert_array_equal(result["y"], x.reshape(row["sizes"].astype(int)))
+
+
+def test_a_length_that_the_description_does_not_allow(reshaping: ct.models.MLModel) -> None:
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(InputError, match="'sizes' has a shape"):
+        reshaping.predict({"x": x, "sizes": np.ones(6, np.float32)})
+    with pytest.raises(InputError, match="'sizes' is missing"):
+        reshaping.predict({"x": x})
 
 
 # --- units -----------------------------------------------------------------------------------------------------------

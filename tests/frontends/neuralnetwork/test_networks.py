@@ -17,7 +17,7 @@ from gristmill.ir.types import fp16, fp32, unit_float
 from gristmill.ops.nn import custom
 from gristmill.package import proto
 from gristmill.precision.unit_types import Placed, type_by_unit
-from tests.frontends.neuralnetwork.small import L, model_of, numbers, spec_of
+from tests.frontends.neuralnetwork.small import L, case_of, model_of, numbers, spec_of
 
 RNG = np.random.default_rng(3)
 
@@ -186,6 +186,7 @@ CUSTOM = L(
 )
 
 
+@case_of("custom")
 def test_custom_layer(swish: type) -> None:
     """The registered class gets parameters and weights once, and shapes and arrays as Core ML's protocol has it."""
     x = RNG.standard_normal((2, 3)).astype(np.float32)
@@ -196,6 +197,45 @@ def test_custom_layer(swish: type) -> None:
     made = swish.made  # type: ignore[attr-defined]  # a class made in the fixture
     model.predict({"x": x})
     assert swish.made == made  # type: ignore[attr-defined]
+
+
+@case_of("custom")
+def test_custom_layers_of_one_class(swish: type) -> None:
+    """Each has its own parameters and weights, and stands among other layers."""
+    other = L(
+        "custom",
+        {"className": "Swish", "parameters": {"beta": {"doubleValue": -1.0}}, "weights": [numbers(np.full(3, 0.5))]},
+        ["t"],
+        ["y", "more sizes"],
+    )
+    layers = [CUSTOM._replace(outputs=["s", "sizes"]), L("multiply", {"alpha": 2}, ["s"], ["t"]), other]
+    x = RNG.standard_normal((2, 3)).astype(np.float32)
+    t = 2 * (x / (1 + np.exp(-1.5 * x)) + np.arange(3))
+    got = model_of(*layers, inputs={"x": (2, 3)}).predict({"x": x})["y"]
+    np.testing.assert_allclose(got, t / (1 + np.exp(t)) + 0.5, rtol=1e-5)
+
+
+@case_of("custom")
+def test_custom_layer_of_two_inputs() -> None:
+    """Inputs come in order; the output has a shape of its own."""
+
+    class Outer:
+        def __init__(self, parameters: Mapping[str, Any], weights: Sequence[np.ndarray]) -> None:
+            assert (dict(parameters), list(weights)) == ({}, [])
+
+        def output_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Sequence[tuple[int | None, ...]]:
+            return [(shapes[0][0], shapes[1][0])]
+
+        def evaluate(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            return [inputs[0][:, None] - inputs[1]]
+
+    ct.register_custom_layer("Outer")(Outer)
+    try:
+        model = model_of(L("custom", {"className": "Outer"}, ["a", "b"]), inputs={"a": (2,), "b": (3,)})
+        got = model.predict({"a": np.float32([5, 7]), "b": np.float32([1, 2, 3])})["y"]
+        assert got.tolist() == [[4, 3, 2], [6, 5, 4]]
+    finally:
+        del custom._classes["Outer"]
 
 
 def test_unregistered_custom_layers_are_listed_together() -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from gristmill.devices.base import Device, DirectRun
+from gristmill.devices.base import CallProfile, Device, DirectRun
 from gristmill.devices.profiles import NumericsProfile
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, TypeInferenceError, UnsupportedError
@@ -17,7 +17,7 @@ from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
-from gristmill.models.kinds import NETWORKS, read_program, runnable
+from gristmill.models.kinds import NETWORKS, PROGRAMS, read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -169,6 +169,14 @@ class MLModel:
     def program(self) -> Program:
         """The program, decoded; a neural network becomes one of untyped tensors."""
         return read_program(self.package)
+
+    @cached_property
+    def stages(self) -> list[MLModel]:
+        """The models of a pipeline in order, each as one of its own: to plan, inspect or report on. Else none."""
+        from gristmill.models.classic.pipeline import nested_models  # which only pipelines need
+
+        nested = map(self.package.nested, nested_models(self.package.spec))
+        return [MLModel(each, compute_units=self.compute_unit) for each in nested]
 
     @property
     def inputs(self) -> list[Feature]:
@@ -409,14 +417,15 @@ class MLModel:
             Something to call after its ``inputs`` were filled; its ``outputs`` are then the results.
 
         Raises:
-            UnsupportedError: An input or output is no array of a fixed shape, or the model has states or ops that have
-                no native kernel.
+            UnsupportedError: The model is no program, an input or output is no array of a fixed shape, or there are
+                states, or ops that have no native kernel.
         """
-        if self._direct is None:
+        if self.kind not in PROGRAMS or self._direct is None:
             raise UnsupportedError(
                 "the model cannot be bound to arrays",
-                expected="arrays of fixed shapes, no states, native kernels for all ops",
-                hint="use predict",
+                actual=self.kind,
+                expected="a program of arrays of fixed shapes, without states, with native kernels for all ops",
+                hint="use predict; models that are no programs compute a list of rows at once",
             )
         return BoundModel(*self._direct.bind())
 
@@ -430,6 +439,8 @@ class MLModel:
         profiles: Sequence[NumericsProfile | str] | None = None,
     ) -> Envelope:
         """Runs the model as a chip that is not here might: placed as ``plan`` says, each unit with its numerics.
+
+        Of a pipeline, each program is placed by itself; models that are none compute as they always do.
 
         Placement and numerics are models, not Apple's own: see ``docs/simulation.md``.
 
@@ -452,6 +463,10 @@ class MLModel:
 
         if not target:
             raise InputError("simulation needs the name of a chip", hint="predict runs the model on this computer")
+        if self.stages:
+            from gristmill.models.stages import simulate as simulate_pipeline
+
+            return simulate_pipeline(self, data, target, compute_units or self.compute_unit, profiles)
         plan = self.plan(target, compute_units)
         arrays, _ = self._arrays(data)
         return simulate(plan.function, plan.segments, arrays, None if state is None else state._state, profiles)
@@ -465,13 +480,20 @@ class MLModel:
             runs: How often; the fastest is reported.
 
         Returns:
-            The calls in order with time, operations and bytes, beside the machine's own peaks, measured at once.
+            The calls in order with time, operations and bytes, beside the machine's own peaks, measured at once. A
+            model that is no program is one call, also within a pipeline.
         """
-        arrays, _ = self._arrays(data)
-        native = state._state if state is not None else None
-        found = [self._session.profile(arrays, native) for _ in range(max(1, runs))]
+        found = [self._calls(data, state) for _ in range(max(1, runs))]
         best = min(found, key=lambda calls: sum(call.seconds for call in calls))
         return Profile(best, *machine_peaks())
+
+    def _calls(self, data: Mapping[str, Any], state: MLState | None) -> list[CallProfile]:
+        if self.kind not in PROGRAMS:
+            from gristmill.models.stages import profile  # which only models that are no programs need
+
+            return profile(self, data)
+        arrays, _ = self._arrays(data)
+        return self._session.profile(arrays, state._state if state is not None else None)
 
     def plan(
         self,

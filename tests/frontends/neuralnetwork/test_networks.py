@@ -391,39 +391,6 @@ def test_models_that_are_no_programs() -> None:
         ct.models.MLModel(spec, skip_model_load=True).program  # noqa: B018
 
 
-# --- a real one ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.real_model
-@pytest.mark.slow
-def test_yolov3_tiny(real_model: Any) -> None:
-    """The network of a real pipeline, 8-bit tables and image input included, on a smooth picture.
-
-    At float32 it agrees with itself computed by definition in float64 to six digits; in the float16 of a GPU and of a
-    Neural Engine it differs, by less than a hundredth of the largest value.
-    """
-    (path,) = real_model("yolov3-tiny").rglob("YOLOv3TinyInt8LUT.mlmodel")
-    spec = ct.models.MLModel(path, skip_model_load=True).get_spec().pipeline.models[0]
-    model = ct.models.MLModel(spec)
-    rows, columns = np.mgrid[0:416, 0:416]
-    picture = np.stack([rows / 2, columns / 2, 255 - (rows + columns) / 4], axis=-1).astype(np.uint8)
-    given = {"image": Image.fromarray(picture)}
-    got = model.predict(given)
-    assert {name: array.shape for name, array in got.items()} == {
-        "raw_confidence": (2535, 80),
-        "raw_coordinates": (2535, 4),
-    }
-    for units, name in (
-        (ct.ComputeUnit.CPU_AND_GPU, "gpu_float32"),
-        (ct.ComputeUnit.CPU_AND_NE, "neural_engine_float32"),
-    ):
-        envelope = model.simulate(given, target="A17", compute_units=units, profiles=[name])
-        for output, array in envelope.results[name].items():
-            np.testing.assert_allclose(envelope.float32[output], got[output], rtol=1e-4, atol=1e-5)
-            apart = np.abs(array - got[output]).max()
-            assert 0 < apart < 1e-2 * max(1, np.abs(got[output]).max())
-
-
 def test_saved_as_loaded(tmp_path: Any) -> None:
     """Import changes nothing of the file."""
     path = tmp_path / "network.mlmodel"

@@ -55,6 +55,8 @@ PACKAGES = {
         "@s20.ai/react-native-vision-camera-plugin-s20-object-detection@0.0.16",
         "1660da3062782eef437677e4d09dfa550b442cef9ab0e9cb89e801103655cf0f",
     ),
+    # A photograph of a bus and people in a street, assets/bus.jpg; only looked at (AGPL-3.0).
+    "street": Package("pip", "ultralytics==8.3.0", "3137c4921c18c8ddf610f64f1badc2dad2a9fd182e10218c2bbb29caee308b9e"),
     # YOLOX-nano compiled by Apple: TattooDetector.mlmodelc, and its .tflite (MIT).
     "tattoo-detector": Package(
         "npm",

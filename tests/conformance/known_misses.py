@@ -14,7 +14,8 @@ _THREE_DECIMALS = (
 )
 _ANOTHER_DRAW = (
     "The expected values are another draw of some thousand normal numbers. Two such draws differ in mean and "
-    "variance by about √(2/3000) = 0.026; the case allows 0.015."
+    "variance by about √(2/3000) = 0.026; the case allows 0.015. Of the eleven such cases a right generator misses "
+    "seven on average: which ones is chance."
 )
 _TIE = (
     "The element in question occurs twice, and the specification does not say which of two equal elements comes first. "
@@ -37,15 +38,11 @@ MISSES: dict[str, str] = {
     "e76f9af27a52": _THREE_DECIMALS,
     "16300b0be67f": _ANOTHER_DRAW,
     "50fd8c81755b": _ANOTHER_DRAW,
-    "5a62057b04f8": _ANOTHER_DRAW,
     "6502f481334a": _ANOTHER_DRAW,
     "88831722ea87": _ANOTHER_DRAW,
-    "c052025e7515": _ANOTHER_DRAW,
-    "d4df1a058459": _ANOTHER_DRAW,
     "ffb870e11f4f": _ANOTHER_DRAW,
     "00e6985c2574": _TIE,
     "054a3c448832": _TIE,
-    "cf38e4902c2c": "The length of an input decides a result's rank, which every tensor of a program must have.",
     "1de3690434c0": "The file is ill-typed: an iOS 15 batch_norm takes x in float32 and mean in float16, which the op "
     "requires to have one type, and declares a float16 result.",
 }

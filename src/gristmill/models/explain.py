@@ -8,10 +8,13 @@ from typing import Any, Literal
 from gristmill.analysis import inspect as analysis
 from gristmill.analysis.inspect import Culprit, Inspection, OpReport
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Function, Program
 from gristmill.models.features import known_names
+from gristmill.models.kinds import NETWORKS
 from gristmill.models.model import MLModel
+from gristmill.precision.unit_types import NATIVE, Placed, type_by_unit
 
 __all__ = ["Culprit", "Inspection", "OpReport", "inspect"]
 
@@ -22,6 +25,7 @@ def inspect(
     shadow: Literal["float32", "float64"] = "float32",
     *,
     heal: bool = False,
+    unit: Literal["cpu", "gpu", "neural_engine"] = "neural_engine",
 ) -> Inspection:
     """Runs a model in its declared types beside a shadow in a wide type, and reports on every op.
 
@@ -29,12 +33,15 @@ def inspect(
     shadow computes everything in the wide type. Constants that ``convert`` rounded are as before in the shadow of a
     model that comes from it; of a model from a file only the rounded ones are known.
 
+    A neural network declares no types. Its tensors then have that of a unit: float16 but on the CPU.
+
     Args:
         model: A model that was converted or loaded, or a program.
         inputs: As for ``predict``, one sample or several.
         shadow: ``float32`` runs on native kernels; ``float64`` by definition, some ten times slower.
         heal: Goes on with the shadow's value wherever a number is lost, so that one run shows all places where that
             happens; what has gathered up to an op then leaves out what was mended.
+        unit: The unit that runs a neural network's layers, all of them; of an ML Program it makes no difference.
 
     Returns:
         Rows by op, the errors of the outputs, where numbers are lost first, and which op is to blame most. ``print``
@@ -42,13 +49,21 @@ def inspect(
 
     Raises:
         InputError: An input is missing, unknown, or does not fit.
-        UnsupportedError: The model is no ML Program.
+        UnsupportedError: The model is neither an ML Program nor a neural network.
     """
     if isinstance(model, Program | Function):
         return analysis.inspect(model, inputs, shadow, heal=heal)
-    function = function_of(model)
+    function = _on_unit(model, unit) if getattr(model, "kind", None) in NETWORKS else function_of(model)
     samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
     return analysis.inspect(function, [arrays_for(model, function, row) for row in samples], shadow, heal=heal)
+
+
+def _on_unit(model: MLModel, unit: str) -> Function:
+    """A network's function with the types that a unit gives it."""
+    if unit not in NATIVE:
+        raise InputError("there is no such unit", expected=", ".join(NATIVE), actual=unit)
+    function = model._function(model.program)
+    return type_by_unit(function, [Placed(unit, [op for op in function.body if not isinstance(op, const)])])[0]
 
 
 def function_of(model: MLModel) -> Function:
@@ -61,7 +76,14 @@ def function_of(model: MLModel) -> Function:
     if not isinstance(model, MLModel):
         raise InputTypeError("this is no model", expected="an MLModel or a Program", actual=type(model).__name__)
     if model.kind != "mlProgram":
-        raise UnsupportedError("only ML Programs declare types", expected="mlProgram", actual=model.kind)
+        raise UnsupportedError(
+            "only ML Programs declare types, op by op",
+            expected="mlProgram",
+            actual=model.kind,
+            hint="inspect or search the pipeline's models: MLModel.stages"
+            if model.stages
+            else "inspect shows what a unit's type does to a neural network; CPU_ONLY computes it in float32",
+        )
     return model._function(model.program)
 
 

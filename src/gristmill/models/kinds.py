@@ -26,9 +26,10 @@ def read_program(package: Package) -> Program:
         return networks.read_program(package)
     if package.kind != "mlProgram":
         raise UnsupportedError(
-            f"models of type '{package.kind or 'unknown'}' do not run here yet",
+            f"models of type '{package.kind or 'unknown'}' are no programs",
             location=package.path,
             expected=", ".join(PROGRAMS),
+            hint="the models of a pipeline are its stages: MLModel.stages" if "pipeline" in package.kind else None,
         )
     return package.program
 

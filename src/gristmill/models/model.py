@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from gristmill.devices.base import Device, DirectRun
+from gristmill.devices.base import CallProfile, Device, DirectRun
 from gristmill.devices.profiles import NumericsProfile
 from gristmill.devices.reference import ReferenceDevice
-from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.errors import InputError, InputTypeError, TypeInferenceError, UnsupportedError
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
-from gristmill.models.kinds import read_program, runnable
+from gristmill.models.kinds import NETWORKS, PROGRAMS, read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.proto import Message
@@ -27,6 +27,7 @@ from gristmill.runtime.state import State
 if TYPE_CHECKING:
     from gristmill.analysis.simulation import Envelope
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.models.by_shape import ByShape
     from gristmill.models.classic import ClassicModel
     from gristmill.models.compute_device import MLComputeDevice
     from gristmill.runtime.plan import Plan
@@ -169,6 +170,14 @@ class MLModel:
         """The program, decoded; a neural network becomes one of untyped tensors."""
         return read_program(self.package)
 
+    @cached_property
+    def stages(self) -> list[MLModel]:
+        """The models of a pipeline in order, each as one of its own: to plan, inspect or report on. Else none."""
+        from gristmill.models.classic.pipeline import nested_models  # which only pipelines need
+
+        nested = map(self.package.nested, nested_models(self.package.spec))
+        return [MLModel(each, compute_units=self.compute_unit) for each in nested]
+
     @property
     def inputs(self) -> list[Feature]:
         """The inputs in order."""
@@ -301,19 +310,32 @@ class MLModel:
     # -- running -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _classic(self) -> ClassicModel | None:
-        """What computes a model that is no network."""
+    def _rows(self) -> ClassicModel | ByShape | None:
+        """What computes a model that is no program, or none for all shapes of its inputs."""
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
         if self.kind == "mlProgram":
             return None
-        from gristmill.models.classic import open_classic  # which no ML Program needs
+        if self.kind in NETWORKS:
+            return self._by_shape()
+        from gristmill.models.classic import open_classic  # which no program needs
 
         return open_classic(self.package, self._open_nested)
 
-    def _open_nested(self, package: Package) -> ClassicModel | MLModel:
+    def _by_shape(self) -> ByShape | None:
+        try:
+            _ = self.program
+        except (TypeInferenceError, UnsupportedError):
+            from gristmill.models.by_shape import ByShape, is_open  # which hardly any network needs
+
+            if any(map(is_open, self.inputs)):
+                return ByShape(self.package, self._open_nested)
+            raise
+        return None
+
+    def _open_nested(self, package: Package) -> ClassicModel | ByShape | MLModel:
         model = MLModel(package, compute_units=self.compute_unit)
-        return model._classic or model
+        return model._rows or model
 
     @cached_property
     def _session(self) -> Session:
@@ -377,8 +399,8 @@ class MLModel:
             UnsupportedError: The model cannot run here.
             ExecutionError: An op failed on these values.
         """
-        if self._classic is not None:
-            results = self._classic.predict(data if isinstance(data, list) else [data])
+        if self._rows is not None:
+            results = self._rows.predict(data if isinstance(data, list) else [data])
             return results if isinstance(data, list) else results[0]
         if isinstance(data, list):
             return [self._predict(row, state) for row in data]
@@ -395,14 +417,15 @@ class MLModel:
             Something to call after its ``inputs`` were filled; its ``outputs`` are then the results.
 
         Raises:
-            UnsupportedError: An input or output is no array of a fixed shape, or the model has states or ops that have
-                no native kernel.
+            UnsupportedError: The model is no program, an input or output is no array of a fixed shape, or there are
+                states, or ops that have no native kernel.
         """
-        if self._direct is None:
+        if self.kind not in PROGRAMS or self._direct is None:
             raise UnsupportedError(
                 "the model cannot be bound to arrays",
-                expected="arrays of fixed shapes, no states, native kernels for all ops",
-                hint="use predict",
+                actual=self.kind,
+                expected="a program of arrays of fixed shapes, without states, with native kernels for all ops",
+                hint="use predict; models that are no programs compute a list of rows at once",
             )
         return BoundModel(*self._direct.bind())
 
@@ -416,6 +439,8 @@ class MLModel:
         profiles: Sequence[NumericsProfile | str] | None = None,
     ) -> Envelope:
         """Runs the model as a chip that is not here might: placed as ``plan`` says, each unit with its numerics.
+
+        Of a pipeline, each program is placed by itself; models that are none compute as they always do.
 
         Placement and numerics are models, not Apple's own: see ``docs/simulation.md``.
 
@@ -438,6 +463,10 @@ class MLModel:
 
         if not target:
             raise InputError("simulation needs the name of a chip", hint="predict runs the model on this computer")
+        if self.stages:
+            from gristmill.models.stages import simulate as simulate_pipeline
+
+            return simulate_pipeline(self, data, target, compute_units or self.compute_unit, profiles)
         plan = self.plan(target, compute_units)
         arrays, _ = self._arrays(data)
         return simulate(plan.function, plan.segments, arrays, None if state is None else state._state, profiles)
@@ -451,13 +480,20 @@ class MLModel:
             runs: How often; the fastest is reported.
 
         Returns:
-            The calls in order with time, operations and bytes, beside the machine's own peaks, measured at once.
+            The calls in order with time, operations and bytes, beside the machine's own peaks, measured at once. A
+            model that is no program is one call, also within a pipeline.
         """
-        arrays, _ = self._arrays(data)
-        native = state._state if state is not None else None
-        found = [self._session.profile(arrays, native) for _ in range(max(1, runs))]
+        found = [self._calls(data, state) for _ in range(max(1, runs))]
         best = min(found, key=lambda calls: sum(call.seconds for call in calls))
         return Profile(best, *machine_peaks())
+
+    def _calls(self, data: Mapping[str, Any], state: MLState | None) -> list[CallProfile]:
+        if self.kind not in PROGRAMS:
+            from gristmill.models.stages import profile  # which only models that are no programs need
+
+            return profile(self, data)
+        arrays, _ = self._arrays(data)
+        return self._session.profile(arrays, state._state if state is not None else None)
 
     def plan(
         self,

@@ -64,7 +64,12 @@ def document(
     """
     for each in (model, old):
         if each is not None and each.kind not in PROGRAMS:
-            raise InputError("models of this type are not reported on", expected=", ".join(PROGRAMS), actual=each.kind)
+            raise InputError(
+                "models of this type are not reported on",
+                expected=", ".join(PROGRAMS),
+                actual=each.kind,
+                hint="report on one of the pipeline's models: MLModel.stages" if each.stages else None,
+            )
     program = model.program
     weights = _weights(program)
     if inspection is None and inputs is not None:

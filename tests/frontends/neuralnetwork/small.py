@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf import json_format
 
@@ -55,3 +56,19 @@ def spec_of(
 def model_of(*given: L, **interface: Any) -> ct.models.MLModel:
     """``spec_of`` ready to run."""
     return ct.models.MLModel(spec_of(*given, **interface))
+
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+TESTED: Counter[str] = Counter()
+"""How many tests of their own layers have, by type; ``test_layer_counts`` adds them up."""
+
+
+def case_of(kind: str) -> Callable[[Test], Test]:
+    """Counts a test that holds values of a layer against an oracle; once, whatever its parameters."""
+
+    def count(test: Test) -> Test:
+        TESTED[kind] += 1
+        return test
+
+    return count

@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.errors import FormatError, UnsupportedError
 from gristmill.frontends.neuralnetwork import context
-from tests.frontends.neuralnetwork.small import L, layers, model_of, numbers
+from tests.frontends.neuralnetwork.small import L, case_of, layers, model_of, numbers
 
 
 def constant(name: str, *values: float) -> L:
@@ -74,6 +74,7 @@ def test_loop_of_so_many_rounds(by_input: bool) -> None:
     assert run(constant("y", 1), loop, n=5) == (32 if by_input else 8)
 
 
+@case_of("loop")
 def test_condition_that_the_body_sets() -> None:
     """Without a network for it the condition is what the last round left; at most so many rounds."""
     body = network(DOUBLE, L("lessThan", {"alpha": 20}, ["y"], ["go"]))
@@ -81,6 +82,7 @@ def test_condition_that_the_body_sets() -> None:
     assert run(constant("y", 1), constant("go", 1), loop, n=0) == 32
 
 
+@case_of("loopBreak")
 def test_break_leaves_the_loop() -> None:
     """In the round in which n reaches 2 nothing after the branch happens any more."""
     leave = network(L("loopBreak", {}, [], []))
@@ -89,6 +91,7 @@ def test_break_leaves_the_loop() -> None:
     assert run(constant("y", 1), loop, n=6) == 8
 
 
+@case_of("loopContinue")
 def test_continue_begins_the_next_round() -> None:
     """Odd n are passed over, whichever side of the branch they are on; the condition is asked all the same."""
     odd = [L("modBroadcastable", {}, ["n", "two"], ["odd"])]
@@ -101,6 +104,46 @@ def test_continue_begins_the_next_round() -> None:
     assert run(constant("y", 1), constant("two", 2), constant("seen", 0), loop, n=7) == 16  # of 6, 4, 2, 0
 
 
+@case_of("loopBreak")
+def test_break_leaves_the_inner_loop_only() -> None:
+    """The inner loop doubles once in each of three rounds of the outer one."""
+    inner = L("loop", {"maxLoopIterations": 9, "bodyNetwork": network(DOUBLE, L("loopBreak", {}, [], []))}, [], [])
+    outer = L("loop", {"maxLoopIterations": 3, "bodyNetwork": network(inner, COUNT_DOWN)}, [], [])
+    assert run(constant("y", 1), outer, n=5) == 8
+
+
+@case_of("loopBreak")
+@pytest.mark.parametrize(("n", "y"), [(1, 2), (-1, -1)])
+def test_break_on_both_sides_of_a_branch(n: float, y: float) -> None:
+    """Whichever side runs, there is no second round, and what follows the branch never happens."""
+    leave = L("loopBreak", {}, [], [])
+    sides = {
+        "ifBranch": network(DOUBLE, leave),
+        "elseBranch": network(L("multiply", {"alpha": -1}, ["y"], ["y"]), leave),
+    }
+    test = L("greaterThan", {"alpha": 0}, ["n"], ["positive"])
+    body = network(test, L("branch", sides, ["positive"], []), L("add", {"alpha": 100}, ["y"], ["y"]))
+    assert run(constant("y", 1), L("loop", {"maxLoopIterations": 9, "bodyNetwork": body}, [], []), n=n) == y
+
+
+@case_of("loopContinue")
+def test_continue_in_every_round() -> None:
+    """What stands behind it never runs; the rounds are counted all the same."""
+    body = network(DOUBLE, L("loopContinue", {}, [], []), L("add", {"alpha": 100}, ["y"], ["y"]))
+    assert run(constant("y", 1), L("loop", {"maxLoopIterations": 4, "bodyNetwork": body}, [], []), n=0) == 16
+
+
+@case_of("loopContinue")
+def test_continue_beside_break() -> None:
+    """N counts down from 7: 5 is passed over, at 2 it ends; y doubles at 6, 4 and 3."""
+    at = [L("equal", {"alpha": k}, ["n"], [f"at {k}"]) for k in (5, 2)]
+    skip = L("branch", {"ifBranch": network(L("loopContinue", {}, [], []))}, ["at 5"], [])
+    end = L("branch", {"ifBranch": network(L("loopBreak", {}, [], []))}, ["at 2"], [])
+    body = network(COUNT_DOWN, *at, skip, end, DOUBLE)
+    assert run(constant("y", 1), L("loop", {"maxLoopIterations": 99, "bodyNetwork": body}, [], []), n=7) == 8
+
+
+@case_of("loop")
 def test_a_tensor_that_grows_in_a_loop() -> None:
     """Its size is unknown inside, and what it is afterwards."""
     grow = network(L("concatND", {"axis": 0}, ["y", "x"], ["y"]))

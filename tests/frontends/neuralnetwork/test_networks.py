@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 import gristmill as ct
-from gristmill.errors import FormatError, GristmillError, UnsupportedError
+from gristmill.errors import FormatError, GristmillError, InputError, UnsupportedError
 from gristmill.frontends.common import UnsupportedOperatorsError
 from gristmill.frontends.neuralnetwork import registry
 from gristmill.ir.types import fp16, fp32, unit_float
 from gristmill.ops.nn import custom
 from gristmill.package import proto
 from gristmill.precision.unit_types import Placed, type_by_unit
-from tests.frontends.neuralnetwork.small import L, model_of, numbers, spec_of
+from tests.frontends.neuralnetwork.small import L, case_of, model_of, numbers, spec_of
 
 RNG = np.random.default_rng(3)
 
@@ -186,6 +186,7 @@ CUSTOM = L(
 )
 
 
+@case_of("custom")
 def test_custom_layer(swish: type) -> None:
     """The registered class gets parameters and weights once, and shapes and arrays as Core ML's protocol has it."""
     x = RNG.standard_normal((2, 3)).astype(np.float32)
@@ -196,6 +197,45 @@ def test_custom_layer(swish: type) -> None:
     made = swish.made  # type: ignore[attr-defined]  # a class made in the fixture
     model.predict({"x": x})
     assert swish.made == made  # type: ignore[attr-defined]
+
+
+@case_of("custom")
+def test_custom_layers_of_one_class(swish: type) -> None:
+    """Each has its own parameters and weights, and stands among other layers."""
+    other = L(
+        "custom",
+        {"className": "Swish", "parameters": {"beta": {"doubleValue": -1.0}}, "weights": [numbers(np.full(3, 0.5))]},
+        ["t"],
+        ["y", "more sizes"],
+    )
+    layers = [CUSTOM._replace(outputs=["s", "sizes"]), L("multiply", {"alpha": 2}, ["s"], ["t"]), other]
+    x = RNG.standard_normal((2, 3)).astype(np.float32)
+    t = 2 * (x / (1 + np.exp(-1.5 * x)) + np.arange(3))
+    got = model_of(*layers, inputs={"x": (2, 3)}).predict({"x": x})["y"]
+    np.testing.assert_allclose(got, t / (1 + np.exp(t)) + 0.5, rtol=1e-5)
+
+
+@case_of("custom")
+def test_custom_layer_of_two_inputs() -> None:
+    """Inputs come in order; the output has a shape of its own."""
+
+    class Outer:
+        def __init__(self, parameters: Mapping[str, Any], weights: Sequence[np.ndarray]) -> None:
+            assert (dict(parameters), list(weights)) == ({}, [])
+
+        def output_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Sequence[tuple[int | None, ...]]:
+            return [(shapes[0][0], shapes[1][0])]
+
+        def evaluate(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            return [inputs[0][:, None] - inputs[1]]
+
+    ct.register_custom_layer("Outer")(Outer)
+    try:
+        model = model_of(L("custom", {"className": "Outer"}, ["a", "b"]), inputs={"a": (2,), "b": (3,)})
+        got = model.predict({"a": np.float32([5, 7]), "b": np.float32([1, 2, 3])})["y"]
+        assert got.tolist() == [[4, 3, 2], [6, 5, 4]]
+    finally:
+        del custom._classes["Outer"]
 
 
 def test_unregistered_custom_layers_are_listed_together() -> None:
@@ -230,6 +270,34 @@ def test_classifier(labels: list[Any]) -> None:
     assert got["label"] == labels[1]
     assert list(got["y"]) == labels
     np.testing.assert_allclose(list(got["y"].values()), [0.125, 0.625, 0.25], rtol=1e-6)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reshaping() -> ct.models.MLModel:
+    """A network that reshapes ``x`` to what ``sizes`` says, an array of one to five numbers."""
+    spec = spec_of(L("reshapeDynamic", {}, ["x", "sizes"]), inputs={"x": (2, 3), "sizes": (1,)})
+    sizes = spec.description.input[1].type.multiArrayType.shapeRange.sizeRanges.add()
+    sizes.lowerBound, sizes.upperBound = 1, 5
+    return ct.models.MLModel(spec)
+
+
+def test_an_input_whose_length_decides_a_rank(reshaping: ct.models.MLModel) -> None:
+    """No program serves all lengths; each prediction gets the one for its own."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    rows = [{"x": x, "sizes": np.array(sizes, np.float32)} for sizes in ([6], [3, 2], [1, 2, 1, -1], [2, 3], [6])]
+    for row, result in zip(rows, reshaping.predict(rows), strict=True):
+        np.testing.assert_array_equal(result["y"], x.reshape(row["sizes"].astype(int)))
+
+
+def test_a_length_that_the_description_does_not_allow(reshaping: ct.models.MLModel) -> None:
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(InputError, match="'sizes' has a shape"):
+        reshaping.predict({"x": x, "sizes": np.ones(6, np.float32)})
+    with pytest.raises(InputError, match="'sizes' is missing"):
+        reshaping.predict({"x": x})
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
@@ -321,39 +389,6 @@ def test_models_that_are_no_programs() -> None:
     spec.pipeline.SetInParent()
     with pytest.raises(UnsupportedError, match="pipeline"):
         ct.models.MLModel(spec, skip_model_load=True).program  # noqa: B018
-
-
-# --- a real one ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.real_model
-@pytest.mark.slow
-def test_yolov3_tiny(real_model: Any) -> None:
-    """The network of a real pipeline, 8-bit tables and image input included, on a smooth picture.
-
-    At float32 it agrees with itself computed by definition in float64 to six digits; in the float16 of a GPU and of a
-    Neural Engine it differs, by less than a hundredth of the largest value.
-    """
-    (path,) = real_model("yolov3-tiny").rglob("YOLOv3TinyInt8LUT.mlmodel")
-    spec = ct.models.MLModel(path, skip_model_load=True).get_spec().pipeline.models[0]
-    model = ct.models.MLModel(spec)
-    rows, columns = np.mgrid[0:416, 0:416]
-    picture = np.stack([rows / 2, columns / 2, 255 - (rows + columns) / 4], axis=-1).astype(np.uint8)
-    given = {"image": Image.fromarray(picture)}
-    got = model.predict(given)
-    assert {name: array.shape for name, array in got.items()} == {
-        "raw_confidence": (2535, 80),
-        "raw_coordinates": (2535, 4),
-    }
-    for units, name in (
-        (ct.ComputeUnit.CPU_AND_GPU, "gpu_float32"),
-        (ct.ComputeUnit.CPU_AND_NE, "neural_engine_float32"),
-    ):
-        envelope = model.simulate(given, target="A17", compute_units=units, profiles=[name])
-        for output, array in envelope.results[name].items():
-            np.testing.assert_allclose(envelope.float32[output], got[output], rtol=1e-4, atol=1e-5)
-            apart = np.abs(array - got[output]).max()
-            assert 0 < apart < 1e-2 * max(1, np.abs(got[output]).max())
 
 
 def test_saved_as_loaded(tmp_path: Any) -> None:

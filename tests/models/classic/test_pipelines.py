@@ -11,7 +11,7 @@ import gristmill as ct
 from gristmill.errors import FormatError, GristmillError, InputError, MissingFileError, UnsupportedError
 from gristmill.ir.builder import mb
 from gristmill.ir.types import TensorType, fp32
-from gristmill.models.classic import ALONE, CLOSED, MADE_OF_MODELS, register_custom_model
+from gristmill.models.classic import ALONE, CLOSED, MADE_OF_MODELS, pipeline, register_custom_model
 from gristmill.package import proto
 from tests.models import small
 from tests.models.classic import specs
@@ -87,12 +87,59 @@ def test_custom_model():
     assert specs.run(specs.custom(), x=1.5) == {"y": 3.0}
 
 
+@pytest.fixture
+def application():
+    """Registers classes that custom models name, and forgets them afterwards."""
+    before = dict(pipeline._CUSTOM)
+    yield register_custom_model
+    pipeline._CUSTOM.clear()
+    pipeline._CUSTOM.update(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [(float, 1.5, 4.5), (int, 7, 21), (str, "ab", "ababab"), ((2,), [1.0, 2.0], [3, 6]), ([int], [1, 2], [1, 2] * 3)],
+)
+def test_custom_models_of_any_type(application, kind, value, expected):
+    """The class gets the model's parameters once, then every row's inputs; its outputs are checked as inputs are."""
+    spec = specs.transformer(kind, kind)
+    spec.customModel.className = "Times"
+    spec.customModel.parameters["n"].intValue = 3
+    made = []
+    application("Times", lambda parameters: made.append(parameters) or (lambda row: {"y": row["x"] * parameters["n"]}))
+    model = ct.models.MLModel(spec)
+    for result in model.predict([{"x": value}] * 2):
+        np.testing.assert_array_equal(result["y"], expected)
+    assert made == [{"n": 3}]
+
+
+def test_a_custom_model_that_lacks_an_output(application):
+    application("Doubler", lambda parameters: lambda row: {})
+    with pytest.raises(InputError, match="no output 'y'"):
+        specs.run(specs.custom(), x=1.0)
+
+
 def test_linked_model(tmp_path):
     """The linked model lies in one of the folders of the search path, below the model."""
     (tmp_path / "models").mkdir()
     ct.models.MLModel(specs.glm_regressor()).save(tmp_path / "models" / "there.mlmodel")
     ct.models.MLModel(specs.linked(path="nowhere:models")).save(tmp_path / "m.mlmodel")
     assert ct.models.MLModel(tmp_path / "m.mlmodel").predict({"x": [0.5, 0.5]}) == {"y": 3.5}
+
+
+def test_linked_models_of_several_types(tmp_path):
+    """What the linked model gives is given, batch by batch; a pipeline may hold a link too."""
+    linked = {"tree": specs.stump(), "line": specs.glm_regressor(), "pipe": specs.scaled_tree()}
+    for name, spec in linked.items():
+        ct.models.MLModel(spec).save(tmp_path / f"{name}.mlmodel")
+        link = specs.model({"x": tuple(spec.description.input[0].type.multiArrayType.shape)}, {"y": float}, "y")
+        link.linkedModel.linkedModelFile.linkedModelFileName.defaultValue = f"{name}.mlmodel"
+        ct.models.MLModel(link).save(tmp_path / f"link to {name}.mlmodel")
+        size = link.description.input[0].type.multiArrayType.shape[0]
+        rows = [{"x": np.full(size, value)} for value in (0.5, 1.5, 2.5)]
+        assert ct.models.MLModel(tmp_path / f"link to {name}.mlmodel").predict(rows) == [
+            specs.run(spec, **row) for row in rows
+        ]
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,39 @@ def test_identity():
     np.testing.assert_array_equal(result["x"], [1, 2])
 
 
-def test_thresholding():
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (float, 0.1),
+        (int, -(2**60)),
+        ((2, 3), np.arange(6.0).reshape(2, 3)),
+        ({"key": int}, {7: 1.5}),
+        ([str], ["a", "b"]),
+    ],
+)
+def test_identity_of_any_type(kind, value):
+    """An output of another name stands for the input in the same place."""
+    spec = specs.transformer(kind, kind)
+    spec.identity.SetInParent()
+    got = y(spec, value)
+    assert type(got) is type(value)
+    np.testing.assert_array_equal(got, value)
+
+
+@pytest.mark.parametrize(
+    "confidences", [[0.1, 0.9, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.5, math.nan, 0.5], [-1.0, 2.0, 1e-300]]
+)
+def test_thresholding(confidences):
     """The format's text: for now all classes are there."""
-    np.testing.assert_array_equal(y(specs.thresholding(), [0.1, 0.9, 0.0]), [[0.1, 0.9, 0.0], [1, 1, 1]])
+    np.testing.assert_array_equal(y(specs.thresholding(), confidences), [confidences, [1, 1, 1]])
+
+
+def test_thresholding_of_another_number_of_classes():
+    spec = specs.thresholding()
+    for _ in range(2):
+        spec.classConfidenceThresholding.precisionRecallCurves.add()
+    with pytest.raises(InputError, match="classes than of curves"):
+        y(spec, [0.1, 0.9, 0.0])
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeAlias
@@ -24,6 +25,16 @@ Opener: TypeAlias = Callable[[Package], ClassicModel | Predictor]
 """Makes what runs a model inside another."""
 
 
+def nested_models(model: Message) -> Sequence[Message]:
+    """The models of a pipeline, in order; none of another model."""
+    kind = str(model.WhichOneof("Type") or "")
+    if not kind.startswith("pipeline"):
+        return ()
+    parameters = getattr(model, kind)
+    found: Sequence[Message] = (parameters if kind == "pipeline" else parameters.pipeline).models
+    return found
+
+
 class Pipeline(ClassicModel):
     """Models one after the other: each sees the pipeline's inputs, and the outputs of those before it.
 
@@ -31,12 +42,16 @@ class Pipeline(ClassicModel):
         model: The ``Model`` message.
         package: What it is part of: its weight files are the nested models' too.
         open_model: Makes what runs a nested model.
+
+    Attributes:
+        observe: Told of each model that is no network after it ran: its type, when it began and how long it took.
     """
+
+    observe: Callable[[str, float, float], None] | None = None
 
     def __init__(self, model: Message, package: Package, open_model: Opener) -> None:
         super().__init__(model)
-        parameters = getattr(model, self.kind)
-        models = (parameters if self.kind == "pipeline" else parameters.pipeline).models
+        models = nested_models(model)
         if not models:
             raise self.malformed("a pipeline holds models")
         known = {slot.name: slot.kind for slot in self.inputs}
@@ -67,8 +82,17 @@ class Pipeline(ClassicModel):
         features = dict(columns)
         for stage, takes, gives in self.stages:
             given = {name: features[name] for name in takes if name in features}
-            features |= stage(given) if isinstance(stage, ClassicModel) else _by_rows(stage, given, gives)
+            features |= (
+                self._classic(stage, given) if isinstance(stage, ClassicModel) else _by_rows(stage, given, gives)
+            )
         return features
+
+    def _classic(self, stage: ClassicModel, given: Columns) -> Columns:
+        begun = time.perf_counter()
+        found = stage(given)
+        if self.observe is not None and not isinstance(stage, Pipeline):
+            self.observe(stage.kind, begun, time.perf_counter() - begun)
+        return found
 
 
 def _by_rows(model: Predictor, columns: Columns, outputs: Sequence[str]) -> Columns:
@@ -80,11 +104,7 @@ def _by_rows(model: Predictor, columns: Columns, outputs: Sequence[str]) -> Colu
 
 def _holds_links(model: Message) -> bool:
     """Whether following a model's links could go on for ever."""
-    kind = model.WhichOneof("Type")
-    if kind in ("pipelineClassifier", "pipelineRegressor", "pipeline"):
-        parameters = getattr(model, kind)
-        return any(map(_holds_links, (parameters if kind == "pipeline" else parameters.pipeline).models))
-    return bool(kind == "linkedModel")
+    return model.WhichOneof("Type") == "linkedModel" or any(map(_holds_links, nested_models(model)))
 
 
 class LinkedModel(ClassicModel):

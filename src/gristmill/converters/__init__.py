@@ -1,8 +1,8 @@
-"""Where coremltools keeps its converters; code that imports them from there finds the same names here."""
+"""Where coremltools keeps its converters; code that imports them from there finds the same names here, and more."""
 
 from __future__ import annotations
 
-from gristmill.converters import mil
+from gristmill.converters import catboost, libsvm, lightgbm, mil, xgboost
 from gristmill.models.convert import convert
 from gristmill.models.io_types import (
     ClassifierConfig,
@@ -24,6 +24,10 @@ __all__ = [
     "Shape",
     "StateType",
     "TensorType",
+    "catboost",
     "convert",
+    "libsvm",
+    "lightgbm",
     "mil",
+    "xgboost",
 ]

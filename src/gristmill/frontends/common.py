@@ -1,11 +1,12 @@
-"""What the frontends share: how a caller describes inputs, and how unsupported operators are reported."""
+"""What the frontends share: how a caller describes inputs, and how they report what they cannot convert or read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gristmill.errors import ConversionError, UnsupportedError
+from gristmill.errors import ConversionError, FormatError, GristmillError, UnsupportedError
 from gristmill.ir.dims import Shape
 from gristmill.ir.program import Location
 from gristmill.ir.types import DType
@@ -55,3 +56,18 @@ class UnsupportedOperatorsError(ConversionError, UnsupportedError):
             lines.append(f"  {operator.name}" + (f" ({count} times)" if count > 1 else ""))
             lines += [f"    at {location}" for location in dict.fromkeys(operator.locations)]
         super().__init__("\n".join(lines), hint=hint)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Says of what is missing or of another type that the model is malformed.
+
+    Args:
+        what: What is read, for the message.
+    """
+    try:
+        yield
+    except GristmillError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise FormatError(f"this is no {what}", actual=f"{type(error).__name__}: {str(error)[:200]}") from error

@@ -128,7 +128,7 @@ def describe_classifier(
 def describe_regressor(spec: Message, inputs: Any, outputs: Any, training: Any = None) -> None:
     """Declares a regressor with its one output."""
     found = as_features([outputs] if isinstance(outputs, str) else outputs or [("predicted_class", datatypes.Double())])
-    if len(found) != 1 or found[0][1] != datatypes.Double():
-        raise InputError("a regressor has one output, a Double", actual=found)
+    if len(found) != 1 or not isinstance(found[0][1], datatypes.Double | datatypes.Array):
+        raise InputError("a regressor has one output, a Double or an Array", actual=found)
     describe(spec, inputs, found, training)
     spec.description.predictedFeatureName = found[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.converters import mil
+from gristmill.converters import mil, sklearn
 from gristmill.models.convert import convert
 from gristmill.models.io_types import (
     ClassifierConfig,
@@ -26,4 +26,5 @@ __all__ = [
     "TensorType",
     "convert",
     "mil",
+    "sklearn",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.converters import catboost, libsvm, lightgbm, mil, xgboost
+from gristmill.converters import catboost, libsvm, lightgbm, mil, sklearn, xgboost
 from gristmill.models.convert import convert
 from gristmill.models.io_types import (
     ClassifierConfig,
@@ -29,5 +29,6 @@ __all__ = [
     "libsvm",
     "lightgbm",
     "mil",
+    "sklearn",
     "xgboost",
 ]

@@ -72,25 +72,47 @@ GRU = {name: arrays[:3] for name, arrays in GATES.items()}
 PEEP = {"peep": [numbers(2) for _ in range(3)]}
 SIZES = {"hidden_size": 2, "input_size": 3}
 CONV = {
-    **{"kernel_channels": 2, "output_channels": 4, "height": 3, "width": 5, "stride_height": 1, "stride_width": 2},
-    **{"border_mode": "valid", "groups": 1, "W": numbers(3, 5, 2, 4), "b": None, "has_bias": False},
+    "kernel_channels": 2,
+    "output_channels": 4,
+    "height": 3,
+    "width": 5,
+    "stride_height": 1,
+    "stride_width": 2,
+    "border_mode": "valid",
+    "groups": 1,
+    "W": numbers(3, 5, 2, 4),
+    "b": None,
+    "has_bias": False,
 }
 CONV_3D = {
-    **{"input_channels": 2, "output_channels": 3, "depth": 2, "height": 3, "width": 4, "b": numbers(3)},
-    **{"has_bias": True, "W": numbers(3, 2, 2, 3, 4)},
+    "input_channels": 2,
+    "output_channels": 3,
+    "depth": 2,
+    "height": 3,
+    "width": 4,
+    "b": numbers(3),
+    "has_bias": True,
+    "W": numbers(3, 2, 2, 3, 4),
 }
 POOL = {"height": 2, "width": 3, "stride_height": 1, "stride_width": 2}
 KERNEL_3D = {
-    **{"kernel_depth": 1, "kernel_height": 2, "kernel_width": 3},
-    **{"stride_depth": 3, "stride_height": 2, "stride_width": 1},
+    "kernel_depth": 1,
+    "kernel_height": 2,
+    "kernel_width": 3,
+    "stride_depth": 3,
+    "stride_height": 2,
+    "stride_width": 1,
 }
 INNER = {"input_channels": 3, "output_channels": 2, "b": None, "has_bias": False}
 LINEAR_8 = {"is_quantized_weight": True, "quant_scale": numbers(2), "quant_bias": numbers(2)}
 TABLE_4 = {"is_quantized_weight": True, "quantization_type": "lut", "nbits": 4, "quant_lut": numbers(16)}
 INT_8 = {"is_quantized_weight": True, "int_8_dynamic_quantize": True, "quant_scale": np.array([0.5])}
 SLICE = {
-    **{"begin_ids": [0, 1], "end_ids": [2, -1], "strides": [1, 2]},
-    **{"begin_masks": [False, True], "end_masks": [True, False]},
+    "begin_ids": [0, 1],
+    "end_ids": [2, -1],
+    "strides": [1, 2],
+    "begin_masks": [False, True],
+    "end_masks": [True, False],
 }
 
 CALLS = [
@@ -182,7 +204,8 @@ CALLS = [
     call(
         *("add_simple_rnn", 2, 2),
         **{"W_h": numbers(2, 2), "W_x": numbers(2, 3), "b": None, "activation": b"linear", **SIZES},
-        **{"output_all": True, "reverse_input": True},
+        output_all=True,
+        reverse_input=True,
     ),
     call("add_gru", 2, 2, **GRU, **SIZES),
     call("add_gru", 2, 2, **GRU | {"b": None}, **SIZES, activation="SCALED_TANH", output_all=True, reverse_input=True),
@@ -194,8 +217,12 @@ CALLS = [
     call("add_batchnorm", channels=3, gamma=numbers(3), beta=numbers(3), mean=numbers(3), variance=numbers(3)),
     call(
         "add_batchnorm",
-        **{"channels": 3, "gamma": numbers(3), "beta": numbers(3), "compute_mean_var": True},
-        **{"instance_normalization": True, "epsilon": 1e-3},
+        channels=3,
+        gamma=numbers(3),
+        beta=numbers(3),
+        compute_mean_var=True,
+        instance_normalization=True,
+        epsilon=1e-3,
     ),
     call("add_layer_normalization", normalized_shape=[2, 3], gamma=numbers(2, 3), beta=numbers(2, 3), eps=1e-3),
     call("add_mvn", across_channels=False, normalize_variance=False, epsilon=1e-3),
@@ -245,7 +272,9 @@ CALLS = [
     call("add_upsample", scaling_factor_h=2, scaling_factor_w=3, mode="BILINEAR"),
     call(
         "add_upsample",
-        **{"scaling_factor_h": 2.5, "scaling_factor_w": 3, "mode": "BILINEAR"},
+        scaling_factor_h=2.5,
+        scaling_factor_w=3,
+        mode="BILINEAR",
         linear_upsample_mode="ALIGN_CORNERS_FALSE",
     ),
     *(
@@ -319,4 +348,4 @@ CALLS = [
     call("add_copy"),
     call("add_custom", 2, 2),
 ]
-"""Networks whose arrays keep their shapes, unless a call says otherwise: in those of rank 5 the messages are the same."""
+"""In networks whose arrays keep their shapes, unless a call says otherwise; the messages are the same in others."""

@@ -90,12 +90,12 @@ def classifier_outputs(outputs: Any, labels: Sequence[Any]) -> Features:
     return found
 
 
-def describe(spec: Message, inputs: Any, outputs: Any, training: Any = None) -> None:
-    """Declares inputs, outputs and what an update takes."""
+def describe(spec: Message, inputs: Any, outputs: Any, training: Any = None, array_type: str = "DOUBLE") -> None:
+    """Declares inputs, outputs and what an update takes; arrays of inputs and outputs have the stated element type."""
     description = spec.description
     for features, declared in ((description.input, inputs), (description.output, outputs)):
         for name, kind in as_features(declared):
-            datatypes.declare(features.add(name=name).type, kind)
+            datatypes.declare(features.add(name=name).type, kind, array_type)
     if training is not None:
         describe_training(spec, training)
 

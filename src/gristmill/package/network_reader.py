@@ -17,7 +17,7 @@ import numpy as np
 from gristmill.errors import FormatError
 from gristmill.ir import types
 from gristmill.ir.constants import Array, Data, LazyData
-from gristmill.package.proto import Message
+from gristmill.package.proto import Message, is_repeated
 
 _DEEPEST = 50
 """Levels of networks in networks: branches and loops."""
@@ -157,7 +157,7 @@ def _field(message: Message, field: Any, depth: int) -> Any:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         return {key: _parameter(item) for key, item in value.items()}
-    if _is_repeated(field):
+    if is_repeated(field):
         if kind is None:
             return value if field.name == "floatValue" else tuple(value)
         return tuple(_message(item, depth) for item in value)
@@ -169,11 +169,6 @@ def _field(message: Message, field: Any, depth: int) -> Any:
             raise FormatError(f"'{field.name}' has an unknown value", expected=field.enum_type.name, actual=value)
         return known.name
     return value
-
-
-def _is_repeated(field: Any) -> bool:
-    """Whether a field is a list; protobuf renamed the question in its version 6."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
 def _message(message: Message, depth: int) -> Any:
@@ -287,16 +282,21 @@ class Weights:
         return codes.astype(np.float32) * scale + bias
 
     def _codes(self, count: int) -> Array:
-        """The integers: bytes with sign, or bits packed one after the other, the highest first."""
+        """The integers."""
         message = self._message
         if message.int8RawValue:
             return np.frombuffer(message.int8RawValue, np.int8)
-        packed = np.frombuffer(message.rawValue, np.uint8)
-        if self._bits == 8:
-            return packed
-        bits = np.unpackbits(packed, count=count * self._bits).reshape(count, self._bits)
-        powers = (1 << np.arange(self._bits - 1, -1, -1)).astype(np.uint8)
-        return bits @ powers
+        return unpack_codes(message.rawValue, count, self._bits)
+
+
+def unpack_codes(packed: bytes, count: int, bits: int) -> Array:
+    """Integers of 1 to 8 bits that stand one after the other, the highest bit first."""
+    data = np.frombuffer(packed, np.uint8)
+    if bits == 8:
+        return data
+    each = np.unpackbits(data, count=count * bits).reshape(count, bits)
+    powers = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint8)
+    return each @ powers
 
 
 def _along(numbers: Sequence[float], shape: Sequence[int], axis: int) -> Array:

@@ -57,6 +57,11 @@ def enum(name: str) -> Any:
     return enum_type_wrapper.EnumTypeWrapper(_pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
 
 
+def is_repeated(field: Any) -> bool:
+    """Whether a field, by its descriptor, is a list; protobuf renamed the question in its version 6."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+
+
 def parse(name: str, data: bytes, location: object = None) -> Message:
     """Decodes a message.
 

@@ -1,0 +1,85 @@
+"""Products with matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill.ops import linear
+from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.writer import Writer, weights
+
+
+@writes(linear.linear)
+def product_with_weight(w: Writer, op: Any) -> str:
+    """Up to three axes the layer multiplies along the last one; with more, another type of layer does so."""
+    x, weight = w.tensor(op.x), w.constant(op.weight)
+    if weight is None:
+        y = w.layer("batchedMatmul", x, w.tensor(op.weight), transposeB=True)
+        return y if op.bias is None else w.add(y, w.tensor(op.bias))
+    bias = None if op.bias is None else w.fixed(op.bias, "the bias")
+    if op.x.rank > 3:
+        return _batched(w, x, weight, bias)
+    made, taken = weight.shape
+    return w.layer(
+        "innerProduct",
+        x,
+        inputChannels=taken,
+        outputChannels=made,
+        weights=weights(weight),
+        hasBias=bias is not None,
+        bias=None if bias is None else weights(bias),
+    )
+
+
+def _batched(w: Writer, x: str, weight: Any, bias: Any, transpose: bool = False) -> str:
+    """A product with a matrix [made, taken] of the layer's own, which the layer describes the other way round."""
+    made, taken = weight.shape
+    return w.layer(
+        "batchedMatmul",
+        x,
+        transposeA=transpose,
+        weightMatrixFirstDimension=taken,
+        weightMatrixSecondDimension=made,
+        weights=weights(weight),
+        hasBias=bias is not None,
+        bias=None if bias is None else weights(bias),
+    )
+
+
+@writes(linear.matmul)
+def product(w: Writer, op: Any) -> str:
+    x, y = w.tensor, w.constant(op.y)
+    if y is not None and y.ndim == 2 and op.x.rank >= 2 and op.x.dtype.is_float:
+        return _batched(w, x(op.x), y if op.transpose_y else y.T, None, op.transpose_x)
+    return w.layer("batchedMatmul", x(op.x), x(op.y), transposeA=op.transpose_x, transposeB=op.transpose_y)
+
+
+@writes(linear.einsum)
+def einsum(w: Writer, op: Any) -> str:
+    """Two operands as a batched product of matrices, each letter an axis of its own."""
+    inputs, output = op.equation.replace(" ", "").split("->")
+    letters = inputs.split(",")
+    if len(letters) != 2 or any(len(set(each)) < len(each) for each in letters):
+        raise Refused("a network multiplies two tensors, each axis with a letter of its own", "convert to an ML Program")
+    left, right = letters
+    batch = [c for c in output if c in left and c in right]
+    rows, columns = ([c for c in mine if c not in theirs] for mine, theirs in ((left, right), (right, left)))
+    inner = [c for c in left if c in right and c not in output]
+    if max(len(rows), len(columns), len(inner)) > 1 or any(c not in output for c in (*rows, *columns)):
+        raise Refused("a network sums along one axis, between one of each tensor", "reshape the operands")
+    x = w.transpose(w.tensor(op.values[0]), [left.index(c) for c in (*batch, *rows, *inner)])
+    y = w.transpose(w.tensor(op.values[1]), [right.index(c) for c in (*batch, *inner, *columns)])
+    front = len(batch)
+    if not rows:
+        x = w.expand(x, [front])
+    if not columns:
+        y = w.expand(y, [front + 1])
+    if not inner:
+        x, y = w.expand(x, [front + 1]), w.expand(y, [front])
+    made = w.layer("batchedMatmul", x, y)
+    ones = [*([] if rows else [front]), *([] if columns else [front + 1])]
+    if len(ones) == 2 and not batch:
+        return w.reshape(made, [1])
+    made = w.squeeze(made, ones)
+    order = [*batch, *rows, *columns]
+    return w.transpose(made, [order.index(c) for c in output])

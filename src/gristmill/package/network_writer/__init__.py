@@ -15,6 +15,7 @@ from gristmill.package.description import describe_shape
 from gristmill.package.network_fields import fill
 from gristmill.package.network_writer import (  # noqa: F401  # each registers its functions
     activation,
+    blocks,
     control_flow,
     conv,
     creation,

@@ -82,22 +82,19 @@ def _convolution(w: Writer, op: Any, made: int, taken: int, fields: dict[str, An
     ones = _HEIGHT if op.x.rank == 3 else []
     one = [1] * len(ones)
     inputs = [w.expand(w.tensor(op.x), ones)]
-    weight = w.constant(op.weight)
-    if weight is None:
+    weight, bias = w.constant(op.weight), None if op.bias is None else w.constant(op.bias)
+    if weight is None or (bias is None and op.bias is not None):  # then both are inputs
         inputs.append(w.expand(w.tensor(op.weight), ones))
         inputs += [w.tensor(op.bias)] if op.bias is not None else []
     else:
-        fields = {"weights": weights(weight), **fields}
-    if op.bias is not None:
-        fields["hasBias"] = True
-        if weight is not None:
-            fields["bias"] = weights(w.fixed(op.bias, "the bias"))
+        fields = {"weights": weights(weight), "bias": None if bias is None else weights(bias), **fields}
     y = w.layer(
         "convolution",
         *inputs,
         outputChannels=made,
         kernelChannels=taken,
         nGroups=op.groups,
+        hasBias=op.bias is not None,
         kernelSize=[*one, *_sizes(op.weight)[2:]],
         stride=[*one, *op.strides],
         dilationFactor=[*one, *op.dilations],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gristmill.ir import types
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
@@ -21,7 +23,6 @@ _FUNCTIONS: dict[type[Op], str] = {
     elementwise_unary.cos: "cos",
     elementwise_unary.cosh: "cosh",
     elementwise_unary.erf: "erf",
-    elementwise_unary.exp2: "exp2",
     elementwise_unary.floor: "floor",
     elementwise_unary.logical_not: "logicalNot",
     elementwise_unary.round: "round",
@@ -138,16 +139,19 @@ def subtract(w: Writer, op: Any) -> str:
 
 @writes(elementwise_binary.real_div)
 def divide(w: Writer, op: Any) -> str:
-    """Integers truncate: what a float32 quotient of theirs is truncated to is right up to 2²⁴."""
-    quotient = w.layer("divideBroadcastable", w.tensor(op.x), w.tensor(op.y))
-    return quotient if op.x.dtype.is_float else truncated(w, quotient)
+    return whole(w, op, w.layer("divideBroadcastable", w.tensor(op.x), w.tensor(op.y)))
 
 
 @writes(elementwise_binary.pow)
 def power(w: Writer, op: Any) -> str:
     if (alpha := _scalar(w, op.y, op.x)) is not None:
-        return w.layer("unary", w.tensor(op.x), type="POWER", alpha=alpha)
-    return w.layer("powBroadcastable", w.tensor(op.x), w.tensor(op.y))
+        return whole(w, op, w.layer("unary", w.tensor(op.x), type="POWER", alpha=alpha))
+    return whole(w, op, w.layer("powBroadcastable", w.tensor(op.x), w.tensor(op.y)))
+
+
+@writes(elementwise_unary.exp2)
+def power_of_two(w: Writer, op: Any) -> str:
+    return whole(w, op, w.layer("exp2", w.tensor(op.x)))
 
 
 @writes(elementwise_unary.square)
@@ -158,6 +162,9 @@ def square(w: Writer, op: Any) -> str:
 
 @writes(elementwise_unary.clip)
 def clip(w: Writer, op: Any) -> str:
+    if not op.alpha < op.beta:  # which the layer asks for
+        above = w.layer("maxBroadcastable", w.tensor(op.x), w.load(np.float32(op.alpha).reshape(1)))
+        return w.layer("minBroadcastable", above, w.load(np.float32(op.beta).reshape(1)))
     return w.layer("clip", w.tensor(op.x), minVal=op.alpha, maxVal=op.beta)
 
 
@@ -176,15 +183,22 @@ def cast(w: Writer, op: Any) -> str:
     if wanted == types.bool_:
         return w.layer("notEqual", x, alpha=0.0)
     if wanted.is_float:
-        if source.is_float and wanted.bits < source.bits:
+        if wanted.bits < source.bits:
             raise Refused(
                 "tensors of a network have no types, so it cannot round to float16",
                 "leave the cast out, or convert to an ML Program",
             )
         return x
-    if wanted.bits < 32 and (source.is_float or wanted.bits < source.bits):
-        raise Refused(f"a network has no integers of {wanted.bits} bits", "convert to an ML Program")
-    return truncated(w, x) if source.is_float else x
+    if source.is_float and wanted == types.int32:
+        return truncated(w, x)
+    if source.is_float or not wanted.min <= source.min <= source.max <= wanted.max:
+        raise Refused(f"a network's numbers do not wrap as those of {wanted} do", "convert to an ML Program")
+    return x
+
+
+def whole(w: Writer, op: Any, x: str) -> str:
+    """An op's result, truncated where it is one of integers: up to 2²⁴ that is right for float32 quotients, too."""
+    return x if op.result.dtype.is_float else truncated(w, x)
 
 
 def truncated(w: Writer, x: str) -> str:

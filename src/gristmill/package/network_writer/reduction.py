@@ -6,7 +6,8 @@ from typing import Any
 
 from gristmill.ir.op import Op
 from gristmill.ops import reduction, tensor_operation
-from gristmill.package.network_writer.registry import writes
+from gristmill.package.network_writer.elementwise import whole
+from gristmill.package.network_writer.registry import Refused, writes
 from gristmill.package.network_writer.writer import Writer
 
 _REDUCTIONS: dict[type[Op], str] = {
@@ -21,6 +22,13 @@ _REDUCTIONS: dict[type[Op], str] = {
     reduction.reduce_sum: "reduceSum",
     reduction.reduce_sum_square: "reduceSumSquare",
 }
+_FRACTIONS = (
+    reduction.reduce_l2_norm,
+    reduction.reduce_log_sum,
+    reduction.reduce_log_sum_exp,
+    reduction.reduce_mean,
+)
+"""Those that make fractions of integers."""
 _EXTREMES: dict[type[Op], str] = {reduction.reduce_argmax: "argMax", reduction.reduce_argmin: "argMin"}
 
 
@@ -28,8 +36,9 @@ _EXTREMES: dict[type[Op], str] = {reduction.reduce_argmax: "argMax", reduction.r
 def reduce(w: Writer, op: Any) -> str:
     rank = op.x.rank
     axes = list(range(rank)) if op.axes is None else sorted(axis % rank for axis in op.axes)
-    whole = len(axes) == rank and not op.keep_dims
-    return w.layer(_REDUCTIONS[type(op)], w.row(op.x), axes=axes or [0], keepDims=op.keep_dims, reduceAll=whole)
+    every = len(axes) == rank and not op.keep_dims
+    found = w.layer(_REDUCTIONS[type(op)], w.row(op.x), axes=axes or [0], keepDims=op.keep_dims, reduceAll=every)
+    return whole(w, op, found) if isinstance(op, _FRACTIONS) else found
 
 
 @writes(*_EXTREMES)
@@ -44,7 +53,10 @@ def argsort(w: Writer, op: Any) -> str:
 
 @writes(tensor_operation.topk)
 def topk(w: Writer, op: Any) -> list[str]:
-    found = w.layers("topK", w.tensor(op.x), count=2, axis=op.axis, K=op.k, useBottomK=op.ascending)
+    count = op.x.shape[op.axis] if op.k == -1 else op.k
+    if not isinstance(count, int):
+        raise Refused("the layer holds the number of elements", "use an axis of known size")
+    found = w.layers("topK", w.tensor(op.x), count=2, axis=op.axis, K=count, useBottomK=op.ascending)
     return found[: len(op.results)]
 
 

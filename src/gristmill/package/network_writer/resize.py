@@ -55,14 +55,15 @@ def upsample_nearest(w: Writer, op: Any) -> str:
 
 @writes(image_resizing.resize_nearest_neighbor)
 def resize_nearest(w: Writer, op: Any) -> str:
-    """Only factors are known to the layer; with those that are no integers it takes other pixels."""
+    """By whole factors an upsampling; else the layer would take other pixels, which are gathered here."""
     factors = _factors(op)
-    if not all(factor.is_integer() for factor in factors):
-        raise Refused(
-            "the layer takes the nearest pixel to the top left corner, not to the middle",
-            "resize by whole factors, or convert to an ML Program",
-        )
-    return _upsample(w, op, factors, mode="NN")
+    if all(factor.is_integer() for factor in factors):
+        return _upsample(w, op, factors, mode="NN")
+    x = w.tensor(op.x)
+    for axis in (-2, -1):
+        places = image_resizing.nearest_index(op.x.shape[axis], op.result.shape[axis], "DEFAULT")
+        x = w.layer("gather", x, w.load(places), axis=axis)
+    return x
 
 
 @writes(image_resizing.upsample_bilinear)
@@ -129,17 +130,20 @@ def _indices(w: Writer, op: Any) -> str:
 
 @writes(detection.non_maximum_suppression)
 def suppression(w: Writer, op: Any) -> list[str]:
+    """Since iOS 17 boxes and scores come last, and no score is too low."""
+    last = op.opset >= iOS17
+    order = [0, 2, 1] if last else [0, 1, 2]
     found = w.layers(
         "NonMaximumSuppression",
-        w.tensor(op.boxes),
-        w.tensor(op.scores),
+        w.transpose(w.tensor(op.boxes), order),
+        w.transpose(w.tensor(op.scores), order),
         count=4,
         iouThreshold=op.iou_threshold,
-        scoreThreshold=op.score_threshold,
+        scoreThreshold=float(np.finfo(np.float32).min) if last else op.score_threshold,
         maxBoxes=op.max_boxes,
         perClassSuppression=op.per_class_suppression,
     )
-    return found[: len(op.results)]
+    return [*(w.transpose(name, order) for name in found[:2]), *found[2 : len(op.results)]]
 
 
 @writes(nn.nn_non_maximum_suppression)

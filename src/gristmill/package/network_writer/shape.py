@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gristmill.ir import dims
 from gristmill.ir.dims import Dim
 from gristmill.ir.opset import iOS14
 from gristmill.ir.program import Value
@@ -68,8 +69,8 @@ def squeeze(w: Writer, op: Any) -> str:
     if op.result.rank == 0:
         return w.reshape(w.tensor(op.x), [1])
     rank = op.x.rank
-    axes = [k for k, n in enumerate(op.x.shape) if n == 1] if op.axes is None else [axis % rank for axis in op.axes]
-    return w.squeeze(w.tensor(op.x), sorted(axes))
+    axes = range(rank) if op.axes is None else sorted(axis % rank for axis in op.axes)
+    return w.squeeze(w.tensor(op.x), [axis for axis in axes if not dims.never_equal(op.x.shape[axis], 1)])
 
 
 @writes(tensor_transformation.transpose)
@@ -204,25 +205,6 @@ def crop(w: Writer, op: Any) -> str:
     return w.layer("crop", w.tensor(op.x), cropAmounts=borders([*op.crop_height, *op.crop_width]))
 
 
-# --- blocks of pixels ------------------------------------------------------------------------------------------------
-
-
-@writes(tensor_transformation.space_to_depth)
-def space_to_depth(w: Writer, op: Any) -> str:
-    return w.layer("reorganizeData", w.tensor(op.x), mode="SPACE_TO_DEPTH", blockSize=op.block_size)
-
-
-@writes(tensor_transformation.depth_to_space)
-def depth_to_space(w: Writer, op: Any) -> str:
-    return w.layer("reorganizeData", w.tensor(op.x), mode="DEPTH_TO_SPACE", blockSize=op.block_size)
-
-
-@writes(tensor_transformation.pixel_shuffle)
-def pixel_shuffle(w: Writer, op: Any) -> str:
-    w.needs(iOS14, "shuffling pixels")
-    return w.layer("reorganizeData", w.tensor(op.x), mode="PIXEL_SHUFFLE", blockSize=op.upscale_factor)
-
-
 # --- matrices --------------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +231,8 @@ def pad(w: Writer, op: Any) -> str:
         return w.layer("constantPad", x, w.tensor(op.pad), value=op.constant_val)
     pairs = [(0, 0)] * (rank - len(amounts) // 2) + list(zip(amounts[::2], amounts[1::2], strict=True))
     if min(amounts, default=0) < 0:
-        raise Refused("a network does not pad by negative amounts", "slice")
+        x = w.cut(x, [(max(-before, 0), max(-after, 0)) for before, after in pairs])
+        pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if op.mode == "constant":
         return w.layer("constantPad", x, padAmounts=[n for pair in pairs for n in pair], value=op.constant_val)
     return _mirrored(w, op, x, pairs)

@@ -266,6 +266,22 @@ class Writer:
         """The tensor with its axes in another order."""
         return name if list(perm) == sorted(perm) else self.layer("transpose", name, axes=perm)
 
+    def cut(self, name: str, pairs: Sequence[Sequence[int]]) -> str:
+        """The tensor without so many elements before and behind, a pair for each axis."""
+        if not any(map(any, pairs)):
+            return name
+        begin, end = zip(*pairs, strict=True)
+        return self.layer(
+            "sliceStatic",
+            name,
+            beginIds=begin,
+            beginMasks=[False for _ in pairs],
+            endIds=[-n for n in end],
+            endMasks=[not n for n in end],
+            strides=[1 for _ in pairs],
+            squeezeMasks=[False for _ in pairs],
+        )
+
     def row(self, value: Value) -> str:
         """A value with one axis at least."""
         name = self.tensor(value)

@@ -387,7 +387,9 @@ def input_spec(described: InputType) -> InputSpec:
         dtype = fp32
     if isinstance(described, ImageType):
         dtype = fp32
-    return InputSpec(described.name, None if described.shape is None else described.shape.dims, dtype)
+    if described.shape is None:
+        return InputSpec(described.name, None, dtype)
+    return InputSpec(described.name, described.shape.dims, dtype, described.shape.default)
 
 
 def _type_boundary(

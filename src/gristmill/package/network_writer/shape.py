@@ -87,7 +87,8 @@ def flatten(w: Writer, op: Any) -> str:
 def concat(w: Writer, op: Any) -> str:
     if op.interleave:
         w.needs(iOS14, "interleaving")
-    return w.layer("concatND", *map(w.tensor, op.values), axis=op.axis, interleave=op.interleave)
+    values = [value for value in op.values if 0 not in value.shape]  # of which a network has none
+    return w.layer("concatND", *map(w.tensor, values), axis=op.axis, interleave=op.interleave)
 
 
 @writes(tensor_operation.stack)

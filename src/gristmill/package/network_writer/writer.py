@@ -91,9 +91,11 @@ class Writer:
     # -- ops ---------------------------------------------------------------------------------------------------------
 
     def block(self, block: Block) -> None:
-        """Writes the ops of a block, in order."""
+        """Writes the ops of a block, in order, but for those of which nothing comes out."""
         for op in block:
-            if not isinstance(op, const) and not op.has(Decompresses):  # these are loaded where they are needed
+            if isinstance(op, const) or op.has(Decompresses):  # these are loaded where they are needed
+                continue
+            if not op.results or not all(map(_is_empty, op.results)):
                 self._write(op)
 
     def _write(self, op: Op) -> None:
@@ -203,6 +205,8 @@ class Writer:
         """Name of the tensor that holds a value; a constant is loaded first, once."""
         if value in self._tensors:
             return self._tensors[value]
+        if _is_empty(value):
+            raise Refused("a network has no empty tensors", "convert to an ML Program")
         found = self.constant(value)
         if found is None:
             raise Refused(f"it takes a value that no tensor can hold ('{value.name}', {value.type})")
@@ -211,8 +215,6 @@ class Writer:
 
     def load(self, numbers: Array, hint: str = "") -> str:
         """Loads a constant tensor; one of rank 0 gets an axis."""
-        if not numbers.size:
-            raise Refused("a network has no empty tensors", "convert to an ML Program")
         name = self.fresh("constant") if not hint or hint in self._loaded else hint
         self._loaded.add(name)  # a constant that two branches load is two tensors
         self._layer("loadConstantND", (), [name], shape=numbers.shape or (1,), data=weights(numbers))
@@ -317,6 +319,10 @@ def weights_checked(numbers: Array) -> Array:
 def epsilon(value: float) -> float:
     """An epsilon for a layer that takes 0 as unset: the smallest number there is, then."""
     return float(np.float32(value)) or _TINY
+
+
+def _is_empty(value: Value) -> bool:
+    return isinstance(value.type, types.TensorType) and 0 in value.shape
 
 
 def _unique(hint: str, taken: set[str]) -> str:

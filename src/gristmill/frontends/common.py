@@ -20,11 +20,13 @@ class InputSpec:
         name: The name that the program's input gets.
         shape: Its shape; symbols (``gristmill.ir.dims.symbol``) make it flexible.
         dtype: Its declared element type.
+        default: A shape that it usually has, where ``shape`` is flexible.
     """
 
     name: str | None = None
     shape: Shape | None = None
     dtype: DType | None = None
+    default: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

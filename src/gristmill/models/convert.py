@@ -28,6 +28,7 @@ from gristmill.models.model import MLModel
 from gristmill.models.target import DeploymentTarget
 from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
+from gristmill.package.proto import Message
 from gristmill.passes.infra import Pass, run_passes
 from gristmill.passes.pipeline import PassPipeline, cleanup
 from gristmill.passes.stabilizers import rewriting
@@ -68,7 +69,9 @@ def convert(
         outputs: Descriptions in the order of the model's results: names, types, images.
         classifier_config: Makes a classifier of the model.
         minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
-        convert_to: ``mlprogram``, the only kind so far.
+        convert_to: ``mlprogram``, or ``neuralnetwork`` for systems before iOS 15, whose tensors have no types: Core ML
+            computes in float32 on the CPU and in float16 elsewhere. When left out, a target before iOS 15 asks for a
+            network.
         compute_precision: ``FLOAT16`` (the default), ``FLOAT32``, or a choice op by op: a selector or a map.
         skip_model_load: The result is for inspection and saving only.
         compute_units: Which units may run the result.
@@ -96,7 +99,15 @@ def convert(
         UnsupportedError: It is of a kind that is not converted.
         InputError: A description does not fit the model.
     """
-    precision = _precision(compute_precision)
+    kind = _kind(convert_to, minimum_deployment_target)
+    if kind == "neuralnetwork" and compute_precision is not None:
+        raise InputError(
+            "the tensors of a neural network have no types, so no precision can be chosen",
+            expected="compute_precision=None",
+            actual=compute_precision,
+            hint="convert_to='mlprogram' types them",
+        )
+    precision = None if kind == "neuralnetwork" else _precision(compute_precision)
     prepared = prepare(
         model,
         source,
@@ -104,7 +115,7 @@ def convert(
         outputs,
         classifier_config,
         minimum_deployment_target,
-        convert_to,
+        kind,
         pass_pipeline,
         states,
         verify,
@@ -121,12 +132,16 @@ class Prepared:
     """A conversion up to the choice of precision.
 
     Attributes:
+        kind: What it becomes: ``mlprogram`` or ``neuralnetwork``.
+        target: The oldest system that shall run it.
         program: In the source's own types, but for inputs, outputs and states, which have those that were declared.
         inputs: Descriptions.
         outputs: Descriptions by name.
         verification: The program beside its source, where that was asked for.
     """
 
+    kind: str
+    target: DeploymentTarget
     program: Program
     inputs: Sequence[InputType] | None
     outputs: Mapping[str, InputType]
@@ -147,7 +162,7 @@ class Prepared:
             run_passes(program, [*rewriting(precision.rewrites), typing, *cleanup()], verify=verify_program)
             if verification is not None and verification.report.skipped is None:
                 verification.measure(program, interface.pixels_for(verification.inputs, program, self.inputs))
-        package = Package.from_program(program, interface.describe(program, self.inputs, self.outputs))
+        package = self._package(interface.describe(program, self.inputs, self.outputs))
         package.description.metadata.userDefined["com.gristmill.version"] = __version__
         package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
         result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
@@ -160,6 +175,16 @@ class Prepared:
         )
         result.conversion_report.typing = typing.report if typing is not None else None
         return result
+
+    def _package(self, description: Message) -> Package:
+        if self.kind == "mlprogram":
+            return Package.from_program(self.program, description)
+        from gristmill.package.network_writer import write_network  # which only networks need
+
+        scalers = interface.image_scalers(self.program, self.inputs)
+        return Package.from_spec(
+            write_network(self.program, description, scalers=scalers, newest=self.target.opset)
+        )
 
 
 def prepare(  # noqa: D417  # the other arguments are those of `convert`
@@ -182,11 +207,13 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
         float16: Whether ops will become float16: then undeclared states, and from iOS 16 on undeclared inputs and
             outputs, do too.
     """
-    _check_arguments(model, source, convert_to, minimum_deployment_target)
+    kind = _kind(convert_to, minimum_deployment_target)
+    _check_arguments(model, source, kind, minimum_deployment_target)
     passes = _passes(pass_pipeline)
-    target = minimum_deployment_target or DeploymentTarget.iOS15
+    newest = DeploymentTarget.iOS14 if kind == "neuralnetwork" else DeploymentTarget.iOS15
+    target = minimum_deployment_target or newest
     _check_types(inputs, outputs, target)
-    program, beside = _lower(model, target.opset, inputs, outputs)
+    program, beside = _lower(model, _opset(model, kind, target), inputs, outputs)
     interface.check_images(program, inputs, outputs)
     verification = _verification(program, beside, verify)
     run_passes(program, passes, verify=verify_program)
@@ -195,23 +222,51 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
     _type_boundary(program, inputs, outputs, float16 and target >= DeploymentTarget.iOS16)
     _type_states(program, states or (), float16=float16)
     described_outputs = dict(zip([value.name for value in program.main.outputs], outputs or (), strict=False))
-    interface.add_image_scaling(program, inputs)
+    if kind == "mlprogram":
+        interface.add_image_scaling(program, inputs)
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
-    return Prepared(program, inputs, described_outputs, verification)
+    return Prepared(kind, target, program, inputs, described_outputs, verification)
 
 
-def _check_arguments(model: Any, source: str, convert_to: str | None, target: DeploymentTarget | None) -> None:
+def _opset(model: Any, kind: str, target: DeploymentTarget) -> Opset:
+    """The ops that a model becomes. A program is made of some already, of which a network's layers may hold any."""
+    if kind == "mlprogram":
+        return target.opset
+    return max(Opset) if isinstance(model, Program) else Opset.iOS15
+
+
+def _kind(convert_to: str | None, target: DeploymentTarget | None) -> str:
+    """What a conversion makes: what is asked for, or what the oldest system runs."""
+    if convert_to is None:
+        old = isinstance(target, DeploymentTarget) and target < DeploymentTarget.iOS15
+        return "neuralnetwork" if old else "mlprogram"
+    if convert_to not in ("mlprogram", "neuralnetwork"):
+        raise UnsupportedError(
+            "this kind of model is not written yet", expected="mlprogram or neuralnetwork", actual=convert_to
+        )
+    return convert_to
+
+
+def _check_arguments(model: Any, source: str, kind: str, target: DeploymentTarget | None) -> None:
     sources = ("auto", "milinternal") if isinstance(model, Program) else ("auto", "pytorch")
     if source not in sources:
         raise UnsupportedError("this source is not converted yet", expected=" or ".join(sources), actual=source)
-    if convert_to not in (None, "mlprogram"):
-        raise UnsupportedError("this kind of model is not written yet", expected="mlprogram", actual=convert_to)
     if target is not None and not isinstance(target, DeploymentTarget):
         raise InputTypeError("minimum_deployment_target is one of gristmill.target", actual=repr(target))
-    if target is not None and target < DeploymentTarget.iOS15:
+    if target is not None and target < DeploymentTarget.iOS15 and kind == "mlprogram":
         raise UnsupportedError(
-            "ML Programs begin with iOS 15", expected="gristmill.target.iOS15 or later", actual=target.name
+            "ML Programs begin with iOS 15",
+            expected="gristmill.target.iOS15 or later",
+            actual=target.name,
+            hint="convert_to='neuralnetwork' makes a model for it",
+        )
+    if target is not None and target >= DeploymentTarget.iOS15 and kind == "neuralnetwork":
+        raise InputError(
+            "neural networks are for systems before iOS 15",
+            expected="gristmill.target.iOS14 or earlier, or none",
+            actual=target.name,
+            hint="convert_to='mlprogram'",
         )
     if isinstance(model, str | os.PathLike):
         if Path(model).suffix not in (".pt2", ".pt"):
@@ -332,7 +387,9 @@ def input_spec(described: InputType) -> InputSpec:
         dtype = fp32
     if isinstance(described, ImageType):
         dtype = fp32
-    return InputSpec(described.name, None if described.shape is None else described.shape.dims, dtype)
+    if described.shape is None:
+        return InputSpec(described.name, None, dtype)
+    return InputSpec(described.name, described.shape.dims, dtype, described.shape.default)
 
 
 def _type_boundary(

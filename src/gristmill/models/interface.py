@@ -60,6 +60,18 @@ def add_image_scaling(program: Program, inputs: Sequence[InputType] | None) -> N
             _scale(program.main, value, described)
 
 
+def image_scalers(program: Program, inputs: Sequence[InputType] | None) -> dict[str, dict[str, float]]:
+    """What a neural network says of the images that ``add_image_scaling`` scales in a program, by their names."""
+    found: dict[str, dict[str, float]] = {}
+    for value, described in zip(_tensors(program), inputs or (), strict=False):
+        if isinstance(described, ImageType) and (described.scale != 1 or any(described.bias)):
+            colors = {ColorLayout.RGB: ("red", "green", "blue"), ColorLayout.BGR: ("blue", "green", "red")}
+            names = colors.get(described.color_layout, ("gray",))
+            biases = {f"{name}Bias": bias for name, bias in zip(names, described.bias, strict=True)}
+            found[value.name] = {"channelScale": described.scale, **biases}
+    return found
+
+
 def _tensors(program: Program) -> list[Value]:
     """The inputs that a caller describes: states are described apart."""
     return [value for value in program.main.inputs if not isinstance(value.type, types.StateType)]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from gristmill.errors import UnsupportedError
 from gristmill.ir.program import Function, Program
 from gristmill.package import Package
-
-NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-"""Models whose tensors have no types until a unit runs them."""
+from gristmill.package.model import NETWORKS
 
 PROGRAMS = ("mlProgram", *NETWORKS)
 """Models that are programs, or become some."""

@@ -77,7 +77,8 @@ def _describe_function(spec: Message, function: Function) -> None:
 
 
 def _describe_array(spec: Message, value: Value, type: TensorType, shape: Shape) -> None:
-    if type.dtype not in _ARRAY_TYPE:
+    dtype = types.fp32 if type.dtype == types.unit_float else type.dtype  # a network's tensors are handed over so
+    if dtype not in _ARRAY_TYPE:
         raise UnsupportedError(
             "applications cannot hand over this element type",
             location=f"input or output '{value.name}'",
@@ -85,8 +86,16 @@ def _describe_array(spec: Message, value: Value, type: TensorType, shape: Shape)
             actual=type.dtype,
             hint="cast it inside the model",
         )
-    spec.dataType = _ARRAY_TYPE[type.dtype]
+    spec.dataType = _ARRAY_TYPE[dtype]
     spec.shape.extend(_least(d) for d in shape)
+
+
+def describe_shape(spec: Message, value: Value) -> None:
+    """Gives an array the shape of a program's value, and ranges for sizes that are open."""
+    spec.ClearField("shape")
+    spec.ClearField(spec.WhichOneof("ShapeFlexibility") or "shapeRange")
+    spec.shape.extend(_least(d) for d in value.shape)
+    _describe_range(spec, value.shape)
 
 
 def _least(dim: Dim) -> int:

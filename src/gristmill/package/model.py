@@ -27,6 +27,9 @@ from gristmill.package.proto import Message
 SPECIFICATION = "model.mlmodel"
 """What a compiled model that is no ML Program is kept in here; see ``compiled.py``."""
 
+NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+"""Models whose tensors have no types until a unit runs them."""
+
 _LARGEST_TEXT = 1 << 28  # bytes of a compiled model's program or description; weights lie elsewhere
 
 
@@ -84,7 +87,11 @@ class Package:
         return Package(spec, path=self.path, weights=self._weights)
 
     def with_program(self, program: Program) -> Package:
-        """This model with another program in its place: description and metadata stay."""
+        """This model with another program in its place: description and metadata stay, and a network stays one."""
+        if self.kind in NETWORKS:
+            from gristmill.package.network_writer import rewrite_network  # which only networks need
+
+            return Package(rewrite_network(self._spec, program))
         spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
         spec.specificationVersion = max(spec.specificationVersion, self._spec.specificationVersion)
         spec.description.CopyFrom(self._spec.description)

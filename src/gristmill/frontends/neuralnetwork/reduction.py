@@ -92,8 +92,8 @@ def _largest(ctx: Context, x: Value, k: Value, p: Any) -> tuple[Value, ...]:
     values = ops.gather_along_axis(x=x, indices=order, axis=p.axis)
     axis = p.axis % x.rank
     ends = [ctx.reshape(k, [1]) if place == axis else ctx.size(x, place) for place in range(x.rank)]
-    size = ops.concat(values=ends, axis=0)
-    values, order = (ops.slice_by_size(x=v, begin=[0] * x.rank, size=size) for v in (values, order))
+    end = ops.concat(values=ends, axis=0)
+    values, order = (ops.slice_by_index(x=v, begin=[0] * x.rank, end=end) for v in (values, order))
     return values, order
 
 

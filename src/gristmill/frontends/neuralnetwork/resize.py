@@ -67,8 +67,6 @@ def crop_resize(ctx: Context, p: Any, x: Value, boxes: Value) -> Value:
     images = ops.squeeze(x=x, axes=[0]) if x.rank == 5 else x
     rows = ops.squeeze(x=boxes, axes=[1, 3, 4]) if boxes.rank == 5 else boxes
     count, numbers = rows.shape
-    if not isinstance(count, int):
-        raise ctx.unsupported("the number of boxes must be known", actual=boxes.type)
     options = {
         "target_height": height,
         "target_width": width,
@@ -81,6 +79,8 @@ def crop_resize(ctx: Context, p: Any, x: Value, boxes: Value) -> Value:
         chosen = ops.squeeze(x=ctx.integers(ctx.slice(rows, 1, 0, 1)), axes=[1])
         found = ops.crop_resize(x=images, boxes=ctx.slice(rows, 1, 1, None), box_indices=chosen, **options)
         return ops.expand_dims(x=found, axes=[1]) if x.rank == 5 else found
+    if not isinstance(count, int):
+        raise ctx.unsupported("the number of boxes must be known", actual=boxes.type)
     batch = ctx.size(images, 0)
     times = ops.concat(values=[np.array([1], np.int32), batch, np.array([1], np.int32)], axis=0)
     each = ops.reshape(x=ops.tile(x=ops.expand_dims(x=rows, axes=[1]), reps=times), shape=np.array([-1, 4], np.int32))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +42,7 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
     sizes: dict[Symbol, Any] = {}
     example_sizes = _example_sizes(inputs)
     examples = tuple(_example(spec, example_sizes) for spec in inputs)
+    usual = tuple(_example(_usual(spec), example_sizes) for spec in inputs)
     dynamic: tuple[Any, ...] = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
         dynamic = (dynamic,)
@@ -47,7 +50,7 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
     module.eval()
     try:
         with quiet(), torch.fx.traceback.preserve_node_meta():  # places of TorchScript's nodes travel in it
-            return _exported(module, examples, dynamic if sizes else None)
+            return _exported(module, examples, usual, dynamic if sizes else None)
     except GristmillError:
         raise
     except Exception as error:  # torch.export documents no set of errors
@@ -60,17 +63,41 @@ def export_module(module: torch.nn.Module, inputs: Sequence[InputSpec] | None) -
             part.training = training
 
 
-def _exported(module: torch.nn.Module, examples: tuple[Any, ...], dynamic: Any) -> ExportedProgram:
-    """Exports with the sizes as the caller named them, or else as PyTorch finds them to be related."""
+def _exported(
+    module: torch.nn.Module, examples: tuple[Any, ...], usual: tuple[Any, ...], dynamic: Any
+) -> ExportedProgram:
+    """Exports with the sizes as the caller named them, or else as PyTorch finds them to be related.
+
+    A model may ask for equal sizes that the caller has declared apart, and then fails on examples whose sizes all
+    differ. Those of usual sizes show which are equal.
+    """
     try:
         return torch.export.export(module, examples, dynamic_shapes=dynamic)
-    except Exception:  # whatever it is, it may be about the sizes, and comes again below if it is not
+    except Exception as error:  # whatever it is, it may be about the sizes, and comes again below if it is not
         if dynamic is None:
             raise
+        first = error
     automatic = torch.utils._pytree.tree_map(
         lambda size: torch.export.Dim.AUTO, dynamic, is_leaf=lambda item: not isinstance(item, tuple | dict)
     )
-    return torch.export.export(module, examples, dynamic_shapes=automatic)
+    for inputs in (examples, usual):
+        with contextlib.suppress(Exception):  # the first error is about what the caller has said
+            program = torch.export.export(module, inputs, dynamic_shapes=automatic)
+            if inputs is examples or _open_sizes(program) == len(torch.utils._pytree.tree_leaves(dynamic)):
+                return program
+    raise first
+
+
+def _open_sizes(program: ExportedProgram) -> int:
+    """How many sizes of inputs are still open: PyTorch closes those that can only be one size."""
+    given = {*program.graph_signature.user_inputs}
+    tensors = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in given]
+    return sum(not isinstance(size, int) for tensor in tensors for size in tensor.shape)
+
+
+def _usual(spec: InputSpec) -> InputSpec:
+    """The description of an input of the usual size."""
+    return spec if spec.default is None else dataclasses.replace(spec, shape=spec.default)
 
 
 def _example(spec: InputSpec, sizes: Mapping[Dim, int]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from gristmill.analysis.journal import Journal, subject_of
 from gristmill.analysis.metrics import Metric, Outputs
 from gristmill.devices.base import Device
 from gristmill.devices.cpu import CpuDevice
+from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Program
@@ -100,6 +101,7 @@ class Bench:
         self.reference = self._outputs(program)
         self.evaluations: list[Evaluation] = []
         self.runs = 0
+        self._last: tuple[tuple[Rewrites, frozenset[str]], Program, Cost] | None = None
         facts = [{n: np.asarray(v).tobytes() for n, v in sample.items()} for sample in self.reference]
         self._journal = Journal(journal, subject_of(program, data, metric.name, facts))
 
@@ -121,6 +123,22 @@ class Bench:
         run_passes(copied, [typing, DeadCode()], verify=verify)
         return copied, typing
 
+    def order(self, rewrites: Rewrites) -> list[str]:
+        """Names of all ops in the order of the float32 program."""
+        program = self.rewritten(rewrites) if rewrites else self.program
+        return [name_of(op) for op in program.main.body.walk() if not isinstance(op, const)]
+
+    def cost(self, rewrites: Rewrites, kept: frozenset[str]) -> Cost:
+        """What a candidate costs; it is not run."""
+        return self._priced(rewrites, kept)[1]
+
+    def _priced(self, rewrites: Rewrites, kept: frozenset[str]) -> tuple[Program, Cost]:
+        """A candidate, typed, and its cost; of the last one they are known."""
+        if self._last is None or self._last[0] != (rewrites, kept):
+            program, _ = self.typed(rewrites, kept)
+            self._last = (rewrites, kept), program, self.costs.of(program)
+        return self._last[1:]
+
     def evaluate(self, label: str, rewrites: Rewrites, kept: frozenset[str] = frozenset()) -> Evaluation:
         """Runs a candidate over all samples, unless it has been run before."""
         for found in self.evaluations:
@@ -128,7 +146,7 @@ class Bench:
                 return found
         self._progress(label, self.runs, self.most)
         self.runs += 1
-        program, _ = self.typed(rewrites, kept)
+        program, cost = self._priced(rewrites, kept)
         key = f"value {sorted((name, list(ops)) for name, ops in rewrites.items())} {sorted(kept)}"
         known = self._journal.get(key)
         if known is None:
@@ -136,7 +154,7 @@ class Bench:
             value = self.metric.over(self._outputs(program), self.reference)
             known = {"value": value, "seconds": time.perf_counter() - start}
             self._journal.put(key, known)
-        found = Evaluation(label, known["value"], self.costs.of(program), rewrites, kept, known["seconds"])
+        found = Evaluation(label, known["value"], cost, rewrites, kept, known["seconds"])
         self.evaluations.append(found)
         return found
 

@@ -18,19 +18,25 @@ from gristmill.analysis.bench import Bench, Evaluation, Progress, Trouble
 from gristmill.analysis.candidates import Item
 from gristmill.analysis.cost import CostModel
 from gristmill.analysis.inspect import Inspection
+from gristmill.analysis.ladders import Ladder, beginnings, by_share, next_rung, thinned
 from gristmill.analysis.metrics import Metric, Outputs, metric_of
 from gristmill.devices.base import Device
 from gristmill.errors import InputError
-from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
 from gristmill.passes.stabilizers import STABILIZERS
-from gristmill.precision.map import PrecisionMap, name_of
+from gristmill.precision.map import PrecisionMap
 from gristmill.precision.typing import OpSelector
 
 LEAST_EVALUATIONS = 4
 """Float16, an inspection, and room for a choice."""
+
+_TRIES = 4
+"""Most runs on one ladder: two ends, and two between them."""
+
+_RESERVED = 5
+"""Evaluations for beginnings of the program, before a ranking is made anew."""
 
 
 @dataclass
@@ -227,81 +233,96 @@ class _Search:
     # -- float32 -----------------------------------------------------------------------------------------------------
 
     def _keep(self, base: Evaluation, items: list[Item]) -> None:
-        """Keeps in float32 what the ranking asks for, ranks anew if that was not enough, and drops what is not needed.
+        """Climbs the ways to more float32 that the inspection shows, and then leaves out what is not needed.
 
-        A ranking holds for the program that was inspected: what an op loses may hide what those before it lose.
+        The ranking by share comes first. It holds for the program that was inspected: what an op loses may hide what
+        those before it lose, and then the ranking falls far short of its prediction and is made anew. Beginnings of the
+        program hide nothing. They come second, and where they cost less they stand.
         """
-        chosen: list[Item] = []
-        now = base
-        while items and self._bench.left > 0:
-            low, count = 0, self._guess(now, items)
-            now = self._kept(base, [*chosen, *items[:count]])
-            while not self._accepts(now) and self._is_close(now) and count < len(items) and self._bench.left > 0:
-                low, count = count, min(len(items), 2 * count)
-                now = self._kept(base, [*chosen, *items[:count]])
-            if self._accepts(now):
-                count, sure = self._shorten(base, chosen, items, low, count)
-                self._prune(base, [*chosen, *items[:count]], sure)
-                return
-            chosen += items[:count]
-            if self._bench.left == 1:  # the last run is for all that is known to lose anything
-                self._kept(base, [*chosen, *items[count:]])
-            elif self._bench.left > 1:
-                items = self._inspected(base, _ops_of(chosen))
+        order = self._bench.order(base.rewrites)
+        good, last = self._climb(base, by_share(items), base)
+        trusted = good is not None or self._is_close(last)
+        while good is None and not self._is_close(last) and self._bench.left > _RESERVED:
+            again = self._inspected(base, last.kept)
+            good, last = self._climb(base, by_share(again, last.kept), last)
+        other, _ = self._climb(base, beginnings(items, order), base, math.inf if good is None else good.cost.total)
+        found = min((e for e in (good, other) if e is not None), key=lambda e: e.cost.total, default=None)
+        if found is not None and trusted:
+            found = self._descend(base, thinned(items, found.kept), found)
+        if found is not None:
+            self._prune(base, found, order)
 
-    def _is_close(self, found: Evaluation) -> bool:
-        """Whether a few more items of the same ranking may be enough: the noise is within ten times the budget's."""
-        noise, wanted = self._bench.metric.noise(found.value), self._bench.metric.noise(self._budget)
-        return noise is None or wanted is None or noise < 10 * wanted
-
-    def _shorten(
-        self, base: Evaluation, chosen: list[Item], items: list[Item], low: int, high: int
-    ) -> tuple[int, bool]:
-        """The least number of items that meets the budget, by halving, and whether one less is known to fail."""
-        while high - low > 1 and self._bench.left > 0:
-            middle = (low + high) // 2
-            if self._accepts(self._kept(base, [*chosen, *items[:middle]])):
-                high = middle
-            else:
-                low = middle
-        return high, low == high - 1 and low > 0
-
-    def _guess(self, base: Evaluation, items: list[Item]) -> int:
-        """How many items a prediction asks for: all that lose numbers, and of the others enough of the error."""
-        metric = self._bench.metric
-        wanted, found = metric.noise(self._budget), metric.noise(base.value)
-        rest = min(1.0, wanted / found) if wanted is not None and found else 0.1
-        total = sum(item.share for item in items)
-        gone, count = 0.0, 0
-        for item in items:
-            if not item.loses and total - gone <= rest * max(total, 1.0):
-                break
-            gone, count = gone + item.share, count + 1
-        return max(1, count)
-
-    def _prune(self, base: Evaluation, items: list[Item], sure: bool) -> None:
-        """Tries without the half that matters least, then without parts of halves.
+    def _climb(
+        self, base: Evaluation, ladder: Ladder, start: Evaluation, limit: float = math.inf
+    ) -> tuple[Evaluation | None, Evaluation]:
+        """Looks for the lowest rung that meets the budget.
 
         Args:
             base: With its rewrites.
-            items: What is kept; it meets the budget.
-            sure: Whether the last item is known to be needed.
+            ladder: Which ops to keep.
+            start: What was measured where only the ladder's start is float32.
+            limit: A cost from which on nothing is run.
+
+        Returns:
+            The lowest rung that met the budget, if one did; and what was run last.
         """
-        chunks = [items[:-1]] if sure and len(items) > 1 else _halves(items)
+        good, last, below = None, start, start
+        low, high = -1, len(ladder)
+        for _ in range(_TRIES):
+            rung = self._next(ladder, low, high, below, good)
+            if rung is None or self._bench.cost(base.rewrites, ladder.kept(rung)).total >= limit:
+                break
+            last = self._kept(base, ladder.kept(rung))
+            if self._accepts(last):
+                good, high = last, rung
+            else:
+                below, low = last, rung
+                if good is None and not self._is_close(last):
+                    break
+        return good, last
+
+    def _descend(self, base: Evaluation, ladder: Ladder, good: Evaluation) -> Evaluation:
+        """Looks for a lower rung that meets the budget, where the highest does."""
+        low, high = -1, len(ladder) - 1
+        below = base if not ladder.start else None
+        for _ in range(_TRIES):
+            rung = self._next(ladder, low, high, below, good)
+            if rung is None:
+                break
+            found = self._kept(base, ladder.kept(rung))
+            if self._accepts(found):
+                good, high = found, rung
+            else:
+                below, low = found, rung
+        return good
+
+    def _next(
+        self, ladder: Ladder, low: int, high: int, below: Evaluation | None, good: Evaluation | None
+    ) -> int | None:
+        noise = self._bench.metric.noise
+        if self._bench.left < 1:
+            return None
+        at_low, at_high = (None if found is None else noise(found.value) for found in (below, good))
+        return next_rung(ladder, low, high, noise(self._budget), at_low, at_high)
+
+    def _prune(self, base: Evaluation, found: Evaluation, order: Sequence[str]) -> None:
+        """Tries without one half of what is kept, in the program's order, or the other; then without parts of them."""
+        kept = [name for name in order if name in found.kept]
+        chunks = _halves(kept)
         while self._bench.left > 0 and chunks:
             chunk = chunks.pop(0)
-            without = [item for item in items if item not in chunk]
-            if without and self._fewer(without, items) and self._accepts(self._kept(base, without)):
-                items = without
+            without = [name for name in kept if name not in set(chunk)]
+            if self._accepts(self._kept(base, frozenset(without))):
+                kept = without
             elif len(chunk) > 1:
                 chunks += _halves(chunk)
 
-    @staticmethod
-    def _fewer(some: Sequence[Item], more: Sequence[Item]) -> bool:
-        return len(_ops_of(some)) < len(_ops_of(more))
+    def _is_close(self, found: Evaluation) -> bool:
+        """Whether a few more ops of the same ranking may be enough: the noise is within ten times the budget's."""
+        noise, wanted = self._bench.metric.noise(found.value), self._bench.metric.noise(self._budget)
+        return noise is None or wanted is None or noise < 10 * wanted
 
-    def _kept(self, base: Evaluation, items: Sequence[Item]) -> Evaluation:
-        kept = _ops_of(items)
+    def _kept(self, base: Evaluation, kept: frozenset[str]) -> Evaluation:
         return self._bench.evaluate(f"{len(kept)} ops in float32", base.rewrites, kept)
 
     # -- outcome -----------------------------------------------------------------------------------------------------
@@ -336,15 +357,10 @@ class _Search:
         """The reference itself, as a candidate: every op in float32."""
         bench = self._bench
         value = bench.metric.over(bench.reference, bench.reference)
-        kept = frozenset(name_of(op) for op in bench.program.main.body.walk() if not isinstance(op, const))
-        return Evaluation("all float32", value, bench.costs.of(bench.program), {}, kept, 0.0)
+        return Evaluation("all float32", value, bench.costs.of(bench.program), {}, frozenset(bench.order({})), 0.0)
 
 
-def _halves(items: list[Item]) -> list[list[Item]]:
+def _halves(items: list[str]) -> list[list[str]]:
     """The second half first."""
     middle = len(items) // 2
     return [half for half in (items[middle:], items[:middle]) if half]
-
-
-def _ops_of(items: Sequence[Item]) -> frozenset[str]:
-    return frozenset(name for item in items for name in item.ops)

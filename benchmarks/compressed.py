@@ -18,7 +18,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.constants import ArrayData
 from gristmill.ir.opset import iOS18
 from gristmill.ir.program import Program, Value
-from gristmill.ir.types import DType, TensorType, fp16, int4, int8, uint4
+from gristmill.ir.types import DType, TensorType, fp16, int4, int8, uint1, uint4
 
 SIZE, LAYERS = 4096, 4
 RNG = np.random.default_rng(0)
@@ -33,10 +33,18 @@ def _scales(groups: int) -> np.ndarray:
     return RNG.uniform(0.001, 0.01, (SIZE, groups)).astype(np.float16)
 
 
+def _sparse(share: float) -> Value:
+    mask = (RNG.random((SIZE, SIZE)) < share).astype(np.uint8)
+    elements = RNG.normal(size=int(mask.sum())).astype(np.float16)
+    return mb.constexpr_sparse_to_dense(nonzero_data=elements, mask=mb.const(ArrayData(mask, uint1)))
+
+
 FORMS: dict[str, Callable[[], Value]] = {
     "float16": lambda: mb.const(RNG.normal(size=(SIZE, SIZE)).astype(np.float16)),
     "int8": lambda: mb.constexpr_blockwise_shift_scale(data=_integers(int8), scale=_scales(1)),
     "int4, blocks of 32": lambda: mb.constexpr_blockwise_shift_scale(data=_integers(int4), scale=_scales(SIZE // 32)),
+    "half zeros": lambda: _sparse(0.5),
+    "three quarters zeros": lambda: _sparse(0.25),
     "a table of 16": lambda: mb.constexpr_lut_to_dense(
         indices=_integers(uint4), lut=RNG.normal(size=(1, 1, 16, 1)).astype(np.float16)
     ),

@@ -21,6 +21,7 @@
 #include "kernels/elementwise/epilogue.h"
 #include "kernels/gemm/decode.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/sparse.h"
 #include "kernels/measure/peak.h"
 #include "kernels/trees/forest.h"
 #include "simd/isa.h"
@@ -207,6 +208,19 @@ NB_MODULE(_native, m) {
       },
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
+
+  m.def(
+      "compress_sparse",
+      [](const std::string& dtype, Bytes array, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides) {
+        const DType type = DTypeByName(dtype);
+        RequireMatrix(sizes, strides, 0, array.nbytes() / SizeOf(type));
+        Require(sizes[0] > 0 && sizes[1] > 0 && sizes[2] > 0, "a compressed matrix is not empty");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(
+            CompressSparse({type, array.data(), sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}));
+      },
+      nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"),
+      "Packs the elements of a matrix that are not zero.");
 
   m.def(
       "compress_affine",

@@ -94,6 +94,38 @@ def widened(shape):
     return mb.constexpr_cast(source_val=affine(int8, fp16, axis=0)(shape), output_dtype="fp32")
 
 
+def sparse(dtype, share=0.25):
+    """Some elements at random places, the others zero; among them a minus zero, which is kept as it is."""
+
+    def make(shape):
+        mask = (RNG.random(shape) < share).astype(np.uint8)
+        mask.flat[0] = mask.flat[-1] = 1
+        data = floats(dtype, int(mask.sum()))
+        data[1] = -0.0
+        return mb.constexpr_sparse_to_dense(nonzero_data=data, mask=mb.const(ArrayData(mask, uint1)))
+
+    return make
+
+
+def old_sparse(shape):
+    """iOS16: the mask's bits in a row."""
+    mask = RNG.random(shape) < 0.4
+    return mb.constexpr_sparse_to_dense(
+        nonzero_data=floats(fp16, int(mask.sum())),
+        mask=np.packbits(mask.reshape(-1), bitorder="little"),
+        shape=np.array(shape, np.uint32),
+    )
+
+
+def sparse_table(shape):
+    """Elements from a table, at a quarter of the places."""
+    mask = mb.const(ArrayData((RNG.random(shape) < 0.25).astype(np.uint8), uint1))
+    count = int(mask.constant.numpy().sum())
+    lut = floats(fp16, *[1] * len(shape), 16, 1)
+    chosen, data = mb.constexpr_lut_to_sparse(indices_mask=mask, indices_nonzero_data=integers(uint4, count), lut=lut)
+    return mb.constexpr_sparse_to_dense(nonzero_data=data, mask=chosen)
+
+
 # What a weight is made by, and how its form reads in a profile.
 FORMS = {
     "int8": (scaled(int8, fp16, (1, 1)), "int8 weights"),
@@ -113,10 +145,14 @@ FORMS = {
     "a quantised table": (quantized_table, "weights from a table of 16"),
     "a table's entries scaled": (scaled_table, "int8 weights"),
     "widened": (widened, "int8 weights"),
+    "sparse": (sparse(fp16), "sparse weights"),
+    "sparse of float32": (sparse(fp32, 0.6), "sparse weights"),
+    "sparse, packed mask": (old_sparse, "sparse weights"),
+    "sparse of a table": (sparse_table, "sparse weights"),
 }
 ZEROS = "uint8 of float32 with whole zero points"
-WIDE = {"int8 of float32", ZEROS, "int4 in square blocks", "a table of float32", "widened"}
-OLD = {"int8 by column", "int8 of float32", ZEROS, "packed indices", "widened"}
+WIDE = {"int8 of float32", ZEROS, "int4 in square blocks", "a table of float32", "widened", "sparse of float32"}
+OLD = {"int8 by column", "int8 of float32", ZEROS, "packed indices", "widened", "sparse, packed mask"}
 
 
 def program_of(make, shape, product, x, opset=iOS18):
@@ -135,7 +171,7 @@ def decoded(weight):
     for name, value in op.operands.items():
         made = value.producer is not None and value.constant is None
         operands[name] = decoded(value) if made else value.constant.numpy()
-    return op.compute(operands)[0]
+    return op.compute(operands)[op.results.index(weight)]
 
 
 def first(shape, count):
@@ -197,7 +233,9 @@ SHAPES = {"1x1": (N, 64, 1, 1), "3x3": (N, 64, 3, 3), "1x5": (N, 64, 1, 5)}
 
 
 @pytest.mark.parametrize("kernel", SHAPES)
-@pytest.mark.parametrize("form", ["int8", "int4 in blocks of channels", "a table of uint4", "a scale for each tap"])
+@pytest.mark.parametrize(
+    "form", ["int8", "int4 in blocks of channels", "a table of uint4", "a scale for each tap", "sparse"]
+)
 def test_convolutions_read_compressed_weights(kernel, form):
     """The rows of a convolution's matrix are taps, then channels; with strides, so that no Winograd filter has it."""
     shape = SHAPES[kernel]
@@ -206,6 +244,7 @@ def test_convolutions_read_compressed_weights(kernel, form):
         "int4 in blocks of channels": scaled(int4, fp16, (N, 2)),
         "a table of uint4": tables(uint4, fp16),
         "a scale for each tap": scaled(int8, fp16, (N, 1, *shape[2:])),
+        "sparse": sparse(fp16),
     }[form]
     x = RNG.normal(size=(1, 64, 9, 11)).astype(np.float16)
 
@@ -229,10 +268,11 @@ def test_convolutions_read_compressed_weights(kernel, form):
         (tables(uint6, fp16), 6),
         (tables(uint3, fp16), 3),
         (tables(uint1, fp16), 1),
+        (sparse(fp16), 5),
     ],
 )
 def test_memory_is_that_of_the_codes(make, bits):
-    """In bits of a weight, beside 16 of float16; a few rows of scales or a table more."""
+    """In bits of a weight, beside 16 of float16; a few rows of scales, a table or the places of runs more."""
     x = RNG.normal(size=(1, K)).astype(np.float16)
     program, other = both(make, (N, K), linear, x)
     assert bits / 16 <= held(program) / held(other) <= bits / 16 + 0.03
@@ -248,11 +288,11 @@ def test_memory_is_that_of_the_codes(make, bits):
         lambda shape: mb.constexpr_lut_to_dense(
             indices=integers(uint2, shape[0], shape[1] // 2), lut=floats(fp16, 1, 1, 4, 2), vector_axis=1
         ),
-        lambda shape: mb.constexpr_sparse_to_dense(nonzero_data=floats(fp16, 100), mask=first(shape, 100)),
+        sparse(fp16, 0.97),  # bits and elements would take more than all elements do
     ],
 )
 def test_other_forms_are_decoded_once(make):
-    """A scale for each row, zero points between integers, entries of several elements, and sparse weights."""
+    """A scale for each row, zero points between integers, entries of several elements, and few zeros."""
     x = RNG.normal(size=(3, K)).astype(np.float16)
     program, other = both(make, (N, K), linear, x)
     plan = executable(program)

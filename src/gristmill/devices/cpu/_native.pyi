@@ -39,6 +39,9 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
+def compress_sparse(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int]) -> Prepared:
+    """Packs the elements of a matrix that are not zero."""
+
 def compress_affine(
     codes: NDArray[Any],
     bits: int,

@@ -24,6 +24,7 @@ from gristmill.ops.constexpr import (
     constexpr_blockwise_shift_scale,
     constexpr_cast,
     constexpr_lut_to_dense,
+    constexpr_sparse_to_dense,
     unpacked,
 )
 
@@ -85,6 +86,8 @@ def compressed_matrix(weight: Value, view: MatrixView) -> _native.Prepared | Non
             return _affine(op.data, array_of(op.scale), offset, view, half=half)
         if isinstance(op, constexpr_lut_to_dense):
             return _table(op, view)
+        if isinstance(op, constexpr_sparse_to_dense):
+            return _sparse(weight, view)
     except _native.NativeError as error:
         raise ExecutionError(f"a compressed weight is malformed: {error}", op=op.title, location=op.location) from error
     return None
@@ -177,3 +180,13 @@ def _table(op: constexpr_lut_to_dense, view: MatrixView) -> _native.Prepared | N
         np.ascontiguousarray(lut, np.float32),
         tables,
     )
+
+
+def _sparse(weight: Value, view: MatrixView) -> _native.Prepared | None:
+    """The elements that are not zero, whatever they were made of."""
+    array = np.ascontiguousarray(array_of(weight))
+    # A bit for each element; minus zero, which adding to a sum could tell from zero, counts as an element.
+    kept = np.count_nonzero(array.view(f"u{array.itemsize}")) * array.itemsize + array.size // 8
+    if kept >= array.nbytes:
+        return None
+    return _native.compress_sparse(weight.dtype.name, array, view.sizes(array.shape), view.strides(array.shape))

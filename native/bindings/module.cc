@@ -225,7 +225,7 @@ NB_MODULE(_native, m) {
   m.def(
       "compress_affine",
       [](Bytes codes, int bits, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, const std::string& dtype,
-         Bytes scale, std::optional<Bytes> zero_point, double zero, int64_t block, bool half, const std::string& name) {
+         Bytes scale, std::optional<Bytes> zero_point, double zero, int64_t block, bool half, bool rounded, const std::string& name) {
         const CodeSource source = CodesOf(codes, bits, sizes, strides);
         const DType type = DTypeByName(dtype);
         Require(block > 0 && source.k() % block == 0, "blocks divide the rows of a matrix");
@@ -233,12 +233,14 @@ NB_MODULE(_native, m) {
         Require(scale.nbytes() >= needed && (!zero_point || zero_point->nbytes() >= needed), "a scale for each block");
         nb::gil_scoped_release release;
         const AffineMeaning meaning = {type, scale.data(), zero_point ? zero_point->data() : nullptr,
-                                       static_cast<float>(zero), block, half};
+                                       static_cast<float>(zero), block, half, rounded};
         return std::static_pointer_cast<Prepared>(CompressAffine(source, meaning, name));
       },
       nb::arg("codes"), nb::arg("bits"), nb::arg("sizes"), nb::arg("strides"), nb::arg("dtype"), nb::arg("scale"),
-      nb::arg("zero_point").none(), nb::arg("zero"), nb::arg("block"), nb::arg("half"), nb::arg("name"),
-      "Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n].");
+      nb::arg("zero_point").none(), nb::arg("zero"), nb::arg("block"), nb::arg("half"), nb::arg("rounded"),
+      nb::arg("name"),
+      "Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]. "
+      "Products of few rows scale sums of codes, unless each element has to be rounded first.");
 
   m.def(
       "compress_table",

@@ -155,6 +155,30 @@ WIDE = {"int8 of float32", ZEROS, "int4 in square blocks", "a table of float32",
 OLD = {"int8 by column", "int8 of float32", ZEROS, "packed indices", "widened", "sparse, packed mask"}
 
 
+# Forms whose products of few rows scale sums of codes, and how many rows are few.
+SCALED = [form for form, (_, name) in FORMS.items() if "int" in name]
+FEW = 4
+
+
+def unrounded(weight):
+    """What a weight's codes and scales stand for, in float64."""
+    op = weight.producer
+    if op.op_type == "constexpr_cast":
+        return unrounded(op.source_val)
+    if op.op_type == "constexpr_affine_dequantize":
+        data, scale, zero = (operand.constant.numpy() for operand in (op.quantized_data, op.scale, op.zero_point))
+        along = (-1, 1) if np.ndim(scale) else ()
+        return (data.astype(np.float64) - zero.astype(np.float64).reshape(along)) * scale.reshape(along).astype(
+            np.float64
+        )
+    data = decoded(op.data) if op.data.constant is None else op.data.constant.numpy()
+    grid = [data.shape[axis] // size for axis, size in enumerate(op.scale.shape)]
+    spread = [
+        np.kron(v.constant.numpy().astype(np.float64), np.ones(grid)) for v in (op.scale, op.offset) if v is not None
+    ]
+    return (data.astype(np.float64) - (spread[1] if len(spread) == 2 else 0)) * spread[0]
+
+
 def program_of(make, shape, product, x, opset=iOS18):
     """A product with a weight; the decoded weight is the second result."""
     program = Program()
@@ -187,8 +211,8 @@ def matmul(x, weight):
     return mb.matmul(x=x, y=weight, transpose_y=True)
 
 
-def executable(program):
-    made = CpuDevice().prepare(program.main)
+def executable(program, *, strict=False):
+    made = CpuDevice(strict=strict).prepare(program.main)
     assert all(isinstance(step, NativeStep) for step in made.plan.steps)
     return made
 
@@ -209,14 +233,35 @@ def held(program):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rows", [1, 2, 5, 30])  # few rows and their remainders, and rows that share a decoded block
 def test_a_product_has_the_bits_of_the_dense_one(form, rows):
-    """No tolerance: decoding gives the same floats, and the sums run in the same order."""
+    """No tolerance: decoding gives the same floats, and the sums run in the same order.
+
+    Unless few rows scale sums of codes, which `strict` forbids.
+    """
     make, name = FORMS[form]
     x = RNG.normal(size=(rows, K)).astype(np.float32 if form in WIDE else np.float16)
     program, other = both(make, (N, K), linear, x, iOS16 if form in OLD else iOS18)
-    plan = executable(program)
+    strict = rows <= FEW and form in SCALED
+    plan = executable(program, strict=strict)
     (call,) = [call for call in plan.profile({"x": x}) if call.kernel == "linear"]
     assert call.variant == name
-    np.testing.assert_array_equal(plan.run({"x": x})[0], executable(other).run({"x": x})[0])
+    np.testing.assert_array_equal(plan.run({"x": x})[0], executable(other, strict=strict).run({"x": x})[0])
+
+
+@pytest.mark.parametrize("form", SCALED)
+@pytest.mark.parametrize("rows", range(1, FEW + 1))
+def test_few_rows_scale_sums_of_codes(form, rows):
+    """As precise as float32 sums of the numbers that codes stand for, in float64 and unrounded here.
+
+    The contract's bound for sums in float32, and a rounding of each scaled sum more; float16 results round once more.
+    """
+    x = RNG.normal(size=(rows, K)).astype(np.float32 if form in WIDE else np.float16)
+    kind = TensorType(fp16 if x.dtype == np.float16 else fp32, x.shape)
+    program, weight = program_of(FORMS[form][0], (N, K), linear, kind, iOS16 if form in OLD else iOS18)
+    numbers = unrounded(weight)
+    got = executable(program).run({"x": x})[0].astype(np.float64)
+    wanted, sizes = x.astype(np.float64) @ numbers.T, np.abs(x.astype(np.float64)) @ np.abs(numbers).T
+    rounding = 2.0**-11 if x.dtype == np.float16 else 2.0**-24
+    assert (np.abs(got - wanted) <= (4 * K**0.5 + 1) * 2.0**-24 * sizes + rounding * np.abs(wanted)).all()
 
 
 @pytest.mark.parametrize("form", ["int8", "int4 in blocks", "a table of uint4", "tables of groups of 8 columns"])

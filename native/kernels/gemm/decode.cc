@@ -2,12 +2,29 @@
 
 #include <algorithm>
 #include <atomic>
+#include <type_traits>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/decode.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+
+#ifndef GRISTMILL_DECODE_ONCE
+#define GRISTMILL_DECODE_ONCE
+namespace gristmill {
+
+// Codes of a panel's rows that share their scales.
+struct ScaledBlock {
+  const uint8_t* codes;
+  int64_t rows;
+  DType dtype;  // of scales and zero points
+  const char *scale, *zero_point;
+  float zero;
+};
+
+}  // namespace gristmill
+#endif  // GRISTMILL_DECODE_ONCE
 
 GRISTMILL_SIMD_BEGIN
 
@@ -86,23 +103,81 @@ void ScaledRows(const uint8_t* HWY_RESTRICT codes, int64_t rows, const Scale* sc
 }
 
 template <typename Scale>
-void ScaledRows(const uint8_t* codes, int64_t rows, const char* scale, const char* zero_point, float zero, bool halves,
-                char* to) {
-  const Scale* factors = reinterpret_cast<const Scale*>(scale);
-  const Scale* shifts = reinterpret_cast<const Scale*>(zero_point);
+void ScaledRows(const ScaledBlock& b, bool halves, char* to) {
+  const Scale* factors = reinterpret_cast<const Scale*>(b.scale);
+  const Scale* shifts = reinterpret_cast<const Scale*>(b.zero_point);
   if (halves) {
-    ScaledRows(codes, rows, factors, shifts, zero, reinterpret_cast<half*>(to));
+    ScaledRows(b.codes, b.rows, factors, shifts, b.zero, reinterpret_cast<half*>(to));
   } else {
-    ScaledRows(codes, rows, factors, shifts, zero, reinterpret_cast<float*>(to));
+    ScaledRows(b.codes, b.rows, factors, shifts, b.zero, reinterpret_cast<float*>(to));
   }
 }
 
-void Scale(DType dtype, const uint8_t* codes, int64_t rows, const char* scale, const char* zero_point, float zero,
-           bool halves, char* to) {
-  if (dtype == DType::kF16) {
-    ScaledRows<half>(codes, rows, scale, zero_point, zero, halves, to);
-  } else {
-    ScaledRows<float>(codes, rows, scale, zero_point, zero, halves, to);
+void Scale(const ScaledBlock& b, bool halves, char* to) {
+  b.dtype == DType::kF16 ? ScaledRows<half>(b, halves, to) : ScaledRows<float>(b, halves, to);
+}
+
+// C[R, width] (+)= scale·Σ A[R, rows]·(code - zero point), for rows of one block of scales. One row has two sums for each
+// column: a multiply-add waits for the one before it.
+template <int R, typename Scale>
+void ScaledSums(const uint8_t* HWY_RESTRICT codes, int64_t rows, const Scale* scale, const Scale* zero_point, float zero,
+                const float* HWY_RESTRICT a, int64_t lda, float* HWY_RESTRICT c, int64_t ldc, bool accumulate) {
+  constexpr int kSums = R == 1 ? 2 : 1;
+  const F32 d;
+  const I32 di;
+  const hn::Rebind<uint8_t, I32> bytes;
+  const int64_t lanes = static_cast<int64_t>(Lanes());
+  VF shift[2], sums[kSums][R][2];
+  for (int i = 0; i < 2; ++i) shift[i] = zero_point == nullptr ? hn::Set(d, zero) : LoadF(zero_point + i * lanes);
+  for (auto& sum : sums)
+    for (auto& row : sum) row[0] = row[1] = hn::Zero(d);
+  const auto step = [&](int64_t k, int u) HWY_ATTR {
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const VF code = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(bytes, codes + (2 * k + i) * lanes)));
+      const VF number = hn::Sub(code, shift[i]);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sums[u][r][i] = hn::MulAdd(hn::Set(d, a[r * lda + k]), number, sums[u][r][i]);
+    }
+  };
+  int64_t k = 0;
+  for (; k + kSums <= rows; k += kSums) {
+#pragma GCC unroll 2
+    for (int u = 0; u < kSums; ++u) step(k + u, u);
+  }
+  for (; k < rows; ++k) step(k, 0);
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < 2; ++i) {
+      float* to = c + r * ldc + i * lanes;
+      VF sum = sums[0][r][i];
+      if constexpr (kSums == 2) sum = hn::Add(sum, sums[1][r][i]);
+      const VF factor = LoadF(scale + i * lanes);
+      hn::StoreU(accumulate ? hn::MulAdd(sum, factor, hn::LoadU(d, to)) : hn::Mul(sum, factor), d, to);
+    }
+  }
+}
+
+template <int R>
+void MultiplyScaledRows(const ScaledBlock& b, const float* a, int64_t lda, float* c, int64_t ldc, bool accumulate) {
+  const auto multiply = [&](auto* scale) HWY_ATTR {
+    using Scale = std::remove_pointer_t<decltype(scale)>;
+    ScaledSums<R>(b.codes, b.rows, scale, reinterpret_cast<Scale*>(b.zero_point), b.zero, a, lda, c, ldc, accumulate);
+  };
+  b.dtype == DType::kF16 ? multiply(reinterpret_cast<const half*>(b.scale))
+                         : multiply(reinterpret_cast<const float*>(b.scale));
+}
+
+void MultiplyScaled(const ScaledBlock& b, int64_t rows, const float* a, int64_t lda, float* c, int64_t ldc,
+                    bool accumulate) {
+  switch (rows) {
+    case 1:
+      return MultiplyScaledRows<1>(b, a, lda, c, ldc, accumulate);
+    case 2:
+      return MultiplyScaledRows<2>(b, a, lda, c, ldc, accumulate);
+    case 3:
+      return MultiplyScaledRows<3>(b, a, lda, c, ldc, accumulate);
+    default:
+      return MultiplyScaledRows<4>(b, a, lda, c, ldc, accumulate);
   }
 }
 
@@ -183,6 +258,7 @@ namespace gristmill {
 
 HWY_EXPORT(Unpacked);
 HWY_EXPORT(Scale);
+HWY_EXPORT(MultiplyScaled);
 HWY_EXPORT(Shuffle);
 HWY_EXPORT(ShuffleLines);
 HWY_EXPORT(Halves);
@@ -223,17 +299,25 @@ class CodedMatrix : public PackedMatrix, public BlockDecoder {
   size_t bytes() const override { return static_cast<size_t>(panels() * panel_bytes_); }
 
   void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const override {
-    alignas(64) uint8_t unpacked[kRun * kMostWidth];
-    const int64_t run = kRun * width * static_cast<int64_t>(SizeOf(dtype));
-    for (int64_t row = k0; row < k0 + depth; row += kRun, to += run) {
-      const int64_t rows = std::min(kRun, k0 + depth - row), group = row * width / kGroup;
-      const uint8_t* from = data.as<uint8_t>() + panel * panel_bytes_ + group * kLine * bits_;
-      const int64_t groups = (rows * width + kGroup - 1) / kGroup;
-      DecodeRun(panel, row, rows, HWY_DYNAMIC_DISPATCH(Unpacked)(from, bits_, groups, unpacked), to);
-    }
+    ForRuns(panel, k0, depth, [&](int64_t row, int64_t rows, const uint8_t* codes) {
+      DecodeRun(panel, row, rows, codes, to + (row - k0) * width * static_cast<int64_t>(SizeOf(dtype)));
+    });
   }
 
  protected:
+  // Calls `each` for runs of a panel's rows, from k0 on: the first row, how many, and their codes.
+  template <typename Each>
+  void ForRuns(int64_t panel, int64_t k0, int64_t depth, const Each& each) const {
+    alignas(64) uint8_t unpacked[kRun * kMostWidth];
+    for (int64_t row = k0; row < k0 + depth; row += kRun) {
+      const int64_t rows = std::min(kRun, k0 + depth - row), group = row * width / kGroup;
+      const uint8_t* from = data.as<uint8_t>() + panel * panel_bytes_ + group * kLine * bits_;
+      const int64_t groups = (rows * width + kGroup - 1) / kGroup, bytes = groups * kLine * bits_;
+      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + 4 * bytes + i);
+      each(row, rows, HWY_DYNAMIC_DISPATCH(Unpacked)(from, bits_, groups, unpacked));
+    }
+  }
+
   // Writes rows of a panel, of which there are at most kRun, from their codes.
   virtual void DecodeRun(int64_t panel, int64_t row, int64_t rows, const uint8_t* codes, char* to) const = 0;
 
@@ -271,7 +355,7 @@ class CodedMatrix : public PackedMatrix, public BlockDecoder {
 class AffineMatrix : public CodedMatrix {
  public:
   AffineMatrix(const CodeSource& source, const AffineMeaning& meaning, const std::string& name)
-      : CodedMatrix(source), name_(name), block_(meaning.block), zero_(meaning.zero) {
+      : CodedMatrix(source), name_(name), block_(meaning.block), zero_(meaning.zero), rounded_(meaning.rounded) {
     Require(block_ > 0 && k % block_ == 0, "blocks divide the rows of a matrix");
     dtype = meaning.half ? DType::kF16 : DType::kF32;
     auto packed = [&](const void* values) {
@@ -289,20 +373,40 @@ class AffineMatrix : public CodedMatrix {
   }
 
  private:
-  void DecodeRun(int64_t panel, int64_t row, int64_t rows, const uint8_t* codes, char* to) const override {
-    const int64_t each = width * static_cast<int64_t>(SizeOf(scale_->dtype));
+  // Calls `each` for parts of rows that share their scales.
+  template <typename Each>
+  void ForBlocks(int64_t panel, int64_t row, int64_t rows, const uint8_t* codes, const Each& each) const {
+    const int64_t size = width * static_cast<int64_t>(SizeOf(scale_->dtype));
     for (const int64_t end = row + rows; row < end;) {
       const int64_t block = row / block_, count = std::min(end, (block + 1) * block_) - row;
-      const char* scale = scale_->panel(panel) + block * each;
-      const char* zeros = zero_point_ == nullptr ? nullptr : zero_point_->panel(panel) + block * each;
-      HWY_DYNAMIC_DISPATCH(Scale)(scale_->dtype, codes, count, scale, zeros, zero_, dtype == DType::kF16, to);
-      row += count, codes += count * width, to += count * width * static_cast<int64_t>(SizeOf(dtype));
+      const char* zeros = zero_point_ == nullptr ? nullptr : zero_point_->panel(panel) + block * size;
+      each(row, ScaledBlock{codes, count, scale_->dtype, scale_->panel(panel) + block * size, zeros, zero_});
+      row += count, codes += count * width;
     }
+  }
+
+  void DecodeRun(int64_t panel, int64_t first, int64_t rows, const uint8_t* codes, char* to) const override {
+    ForBlocks(panel, first, rows, codes, [&](int64_t row, const ScaledBlock& b) {
+      HWY_DYNAMIC_DISPATCH(Scale)(b, dtype == DType::kF16,
+                                  to + (row - first) * width * static_cast<int64_t>(SizeOf(dtype)));
+    });
+  }
+
+  bool Multiply(int64_t panel, int64_t k0, int64_t depth, const float* a, int64_t lda, int64_t rows, float* c,
+                int64_t ldc, bool accumulate) const override {
+    if (rounded_ || depth == 0) return false;
+    ForRuns(panel, k0, depth, [&](int64_t first, int64_t count, const uint8_t* codes) {
+      ForBlocks(panel, first, count, codes, [&](int64_t row, const ScaledBlock& b) {
+        HWY_DYNAMIC_DISPATCH(MultiplyScaled)(b, rows, a + (row - k0), lda, c, ldc, accumulate || row > k0);
+      });
+    });
+    return true;
   }
 
   std::string name_;
   int64_t block_;
   float zero_;
+  bool rounded_;
   std::shared_ptr<PackedMatrix> scale_, zero_point_;
 };
 

@@ -179,8 +179,10 @@ void MultiplyThin(const float* a, int64_t lda, int64_t rows, int64_t depth, cons
     const T* from = reinterpret_cast<const T*>(b.panel(p0)) + k0 * b.width;
     return Thin(a, lda, rows, from, b.k * b.width, p1 - p0, depth, c, ldc, accumulate);
   }
+  int64_t p = p0;
+  while (p < p1 && b.decoder->Multiply(p, k0, depth, a, lda, rows, c + (p - p0) * b.width, ldc, accumulate)) ++p;
   constexpr int64_t kAtOnce = sizeof(float) / sizeof(T);  // what the scratch has room for
-  for (int64_t p = p0; p < p1; p += kAtOnce) {
+  for (; p < p1; p += kAtOnce) {
     const int64_t count = std::min(kAtOnce, p1 - p);
     for (int64_t i = 0; i < count; ++i) {
       b.decoder->Decode(p + i, k0, depth, reinterpret_cast<char*>(panel_scratch + i * depth * b.width));
@@ -305,10 +307,11 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
   if (plan.thin) {  // some panels after the others, so that the matrix is read in the order of memory
     int64_t ld = b.k + 16;
     const float* from = a.Rows(m0, rows, 0, b.k, few, ld);
-    for (int64_t p = p0; p < p1; p += kThinPanels) {
+    const int64_t step = b.decoder == nullptr ? kThinPanels : 1;
+    for (int64_t p = p0; p < p1; p += step) {
       for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
         HWY_DYNAMIC_DISPATCH(MultiplyFew)(from + k0, ld, rows, std::min(kDepth, b.k - k0), b, k0, p,
-                                          std::min(p + kThinPanels, p1), c + (p - p0) * b.width, ldc, k0 > 0, panel);
+                                          std::min(p + step, p1), c + (p - p0) * b.width, ldc, k0 > 0, panel);
       }
     }
   } else {

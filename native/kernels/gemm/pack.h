@@ -16,6 +16,14 @@ class BlockDecoder {
 
   // Writes rows [k0, k0 + depth) of a panel, in the panels' element type; k0 is a multiple of 64.
   virtual void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const = 0;
+
+  // C[rows, width] (+)= A[rows, depth] · B[k0 … k0+depth, panel] of few rows, from what is stored. Returns false, and does
+  // nothing, where products of decoded elements have to be taken.
+  virtual bool Multiply(int64_t panel, int64_t k0, int64_t depth, const float* a, int64_t lda, int64_t rows, float* c,
+                        int64_t ldc, bool accumulate) const {
+    (void)panel, (void)k0, (void)depth, (void)a, (void)lda, (void)rows, (void)c, (void)ldc, (void)accumulate;
+    return false;
+  }
 };
 
 // A matrix B [K, N] cut into panels of `width` columns, each panel holding its K rows one after the other. The last

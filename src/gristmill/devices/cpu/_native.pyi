@@ -53,9 +53,10 @@ def compress_affine(
     zero: float,
     block: int,
     half: bool,
+    rounded: bool,
     name: str,
 ) -> Prepared:
-    """Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]."""
+    """Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]. Products of few rows scale sums of codes, unless each element has to be rounded first."""
 
 def compress_table(
     codes: NDArray[Any], bits: int, sizes: Sequence[int], strides: Sequence[int], entries: NDArray[Any], tables: int

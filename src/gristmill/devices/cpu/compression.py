@@ -65,8 +65,14 @@ class MatrixView:
         return np.ascontiguousarray(turned.reshape(-1, array.shape[self.columns]))
 
 
-def compressed_matrix(weight: Value, view: MatrixView) -> _native.Prepared | None:
+def compressed_matrix(weight: Value, view: MatrixView, *, strict: bool) -> _native.Prepared | None:
     """A weight as a matrix of codes, or ``None`` where it has to be decoded.
+
+    Args:
+        weight: A constant, made by ops that decompress.
+        view: How it is a matrix.
+        strict: Round each element to the weight's type before it is multiplied; otherwise products of few rows may scale
+            sums of codes, which are more precise.
 
     Raises:
         ExecutionError: The codes are not what their type says.
@@ -80,10 +86,10 @@ def compressed_matrix(weight: Value, view: MatrixView) -> _native.Prepared | Non
         return None
     try:
         if isinstance(op, constexpr_affine_dequantize):
-            return _affine(op.quantized_data, *_along(op), view, half=half)
+            return _affine(op.quantized_data, *_along(op), view, half=half, rounded=strict)
         if isinstance(op, constexpr_blockwise_shift_scale):
             offset = None if op.offset is None else array_of(op.offset)
-            return _affine(op.data, array_of(op.scale), offset, view, half=half)
+            return _affine(op.data, array_of(op.scale), offset, view, half=half, rounded=strict)
         if isinstance(op, constexpr_lut_to_dense):
             return _table(op, view)
         if isinstance(op, constexpr_sparse_to_dense):
@@ -102,7 +108,7 @@ def _along(op: constexpr_affine_dequantize) -> tuple[Array, Array]:
 
 
 def _affine(
-    data: Value, scale: Array, offset: Array | None, view: MatrixView, *, half: bool
+    data: Value, scale: Array, offset: Array | None, view: MatrixView, *, half: bool, rounded: bool
 ) -> _native.Prepared | None:
     """Codes with scales and zero points: one of both for each block of rows and each column."""
     if data.dtype not in CODE_TYPES or not np.isfinite(scale).all():
@@ -140,6 +146,7 @@ def _affine(
         float(bias),
         block,
         half,
+        rounded,
         data.dtype.name,
     )
 

@@ -83,7 +83,10 @@ def non_zero(w: Writer, op: Any) -> str:
 
 @writes(tensor_operation.one_hot)
 def one_hot(w: Writer, op: Any) -> str:
-    values = [w.number(value) if value is not None else default for value, default in ((op.on_value, 1.0), (op.off_value, 0.0))]
+    values = [
+        w.number(value) if value is not None else default
+        for value, default in ((op.on_value, 1.0), (op.off_value, 0.0))
+    ]
     if None in values:
         raise Refused("the values of a one-hot layer are constants", "convert to an ML Program")
     on, off = values

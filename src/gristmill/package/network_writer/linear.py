@@ -69,7 +69,9 @@ def einsum(w: Writer, op: Any) -> str:
     inputs, output = op.equation.replace(" ", "").split("->")
     letters = inputs.split(",")
     if len(letters) != 2 or any(len(set(each)) < len(each) for each in letters):
-        raise Refused("a network multiplies two tensors, each axis with a letter of its own", "convert to an ML Program")
+        raise Refused(
+            "a network multiplies two tensors, each axis with a letter of its own", "convert to an ML Program"
+        )
     left, right = letters
     x, left = _summed_alone(w, w.tensor(op.values[0]), left, right + output)
     y, right = _summed_alone(w, w.tensor(op.values[1]), right, left + output)

@@ -162,7 +162,11 @@ def _conv(op: conv, emit: Emitter) -> None:
         return
 
     def pack() -> _native.Prepared:
-        found = compressed_matrix(op.weight, MatrixView.of(op.weight.rank, columns=0)) if op.groups == 1 else None
+        found = (
+            compressed_matrix(op.weight, MatrixView.of(op.weight.rank, columns=0), strict=emit.strict)
+            if op.groups == 1
+            else None
+        )
         if found is not None:
             return _native.prepared_list([found])
         array = np.ascontiguousarray(array_of(op.weight))

@@ -24,7 +24,7 @@ def pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
     """A constant matrix [K, N], or [N, K] when transposed, packed for products."""
 
     def make() -> _native.Prepared:
-        found = compressed_matrix(weight, MatrixView.of(2, columns=0 if transposed else 1))
+        found = compressed_matrix(weight, MatrixView.of(2, columns=0 if transposed else 1), strict=emit.strict)
         if found is not None:
             return found
         array = np.ascontiguousarray(array_of(weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from PIL import Image
 
 import gristmill as ct
-from gristmill.errors import FormatError, GristmillError, InputError, UnsupportedError
+from gristmill.errors import ExecutionError, FormatError, GristmillError, InputError, UnsupportedError
 from gristmill.frontends.common import UnsupportedOperatorsError
 from gristmill.frontends.neuralnetwork import registry
 from gristmill.ir.traits import Decompresses
 from gristmill.ir.types import TensorType, fp16, fp32, unit_float
+from gristmill.ops import sizes
 from gristmill.ops.nn import custom
 from gristmill.package import proto
 from gristmill.precision.unit_types import Placed, type_by_unit
@@ -419,6 +421,43 @@ def test_malformed_networks(given: list[L], message: str) -> None:
     """Each gives one of our errors, which says where and what."""
     with pytest.raises(GristmillError, match=message):
         model_of(*given, inputs={"x": (1, 3, 4, 6)}).predict({"x": np.zeros((1, 3, 4, 6), np.float32)})
+
+
+SIDE = np.array([1 << 15, 1 << 15], np.float32)
+"""Of a square of 2³⁰ numbers."""
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize(
+    ("layer", "given"),
+    [
+        (L("fillDynamic", {"value": 1}, ["n"]), SIDE),
+        (L("fillStatic", {"targetShape": [1 << 15, 1 << 15]}, []), SIDE),
+        (L("rangeDynamic", {"stepSizeValue": 1}, ["n"]), np.array([2**30], np.float32)),
+        (L("rangeStatic", {"endValue": 2.0**30}, []), SIDE),
+        (L("tile", {}, ["x", "n"]), SIDE),
+        (L("broadcastToDynamic", {}, ["x", "n"]), SIDE),
+        (L("randomNormalDynamic", {"stdDev": 1}, ["n"]), SIDE),
+        (L("oneHot", {"axis": -1}, ["x", "n"]), np.array([2**30], np.float32)),
+        (L("constantPad", {}, ["x", "n"]), np.array([0, 1 << 15, 0, 1 << 15], np.float32)),
+        (L("upsample", {"scalingFactor": [1 << 15, 1 << 15]}, ["n"]), np.zeros((1, 1, 1, 1), np.float32)),
+        (L("resizeBilinear", {"targetSize": [1 << 15, 1 << 15]}, ["n"]), np.zeros((1, 1, 2, 2), np.float32)),
+    ],
+    ids=lambda value: value.kind if isinstance(value, L) else "",
+)
+def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch, device: str, layer: L, given: np.ndarray) -> None:
+    """Results of gigabytes where a gigabyte can be had: an error, before anything is allocated."""
+    monkeypatch.setenv("GRISTMILL_DEVICE", device)
+    monkeypatch.setattr(sizes, "available_memory", lambda: 1 << 30)
+    model = model_of(layer, inputs={"x": (1, 1), "n": given.shape})
+    with pytest.raises(ExecutionError, match="may be had") as error:
+        model.predict({"x": np.zeros((1, 1), np.float32), "n": given})
+    assert layer.kind in str(error.value)
+
+
+def test_memory_that_can_be_had() -> None:
+    """Some, and no more than the machine has."""
+    assert 1 << 20 < sizes.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_damaged_files() -> None:

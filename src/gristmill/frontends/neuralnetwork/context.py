@@ -108,8 +108,8 @@ class Context:
                 results = mapping.function(self, layer.params, *inputs)
             except GristmillError:
                 raise
-            except (TypeError, IndexError, AttributeError) as error:
-                raise self.wrong(f"the layer lacks an input or a parameter: {error}") from error
+            except (TypeError, IndexError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
+                raise self.wrong(f"the layer lacks an input or a parameter, or one is out of range: {error}") from error
         found = results if isinstance(results, tuple | list) else () if results is None else (results,)
         if len(found) < len(layer.outputs):
             raise self.wrong("the layer makes fewer tensors", expected=len(layer.outputs), actual=len(found))

@@ -163,4 +163,6 @@ def network_runs(kind: str) -> bool:
 def _updates(kind: str) -> str:
     if kind == "kNearestNeighborsClassifier":
         return "`models.nearest_neighbors.update`"
-    return "not yet" if kind.startswith(("neuralNetwork", "pipeline")) else "—"
+    if kind.startswith("pipeline"):
+        return "the same, where the last model is a classifier by neighbours"
+    return "not yet" if kind.startswith("neuralNetwork") else "—"

@@ -14,6 +14,7 @@ from gristmill.ir.program import Function, Program
 from gristmill.models.features import known_names
 from gristmill.models.kinds import NETWORKS
 from gristmill.models.model import MLModel
+from gristmill.models.networks import read_program
 from gristmill.precision.unit_types import NATIVE, Placed, type_by_unit
 
 __all__ = ["Culprit", "Inspection", "OpReport", "inspect"]
@@ -59,10 +60,10 @@ def inspect(
 
 
 def _on_unit(model: MLModel, unit: str) -> Function:
-    """A network's function with the types that a unit gives it."""
+    """A network's function with the types that a unit gives it, tables included: their rounding is an error too."""
     if unit not in NATIVE:
         raise InputError("there is no such unit", expected=", ".join(NATIVE), actual=unit)
-    function = model._function(model.program)
+    function = read_program(model.package, keep_tables=False).main
     return type_by_unit(function, [Placed(unit, [op for op in function.body if not isinstance(op, const)])])[0]
 
 

@@ -16,8 +16,12 @@ from gristmill.package.proto import Message
 from gristmill.precision.unit_types import HOME, Placed, type_by_unit
 
 
-def read_program(package: Package) -> Program:
+def read_program(package: Package, *, keep_tables: bool = True) -> Program:
     """The network of a model as a program of untyped tensors.
+
+    Args:
+        package: The model.
+        keep_tables: Whether weights that are indices into a table stay so; otherwise they are numbers.
 
     Raises:
         FormatError: The network is malformed.
@@ -33,6 +37,7 @@ def read_program(package: Package) -> Program:
         [_output(each) for each in description.output if each.name not in hidden],
         label=label,
         by_label=by_label,
+        keep_tables=keep_tables,
     )
 
 

@@ -5,8 +5,11 @@ These work on known sizes and on expressions alike, and raise ``DimError``; infe
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from gristmill.errors import DimError
 from gristmill.ir import dims
@@ -56,25 +59,41 @@ def claim(shape: Iterable[int], itemsize: int) -> tuple[int, ...]:
     """A shape that is about to be allocated because operands' values ask for it.
 
     Raises:
-        MemoryError: It exceeds the machine's memory. The system itself might promise it and then kill the process.
+        DimError: As of ``sized``.
+        MemoryError: It is more than half of the memory that can be had; the rest is for what the op needs beside it.
+            The system itself might promise more and then kill the process.
     """
-    wanted = tuple(int(n) for n in sized([int(n) for n in shape]))
-    count = 1
-    for n in wanted:
-        count *= n
-    if count * itemsize > _MEMORY:
-        raise MemoryError(f"a result of shape {list(wanted)} takes {count * itemsize} bytes, the machine has {_MEMORY}")
+    wanted = tuple(int(n) for n in shape)
+    size = math.prod(wanted) * itemsize
+    if 0 <= size <= _SMALL and min(wanted, default=0) >= 0:
+        return wanted
+    sized(wanted)
+    if size > (most := available_memory() // 2):
+        raise MemoryError(f"a result of shape {list(wanted)} takes {size} bytes, and at most {most} may be had")
     return wanted
 
 
-def _memory() -> int:
+_SMALL = 1 << 28
+"""Bytes that are not worth a question."""
+
+
+def available_memory() -> int:
+    """Bytes that the system says it can give, within the limits of a container."""
+    found = [_physical()]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        most, used = (int((Path("/sys/fs/cgroup") / f"memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(most - used)
+    return max(0, min(found))
+
+
+def _physical() -> int:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return 1 << 36
-
-
-_MEMORY = _memory()
 
 
 def agree(a: Dim, b: Dim) -> Dim | None:

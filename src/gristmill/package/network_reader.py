@@ -22,6 +22,9 @@ from gristmill.package.proto import Message, is_repeated
 _DEEPEST = 50
 """Levels of networks in networks: branches and loops."""
 
+_TABLE_BITS = (1, 2, 4, 6, 8)
+"""Widths of indices into a table; others are padded."""
+
 
 class Record:
     """The fields of a message as attributes.
@@ -218,6 +221,45 @@ class Weights:
         self._check(math.prod(shape), shape, axis)
         return LazyData(types.unit_float, shape, lambda: self._read(shape, axis), "weights")
 
+    def table(self, shape: Sequence[int], *, axis: int = 0) -> tuple[Data, Array] | None:
+        """The weights as indices into a table, if one table serves all of them and they are fewer bytes so.
+
+        A scale and a bias that serve all of the weights are a table too.
+
+        Args:
+            shape: As for ``data``.
+            axis: As for ``data``.
+
+        Returns:
+            The indices in one row of bytes, the first one in the lowest bits, and the table of 2, 4, 16, 64 or 256
+            numbers.
+
+        Raises:
+            FormatError: As of ``data``.
+        """
+        message, count = self._message, math.prod(shape)
+        self._check(count, tuple(shape), axis)
+        if not message.rawValue:
+            return None
+        quantization, bits = message.quantization, self._bits
+        if quantization.WhichOneof("QuantizationType") == "lookupTableQuantization":
+            table = np.array(quantization.lookupTableQuantization.floatValue, np.float32)
+        else:
+            scale, bias = (
+                quantization.linearQuantization.scale or (1.0,),
+                quantization.linearQuantization.bias or (0.0,),
+            )
+            if len(scale) > 1 or len(bias) > 1:
+                return None
+            table = np.arange(1 << bits, dtype=np.float32) * np.float32(scale[0]) + np.float32(bias[0])
+        wide = next(width for width in _TABLE_BITS if width >= bits)
+        size = -(-count * wide // 8)
+        if size + 4 * (1 << wide) >= 4 * count:
+            return None
+        padded = np.zeros(1 << wide, np.float32)
+        padded[: len(table)] = table
+        return LazyData(types.uint8, (size,), lambda: _lowest_first(self._codes(count), wide), "indices"), padded
+
     def raw(self) -> Data:
         """The numbers as one row, for layers whose weights have no known shape."""
         message = self._message
@@ -297,6 +339,14 @@ def unpack_codes(packed: bytes, count: int, bits: int) -> Array:
     each = np.unpackbits(data, count=count * bits).reshape(count, bits)
     powers = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint8)
     return each @ powers
+
+
+def _lowest_first(codes: Array, bits: int) -> Array:
+    """Integers of ``bits`` bits one after the other, the first one in the lowest bits of the first byte."""
+    if bits == 8:
+        return codes
+    fields = np.unpackbits(codes[:, None], axis=1, count=bits, bitorder="little")
+    return np.packbits(fields, bitorder="little")
 
 
 def _along(numbers: Sequence[float], shape: Sequence[int], axis: int) -> Array:

@@ -14,6 +14,7 @@ from gristmill.ir.clone import clone_op
 from gristmill.ir.constants import constant
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
+from gristmill.ir.traits import Decompresses
 from gristmill.ir.types import DType, ListType, StateType, TensorType, Type, fp16, fp32, scalar, string, unit_float
 from gristmill.precision.casts import Casts
 
@@ -89,8 +90,8 @@ class _Typing:
         for op in self._original.body:
             made[op] = self._op(op, self._native[unit_of.get(op, HOME)], body)
         body.outputs = [self._output(value) for value in self._original.outputs]
-        for op in list(body.walk()):
-            if isinstance(op, const) and not op.result.uses:
+        for op in reversed(list(body.walk())):
+            if (isinstance(op, const) or op.has(Decompresses)) and not any(result.uses for result in op.results):
                 op.erase()  # an untyped constant, whose users have typed ones now
         placed = [Placed(segment.unit, [made[op] for op in segment.ops]) for segment in segments]
         return self._copy, self._with_casts(placed)

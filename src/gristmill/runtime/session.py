@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from gristmill.devices.base import CallProfile, Device, DirectRun, Observer
-from gristmill.errors import InputError, InputTypeError, StateError
+from gristmill.errors import ExecutionError, InputError, InputTypeError, StateError
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol
 from gristmill.ir.op import RuntimeValue
@@ -26,7 +26,10 @@ class Session:
     def __init__(self, function: Function, device: Device) -> None:
         self.function = function
         self.device = device
-        self._executable = device.prepare(function)
+        try:
+            self._executable = device.prepare(function)
+        except MemoryError as error:
+            raise ExecutionError(f"there is not enough memory for '{function.name}': {error}") from error
         self._tensors = [value for value in function.inputs if not isinstance(value.type, StateType)]
 
     def direct(self) -> DirectRun | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from PIL import Image
 
 import gristmill as ct
-from gristmill.errors import FormatError, GristmillError, InputError, UnsupportedError
+from gristmill.errors import ExecutionError, FormatError, GristmillError, InputError, UnsupportedError
 from gristmill.frontends.common import UnsupportedOperatorsError
 from gristmill.frontends.neuralnetwork import registry
-from gristmill.ir.types import fp16, fp32, unit_float
+from gristmill.ir.traits import Decompresses
+from gristmill.ir.types import TensorType, fp16, fp32, unit_float
+from gristmill.ops import sizes
 from gristmill.ops.nn import custom
 from gristmill.package import proto
 from gristmill.precision.unit_types import Placed, type_by_unit
@@ -70,6 +73,59 @@ def test_quantised_weights(bits: int, form: str) -> None:
         wanted = codes * scale[:, None] + bias[:, None]
     got = _product({**weights, "bits": bits, "rawValue": _packed(codes, bits)}, rows, columns, x)
     np.testing.assert_allclose(got, x @ wanted.T.astype(np.float64), rtol=1e-5, atol=1e-5)
+
+
+def _large(bits: int, form: str) -> tuple[ct.models.MLModel, np.ndarray]:
+    """A product with 40×60 quantised weights, and the weights."""
+    codes = RNG.integers(0, 1 << bits, (40, 60))
+    spec = spec_of(L("innerProduct", {"inputChannels": 60, "outputChannels": 40}), inputs={"x": (2, 60)})
+    stored = spec.neuralNetwork.layers[0].innerProduct.weights
+    stored.rawValue, stored.quantization.numberOfBits = _packed(codes, bits), bits
+    if form == "table":
+        table = RNG.standard_normal(1 << bits).astype(np.float32)
+        stored.quantization.lookupTableQuantization.floatValue.extend(table)
+        return ct.models.MLModel(spec), table[codes]
+    scale, shift = RNG.standard_normal((2, 40 if form == "rows" else 1)).astype(np.float32)
+    stored.quantization.linearQuantization.scale.extend(scale)
+    stored.quantization.linearQuantization.bias.extend(shift)
+    return ct.models.MLModel(spec), codes.astype(np.float32) * scale[:, None] + shift[:, None]
+
+
+@pytest.mark.parametrize(("bits", "form"), [(bits, "table") for bits in (1, 2, 3, 4, 5, 6, 8)] + [(8, "linear")])
+def test_weights_of_one_table_stay_compressed(bits: int, form: str) -> None:
+    """In the program, and in the kernel that reads them: with the very numbers that the dense weights give."""
+    model, weights = _large(bits, form)
+    x = RNG.standard_normal((2, 60)).astype(np.float32)
+    (product,) = (op for op in model.program.main.body if op.op_name == "linear")
+    stored = product.operand("weight").producer
+    assert stored.has(Decompresses)
+    assert stored.operand("indices").shape[0] * 8 < weights.size * (bits + 2)
+    assert any("table" in call.variant for call in model.profile({"x": x}).calls)
+    dense = {"inputChannels": 60, "outputChannels": 40, "weights": numbers(weights)}
+    wanted = model_of(L("innerProduct", dense), inputs={"x": (2, 60)}).predict({"x": x})["y"]
+    np.testing.assert_array_equal(model.predict({"x": x})["y"], wanted)
+
+
+def test_scales_of_every_row_are_applied_when_weights_are_read() -> None:
+    """No table serves them all."""
+    model, weights = _large(8, "rows")
+    x = RNG.standard_normal((2, 60)).astype(np.float32)
+    assert not any(op.has(Decompresses) for op in model.program.main.body)
+    np.testing.assert_allclose(model.predict({"x": x})["y"], x @ weights.T.astype(np.float64), rtol=1e-5, atol=1e-3)
+
+
+def test_tables_have_the_type_of_the_unit() -> None:
+    """float16 on the GPU, and nothing of the untyped table remains."""
+    function = _large(4, "table")[0].program.main
+    ops = [op for op in function.body if op.op_name == "linear"]
+    for unit, dtype in (("cpu", fp32), ("gpu", fp16)):
+        typed, _ = type_by_unit(function, [Placed(unit, ops)])
+        (product,) = (op for op in typed.body if op.op_name == "linear")
+        assert product.operand("weight").dtype == dtype
+        tables = [op for op in typed.body if op.has(Decompresses)]
+        assert [op.operand("lut").dtype for op in tables] == [dtype]
+        floats = {value.dtype for value in typed.values() if isinstance(value.type, TensorType)}
+        assert unit_float not in floats
 
 
 def test_half_precision_weights() -> None:
@@ -365,6 +421,43 @@ def test_malformed_networks(given: list[L], message: str) -> None:
     """Each gives one of our errors, which says where and what."""
     with pytest.raises(GristmillError, match=message):
         model_of(*given, inputs={"x": (1, 3, 4, 6)}).predict({"x": np.zeros((1, 3, 4, 6), np.float32)})
+
+
+SIDE = np.array([1 << 15, 1 << 15], np.float32)
+"""Of a square of 2³⁰ numbers."""
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize(
+    ("layer", "given"),
+    [
+        (L("fillDynamic", {"value": 1}, ["n"]), SIDE),
+        (L("fillStatic", {"targetShape": [1 << 15, 1 << 15]}, []), SIDE),
+        (L("rangeDynamic", {"stepSizeValue": 1}, ["n"]), np.array([2**30], np.float32)),
+        (L("rangeStatic", {"endValue": 2.0**30}, []), SIDE),
+        (L("tile", {}, ["x", "n"]), SIDE),
+        (L("broadcastToDynamic", {}, ["x", "n"]), SIDE),
+        (L("randomNormalDynamic", {"stdDev": 1}, ["n"]), SIDE),
+        (L("oneHot", {"axis": -1}, ["x", "n"]), np.array([2**30], np.float32)),
+        (L("constantPad", {}, ["x", "n"]), np.array([0, 1 << 15, 0, 1 << 15], np.float32)),
+        (L("upsample", {"scalingFactor": [1 << 15, 1 << 15]}, ["n"]), np.zeros((1, 1, 1, 1), np.float32)),
+        (L("resizeBilinear", {"targetSize": [1 << 15, 1 << 15]}, ["n"]), np.zeros((1, 1, 2, 2), np.float32)),
+    ],
+    ids=lambda value: value.kind if isinstance(value, L) else "",
+)
+def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch, device: str, layer: L, given: np.ndarray) -> None:
+    """Results of gigabytes where a gigabyte can be had: an error, before anything is allocated."""
+    monkeypatch.setenv("GRISTMILL_DEVICE", device)
+    monkeypatch.setattr(sizes, "available_memory", lambda: 1 << 30)
+    model = model_of(layer, inputs={"x": (1, 1), "n": given.shape})
+    with pytest.raises(ExecutionError, match="may be had") as error:
+        model.predict({"x": np.zeros((1, 1), np.float32), "n": given})
+    assert layer.kind in str(error.value)
+
+
+def test_memory_that_can_be_had() -> None:
+    """Some, and no more than the machine has."""
+    assert 1 << 20 < sizes.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_damaged_files() -> None:

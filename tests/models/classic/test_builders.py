@@ -149,6 +149,32 @@ def test_updating_neighbors():
         update(model, [{"x": [3.0, 1.0], "label": 3}])
 
 
+def test_updating_a_pipeline():
+    """The samples pass the models before the classifier: what is learnt at 13 is found at 13, which those see as 3."""
+    shifted = specs.scaler([-10], [])
+    shifted.description.output[0].name = "shifted"
+    classifier = KNearestNeighborsClassifierBuilder("shifted", "label", 2, "none", number_of_neighbors=1)
+    classifier.add_samples([[0, 0], [4, 0]], ["a", "b"])
+    pipeline = Pipeline(
+        [("x", datatypes.Array(2))],
+        [("label", str), ("labelProbs", datatypes.Dictionary(str))],
+        [("x", datatypes.Array(2)), ("label", str)],
+    )
+    pipeline.add_model(shifted)
+    pipeline.add_model(classifier.spec)
+    with pytest.raises(UnsupportedError, match="updated"):
+        update(ct.models.MLModel(pipeline.spec), [])
+    pipeline.make_updatable()
+    model = ct.models.MLModel(pipeline.spec)
+    assert model.predict({"x": [13.0, 11.0]})["label"] == "b"
+    updated = update(model, [{"x": [13.0, 11.0], "label": "c"}])
+    assert updated.predict({"x": [13.0, 11.0]})["label"] == "c"
+    assert updated.predict({"x": [10.0, 10.0]})["label"] == "a"
+    assert model.predict({"x": [13.0, 11.0]})["label"] == "b"
+    with pytest.raises(InputError, match="missing"):
+        update(model, [{"x": [13.0, 11.0]}])
+
+
 def test_models_that_are_not_updatable():
     builder = neighbors()
     builder.is_updatable = False

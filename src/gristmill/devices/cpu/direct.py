@@ -75,9 +75,9 @@ class _Direct:
             if place >= 0:
                 arrays[place] = array
         found: dict[str, Array] = {}
-        for name, dtype, shape, place in self._results:
-            found[name] = arrays[place] = np.empty(shape, dtype)
         with self._step.errors_named():
+            for name, dtype, shape, place in self._results:
+                found[name] = arrays[place] = np.empty(shape, dtype)
             self._executable.run([], arrays)
         return found
 

@@ -16,11 +16,13 @@ from gristmill.devices.cpu.fusion import Group, Users
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.program import ProgramBuilder
 from gristmill.devices.cpu.sizes import postfix
+from gristmill.errors import ExecutionError
 from gristmill.ir.constants import Array
-from gristmill.ir.dims import Dim, Symbol
+from gristmill.ir.dims import Dim, Symbol, is_static
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.ir.types import DType, StateType
+from gristmill.ops.sizes import claim
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +158,8 @@ class Emitter:
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
         """A new tensor for an op's result."""
         layout = PLAIN if value.rank < 3 else layout
+        if is_static(value.shape):
+            self._claim(value)
         shape = self.sizes(layout.order(value.shape))
         if layout is PLAIN and self._exported(value):
             self.externals.append(value)
@@ -220,6 +224,17 @@ class Emitter:
             self.written.pop(state, None)  # it is there
         else:
             self.written[state] = value
+
+    @staticmethod
+    def _claim(value: Value) -> None:
+        """Raises ExecutionError where a result of a fixed shape takes more memory than can be had."""
+        try:
+            claim((int(str(size)) for size in value.shape), value.dtype.numpy.itemsize)
+        except MemoryError as error:
+            op = value.producer
+            raise ExecutionError(
+                f"there is not enough memory: {error}", op=op and op.title, location=op and op.location
+            ) from error
 
     def scratch(self, dtype: str, dims: Sequence[Dim]) -> int:
         """A tensor that no value of the program stands for."""

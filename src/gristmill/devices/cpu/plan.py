@@ -28,6 +28,7 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
 from gristmill.ir.types import StateType, TensorType, fp16
+from gristmill.ops.sizes import claim
 
 assert lowering.FAMILIES  # importing them registers the lowerings
 
@@ -111,17 +112,21 @@ class NativeStep:
     dying: list[Value] = field(default_factory=list)
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
-        arrays, made = self._externals(environment)
         symbols = self._symbols(environment)
         with self.errors_named():
+            arrays, made = self._externals(environment)
             self.emitter.executable.run(symbols, arrays)
         self._take(environment, made, symbols, arrays)
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Turns what native code refuses into an error that names the segment."""
+        """Turns what native code refuses, and too little memory, into an error that names the segment."""
         try:
             yield
+        except MemoryError as error:
+            raise ExecutionError(
+                f"there is not enough memory: {error}", op=self.ops[0].title, location=self.ops[0].location
+            ) from error
         except _native.NativeError as error:
             raise ExecutionError(
                 f"the native code refuses this input: {error}",
@@ -132,10 +137,10 @@ class NativeStep:
 
     def profile(self, environment: Environment) -> list[CallProfile]:
         """Runs once and says what each call took."""
-        arrays, made = self._externals(environment)
         symbols = self._symbols(environment)
         begin = time.perf_counter()
         with self.errors_named():
+            arrays, made = self._externals(environment)
             rows = self.emitter.executable.profile(symbols, arrays)
         self._take(environment, made, symbols, arrays)
         return [
@@ -160,7 +165,7 @@ class NativeStep:
                 arrays.append(np.ascontiguousarray(array).reshape(array.shape))  # which makes a vector of a scalar
                 continue
             sizes = [d.evaluate(environment.sizes) if isinstance(d, DimExpr) else d for d in value.shape]
-            arrays.append(np.empty(sizes, value.dtype.numpy))
+            arrays.append(np.empty(claim(sizes, value.dtype.numpy.itemsize), value.dtype.numpy))
             if isinstance(value, Value):
                 made.append((value, arrays[-1]))
         return arrays, made

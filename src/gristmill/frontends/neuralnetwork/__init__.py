@@ -50,6 +50,7 @@ def lower(
     *,
     label: str = "",
     by_label: str = "",
+    keep_tables: bool = True,
 ) -> Program:
     """Imports a network as a program with one function, ``main``.
 
@@ -63,6 +64,7 @@ def lower(
         outputs: As applications see them, but for a classifier's label and probabilities by label.
         label: Name of a classifier's output for the label.
         by_label: Name of its output for the probabilities by label.
+        keep_tables: Whether weights that are indices into a table stay so; otherwise they are numbers.
 
     Raises:
         UnsupportedOperatorsError: There are layers of unknown types, or custom layers of unknown classes: all at once.
@@ -71,7 +73,7 @@ def lower(
     """
     _check_known(network)
     program = Program()
-    ctx = Context()
+    ctx = Context(keep_tables=keep_tables)
     kinds = {given.name: TensorType(given.dtype, given.shape) for given in inputs}
     with mb.function(program, "main", kinds, opset=OPSET) as values:
         for given, value in zip(inputs, values, strict=True):

@@ -61,9 +61,13 @@ class Context:
         tensors: Values by the names that layers give them; a name that is written again stands for the new value.
         layer: The layer at hand.
         results: Values that are outputs already.
+
+    Args:
+        keep_tables: Whether weights that are indices into a table stay so; otherwise they are numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_tables: bool) -> None:
+        self._keep_tables = keep_tables
         self.tensors: dict[str, Value] = {}
         self.results: list[Value] = []
         self.layer: Layer | None = None
@@ -104,8 +108,8 @@ class Context:
                 results = mapping.function(self, layer.params, *inputs)
             except GristmillError:
                 raise
-            except (TypeError, IndexError, AttributeError) as error:
-                raise self.wrong(f"the layer lacks an input or a parameter: {error}") from error
+            except (TypeError, IndexError, AttributeError, ValueError, ArithmeticError, MemoryError) as error:
+                raise self.wrong(f"the layer lacks an input or a parameter, or one is out of range: {error}") from error
         found = results if isinstance(results, tuple | list) else () if results is None else (results,)
         if len(found) < len(layer.outputs):
             raise self.wrong("the layer makes fewer tensors", expected=len(layer.outputs), actual=len(found))
@@ -236,6 +240,26 @@ class Context:
         except FormatError as error:
             raise self.wrong(error.message, expected=error.expected, actual=error.actual) from error
         return ops.const(TransposeData(data, (1, 0)) if transposed else data)
+
+    def factors(self, weights: Weights | None, shape: Sequence[int], *, axis: int = 0) -> Value:
+        """``weights`` that a product or a convolution multiplies by: compressed ones stay so.
+
+        Args:
+            weights: They.
+            shape: Theirs in the file.
+            axis: The one of the output channels, for quantised weights.
+        """
+        sizes = [int(n) for n in shape]
+        try:
+            found = weights.table(sizes, axis=axis) if weights is not None and self._keep_tables else None
+        except FormatError as error:
+            raise self.wrong(error.message, expected=error.expected, actual=error.actual) from error
+        if found is None:
+            return self.weights(weights, shape, axis=axis)
+        indices, table = found
+        return ops.constexpr_lut_to_dense(
+            indices=ops.const(indices), lut=self.number(table), shape=np.array(sizes, np.uint32)
+        )
 
     def bias(self, has: bool, weights: Weights | None, channels: int) -> Value | None:
         """A bias for each output channel, if the layer has one."""

@@ -33,7 +33,7 @@ def convolution(ctx: Context, p: Any, x: Value, weight: Value | None = None, bia
     if p.isDeconvolution:
         shape = (p.kernelChannels, p.outputChannels // groups, *kernel)
     if weight is None:
-        weight = ctx.weights(p.weights, shape, axis=1 if p.isDeconvolution else 0)
+        weight = ctx.factors(p.weights, shape, axis=1 if p.isDeconvolution else 0)
         bias = ctx.bias(p.hasBias, p.bias, p.outputChannels)
     options: dict[str, Any] = {
         "strides": p.stride or (1, 1),
@@ -97,7 +97,7 @@ def convolution_3d(ctx: Context, p: Any, x: Value) -> Value:
     }
     bias = ctx.bias(p.hasBias, p.bias, p.outputChannels)
     if p.isDeconvolution:
-        weight = ctx.weights(p.weights, (p.inputChannels, p.outputChannels // groups, *kernel), axis=1)
+        weight = ctx.factors(p.weights, (p.inputChannels, p.outputChannels // groups, *kernel), axis=1)
         return transposed(ctx, x, weight, bias, kernel, options, p.outputShape)
-    weight = ctx.weights(p.weights, (p.outputChannels, p.inputChannels // groups, *kernel))
+    weight = ctx.factors(p.weights, (p.outputChannels, p.inputChannels // groups, *kernel))
     return ops.conv(x=x, weight=weight, bias=bias, **options)

@@ -15,7 +15,7 @@ def inner_product(ctx: Context, p: Any, x: Value) -> Value:
 
     Weights that ask for dynamic quantisation are decoded, which is more exact than what they ask for.
     """
-    weight = ctx.weights(p.weights, (p.outputChannels, p.inputChannels))
+    weight = ctx.factors(p.weights, (p.outputChannels, p.inputChannels))
     bias = ctx.bias(p.hasBias, p.bias, p.outputChannels)
     if x.rank < 4:
         return ops.linear(x=x, weight=weight, bias=bias)
@@ -30,7 +30,7 @@ def inner_product(ctx: Context, p: Any, x: Value) -> Value:
 @maps("batchedMatmul")
 def batched_matmul(ctx: Context, p: Any, x: Value, y: Value | None = None) -> Value:
     if y is None:  # the file holds the matrix transposed
-        weight = ctx.weights(p.weights, (p.weightMatrixSecondDimension, p.weightMatrixFirstDimension))
+        weight = ctx.factors(p.weights, (p.weightMatrixSecondDimension, p.weightMatrixFirstDimension))
         bias = ctx.bias(p.hasBias, p.bias, p.weightMatrixSecondDimension)
         if p.transposeA:
             x = ops.transpose(x=x, perm=[*range(x.rank - 2), x.rank - 1, x.rank - 2])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gristmill.ir.constants import Data
+from gristmill.ir.constants import Array, Data
 from gristmill.ir.dims import Shape
 from gristmill.ir.types import DType
 
@@ -20,6 +20,9 @@ class Weights(Protocol):
 
     def data(self, shape: Sequence[int], *, axis: int = 0) -> Data:
         """The untyped numbers in a shape; ``axis`` is the one that quantisation scales element by element."""
+
+    def table(self, shape: Sequence[int], *, axis: int = 0) -> tuple[Data, Array] | None:
+        """Indices into a table, as ``constexpr_lut_to_dense`` of iOS 16 takes them, if these weights are such."""
 
     def raw(self) -> Data:
         """The untyped numbers in one row."""

@@ -10,6 +10,7 @@ import numpy as np
 from gristmill.errors import InputError, InputTypeError, UnsupportedError
 from gristmill.models import datatypes
 from gristmill.models.classic import interface
+from gristmill.models.classic.pipeline import nested_models
 from gristmill.models.model import MLModel
 from gristmill.package.proto import Message
 
@@ -276,7 +277,7 @@ def update(model: MLModel, rows: Sequence[Mapping[str, Any]]) -> MLModel:
     """A model that knows more samples, as an update on a device makes it.
 
     Args:
-        model: An updatable classifier by the nearest samples.
+        model: An updatable classifier by the nearest samples, or an updatable pipeline that ends with one.
         rows: The samples: values of the model's training inputs by name, one of them the label.
 
     Returns:
@@ -287,8 +288,14 @@ def update(model: MLModel, rows: Sequence[Mapping[str, Any]]) -> MLModel:
         InputError: A value is missing or does not fit.
     """
     spec = model.get_spec()
-    if model.kind != "kNearestNeighborsClassifier" or not spec.isUpdatable:
-        raise UnsupportedError("the model cannot be updated here", expected="an updatable kNearestNeighborsClassifier")
+    if not spec.isUpdatable or not (model.stages or model.kind == "kNearestNeighborsClassifier"):
+        raise UnsupportedError(
+            "the model cannot be updated here",
+            expected="an updatable kNearestNeighborsClassifier, or an updatable pipeline that ends with one",
+            actual=f"{model.kind}, {'' if spec.isUpdatable else 'not '}updatable",
+        )
+    if model.stages:
+        return _update_last(model, rows)
     names = [feature.name for feature in spec.description.trainingInput]
     label = str(spec.description.predictedFeatureName)
     if len(names) != 2 or label not in names:
@@ -298,3 +305,17 @@ def update(model: MLModel, rows: Sequence[Mapping[str, Any]]) -> MLModel:
         raise InputError("a training input is missing", expected=", ".join(names))
     _add_samples(spec.kNearestNeighborsClassifier, [row[points] for row in rows], [row[label] for row in rows])
     return MLModel(spec, compute_units=model.compute_unit)
+
+
+def _update_last(model: MLModel, rows: Sequence[Mapping[str, Any]]) -> MLModel:
+    """An updated pipeline: its last model learns what those before it make of the rows."""
+    *before, last = model.stages
+    features = [dict(row) for row in rows]
+    for stage in before:
+        names = [feature.name for feature in stage.inputs]
+        given: list[Mapping[str, Any]] = [{name: row[name] for name in names if name in row} for row in features]
+        for row, results in zip(features, stage.predict(given), strict=True):
+            row |= results
+    spec = model.get_spec()
+    nested_models(spec)[-1].CopyFrom(update(last, features).get_spec())
+    return MLModel(spec, compute_units=model.compute_unit, weights_dir=model.weights_dir)

@@ -19,7 +19,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.signature import ByOpset, Const, Operand, Param, TypeVar, Variadic
 from gristmill.ir.types import DType, unit_float
-from tools import coremltools_names, model_types
+from tools import coremltools_names, model_types, sklearn_page
 
 ROOT = Path(__file__).parent.parent
 
@@ -148,6 +148,7 @@ def _annotation(param: Param) -> str:
 FILES = {
     ROOT / "docs" / "ops.md": ops_page,
     ROOT / "docs" / "model-types.md": model_types.page,
+    ROOT / "docs" / "sklearn.md": sklearn_page.page,
     ROOT / "docs" / "coremltools-names.md": lambda: coremltools_names.page(coremltools_names.examine_all()),
     ROOT / "src" / "gristmill" / "ir" / "op_methods.pyi": stub,
 }

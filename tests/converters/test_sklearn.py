@@ -6,15 +6,19 @@ and in dividing by a number or multiplying by its inverse.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import gristmill as ct
 from gristmill.errors import InputTypeError, UnsupportedError
+from gristmill.frontends.sklearn import registry
 from gristmill.models import datatypes
 
 pytest.importorskip("sklearn")
 
+import sklearn.experimental.enable_halving_search_cv  # noqa: F401  # before model_selection shows it
 from sklearn import (
     compose,
     discriminant_analysis,
@@ -180,6 +184,28 @@ def test_categories(missing):
     check_regressor(estimator, new)
 
 
+def test_categories_that_are_texts():
+    """Each column is an input; a missing text is left out, and goes where unknown ones go."""
+    rng = np.random.default_rng(0)
+
+    def rows(count, words, missing):
+        x = np.empty((count, 3), object)
+        x[:, 0], x[:, 1], x[:, 2] = rng.normal(size=count), rng.choice(words, count), rng.integers(0, 4, count)
+        x[rng.random(count) < missing, 1] = np.nan
+        return x
+
+    x = rows(600, ["red", "green", "blue", "black"], 0.1)
+    y = np.array([len(str(word)) for word in x[:, 1]]) % 3 * (x[:, 2].astype(int) % 2 + 1)
+    estimator = ensemble.HistGradientBoostingClassifier(max_iter=4, categorical_features=[1, 2]).fit(x, y)
+    new = rows(ROWS, ["red", "green", "blue", "black", "white"], 0.01)
+    names = ["a", "b", "c"]
+    given = [{name: one for name, one in zip(names, row, strict=True) if one == one} for row in new]
+    found = convert(estimator, names).predict(given)
+    assert [row["classLabel"] for row in found] == estimator.predict(new).tolist()
+    shares = [list(row["classProbability"].values()) for row in found]
+    np.testing.assert_allclose(shares, estimator.predict_proba(new), rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     "estimator",
     parameters(
@@ -199,6 +225,48 @@ def test_categories(missing):
 @pytest.mark.filterwarnings("ignore:Liblinear failed", "ignore:Solver terminated early")
 def test_regressors(estimator):
     check_regressor(estimator.fit(X, SCORE), NEW)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    parameters(
+        linear_model.RidgeCV(),
+        linear_model.LassoCV(alphas=[0.1, 1]),
+        linear_model.LassoLars(0.01),
+        linear_model.LassoLarsCV(),
+        linear_model.LassoLarsIC(),
+        linear_model.Lars(),
+        linear_model.LarsCV(),
+        linear_model.ElasticNetCV(alphas=[0.1, 1]),
+        linear_model.OrthogonalMatchingPursuit(),
+        linear_model.OrthogonalMatchingPursuitCV(),
+        linear_model.ARDRegression(),
+        linear_model.HuberRegressor(max_iter=10000),
+        linear_model.QuantileRegressor(alpha=0.01),
+        linear_model.TheilSenRegressor(max_subpopulation=20, random_state=0),
+        linear_model.SGDRegressor(eta0=1e-6, random_state=0),
+    ),
+)
+def test_other_linear_regressors(estimator):
+    """They differ in how they learn, not in how they predict."""
+    check_regressor(estimator.fit(X[:100], SCORE[:100]), NEW[:100])
+
+
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
+@pytest.mark.parametrize(
+    "estimator",
+    parameters(
+        linear_model.Perceptron(random_state=0),
+        linear_model.PassiveAggressiveClassifier(random_state=0),
+        linear_model.RidgeClassifierCV(),
+        linear_model.LogisticRegressionCV(Cs=2, max_iter=5000),
+    ),
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_other_linear_classifiers(estimator, y):
+    standard = preprocessing.StandardScaler().fit(X)
+    estimator.fit(standard.transform(X), y)
+    check_classifier(estimator, standard.transform(NEW), probabilities=hasattr(estimator, "predict_proba"))
 
 
 def test_one_target_as_a_column():
@@ -303,6 +371,30 @@ def check_classifier_by_label(estimator):
 )
 def test_transformers(estimator):
     check_transformer(estimator.fit(X), NEW)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    parameters(
+        feature_selection.SelectPercentile(percentile=50),
+        feature_selection.SelectFpr(alpha=0.01),
+        feature_selection.SelectFdr(alpha=0.01),
+        feature_selection.SelectFwe(alpha=0.01),
+        feature_selection.GenericUnivariateSelect(mode="k_best", param=2),
+        feature_selection.SelectFromModel(linear_model.Lasso(0.1)),
+        feature_selection.RFE(linear_model.Ridge(), n_features_to_select=2),
+        feature_selection.RFECV(linear_model.Ridge(), cv=3),
+        feature_selection.SequentialFeatureSelector(linear_model.Ridge(), n_features_to_select=2, cv=3),
+    ),
+)
+def test_selectors(estimator):
+    check_transformer(estimator.fit(X, THREE), NEW[:100])
+
+
+@pytest.mark.parametrize("search", [model_selection.RandomizedSearchCV, model_selection.HalvingGridSearchCV])
+def test_other_searches(search):
+    estimator = search(linear_model.Ridge(), {"alpha": [0.1, 10]}, **({} if "Half" in repr(search) else {"n_iter": 2}))
+    check_regressor(estimator.fit(X, SCORE), NEW[:100])
 
 
 @pytest.mark.parametrize("strategy", ["mean", "median", "most_frequent", "constant"])
@@ -436,6 +528,12 @@ def test_missing_texts():
     model = convert(chain, "colour", "places")
     found = [row["places"] for row in model.predict([{"colour": "blue"}, {"colour": "red"}, {}])]
     np.testing.assert_array_equal(found, chain.transform(x[[1, 0, 3]]).toarray())
+
+
+def test_every_estimator_is_tried():
+    """The documentation's rows are those of the estimators that stand above."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name, _ in registry.rows() if f".{name}(" not in text and name != "Pipeline"] == []
 
 
 # --- features --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from gristmill.frontends.classic import Feature, Kind, Stage
 from gristmill.frontends.sklearn import (  # the families register their functions
     composition,
     encoding,
+    histograms,
     linear,
     neighbors,
     registry,
@@ -24,7 +25,7 @@ from gristmill.frontends.sklearn import (  # the families register their functio
 from gristmill.frontends.sklearn.common import UnsupportedEstimatorError, learnt
 from gristmill.frontends.sklearn.flow import Flow, width
 
-FAMILIES = (linear, trees, support_vectors, neighbors, scaling, encoding, composition)
+FAMILIES = (linear, trees, histograms, support_vectors, neighbors, scaling, encoding, composition)
 
 __all__ = ["FAMILIES", "UnsupportedEstimatorError", "convert"]
 
@@ -54,8 +55,11 @@ def convert(estimator: Any, inputs: str | Sequence[Feature]) -> Flow:
     table = composition.apply(flow, before, tuple(flow.inputs))
     if description is None:
         flow.finish(composition.apply(flow, last, table))
-    else:
-        flow.stages.append(Stage(description, (flow.array(table),)))
+        return flow
+    prepare = registry.preparation(last)
+    if prepare is not None:
+        table = prepare(flow, last, table)
+    flow.stages.append(Stage(description, (flow.array(table),)))
     return flow
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.frontends.sklearn import registry
+from gristmill.frontends.sklearn import histograms, registry
 from gristmill.frontends.sklearn.common import UnsupportedEstimatorError, learnt, unsupported
 from gristmill.frontends.sklearn.encoding import is_text
 from gristmill.frontends.sklearn.flow import Flow, Table
@@ -71,7 +71,7 @@ def pipeline(flow: Flow, estimator: Any, table: Table) -> Table:
     return apply(flow, estimator, table)
 
 
-@transforms("FunctionTransformer", becomes="nothing", exactness="equal; without a function only")
+@transforms("FunctionTransformer", becomes="no model", exactness="equal; without a function only")
 def function_transformer(flow: Flow, estimator: Any, table: Table) -> Table:
     if estimator.func is not None:
         raise unsupported(
@@ -80,7 +80,9 @@ def function_transformer(flow: Flow, estimator: Any, table: Table) -> Table:
     return table
 
 
-@transforms("ColumnTransformer", becomes="arrayFeatureExtractor, featureVectorizer, its parts", exactness=_PARTS)
+@transforms(
+    "ColumnTransformer", becomes="arrayFeatureExtractor, featureVectorizer, those of its parts", exactness=_PARTS
+)
 def column_transformer(flow: Flow, estimator: Any, table: Table) -> Table:
     _no_weights(estimator)
     parts: Table = ()
@@ -98,7 +100,7 @@ def _column_parts(estimator: Any) -> Iterator[tuple[Any, Sequence[int]]]:
             yield ([] if isinstance(transformer, str) else transformer), own  # no steps pass columns through
 
 
-@transforms("FeatureUnion", becomes="featureVectorizer, its parts", exactness=_PARTS)
+@transforms("FeatureUnion", becomes="featureVectorizer, those of its parts", exactness=_PARTS)
 def feature_union(flow: Flow, estimator: Any, table: Table) -> Table:
     _no_weights(estimator)
     parts: Table = ()
@@ -136,5 +138,7 @@ def text_columns(estimator: Any) -> set[int]:
             return {places[within] for one, places in parts for within in text_columns(one)}
         case "FeatureUnion":
             return {place for one in _union_parts(first) for place in text_columns(one)}
+        case "HistGradientBoostingClassifier" | "HistGradientBoostingRegressor":
+            return {place for place, found in histograms.column_categories(first).items() if is_text(found)}
         case _:
             return set()

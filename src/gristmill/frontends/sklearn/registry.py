@@ -23,16 +23,19 @@ class Row(NamedTuple):
     """A row of the table in the documentation.
 
     Attributes:
-        becomes: The type of Core ML model.
+        becomes: The types of Core ML models.
         exactness: How far results agree with scikit-learn's.
+        family: The module of the mapping function.
     """
 
     becomes: str
     exactness: str
+    family: str
 
 
 _predictors: dict[str, Predicts] = {}
 _transformers: dict[str, Transforms] = {}
+_preparations: dict[str, Transforms] = {}
 _rows: dict[str, Row] = {}
 
 
@@ -41,7 +44,7 @@ def predicts(*estimators: str, becomes: str, exactness: str) -> Callable[[P], P]
 
     def register(function: P) -> P:
         for name in estimators:
-            _predictors[name], _rows[name] = function, Row(becomes, exactness)
+            _predictors[name], _rows[name] = function, Row(becomes, exactness, function.__module__)
         return function
 
     return register
@@ -52,7 +55,18 @@ def transforms(*estimators: str, becomes: str, exactness: str) -> Callable[[T], 
 
     def register(function: T) -> T:
         for name in estimators:
-            _transformers[name], _rows[name] = function, Row(becomes, exactness)
+            _transformers[name], _rows[name] = function, Row(becomes, exactness, function.__module__)
+        return function
+
+    return register
+
+
+def prepares(*estimators: str) -> Callable[[T], T]:
+    """Registers the decorated function, which adds models that go before a classifier's or regressor's own."""
+
+    def register(function: T) -> T:
+        for name in estimators:
+            _preparations[name] = function
         return function
 
     return register
@@ -73,6 +87,11 @@ def predictor(estimator: Any) -> Predicts | None:
 def transformer(estimator: Any) -> Transforms | None:
     """What maps a transformer; nothing for other objects."""
     return _transformers.get(class_name(estimator))
+
+
+def preparation(estimator: Any) -> Transforms | None:
+    """What adds models before a classifier's or regressor's own; nothing for most."""
+    return _preparations.get(class_name(estimator))
 
 
 def rows() -> Iterator[tuple[str, Row]]:

@@ -1,6 +1,6 @@
 """Decision trees, forests, and gradient boosting of them.
 
-These round features to float32 before they compare them with thresholds in float64; the histogram-based ones do not.
+These round features to float32 before they compare them with thresholds in float64.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from gristmill.frontends.classic import (
     TreeEnsemble,
     TreeTransform,
     float32_at_most,
-    member_of,
 )
-from gristmill.frontends.sklearn.common import labels, learnt, require, unsupported
+from gristmill.frontends.sklearn.common import labels, learnt, unsupported
 from gristmill.frontends.sklearn.registry import class_name, predicts
 from gristmill.ir.constants import Array
 
 _LEAF = -1  # as a child in scikit-learn's arrays
 
-_REGRESSION = "to rounding; decisions equal"
-_CLASSIFICATION = "classes equal, probabilities to rounding; decisions equal"
+REGRESSION = "to rounding; decisions equal"
+CLASSIFICATION = "classes equal, probabilities to rounding; decisions equal"
 
 
 def _grow(tree: Any, values: Array, first: int | None = None) -> Node:
@@ -69,7 +68,7 @@ def _trees(estimator: Any) -> Sequence[Any]:
     "RandomForestRegressor",
     "ExtraTreesRegressor",
     becomes="treeEnsembleRegressor",
-    exactness=_REGRESSION,
+    exactness=REGRESSION,
 )
 def mean_of_trees(estimator: Any) -> TreeEnsemble:
     _one_output(estimator)
@@ -83,7 +82,7 @@ def mean_of_trees(estimator: Any) -> TreeEnsemble:
     "RandomForestClassifier",
     "ExtraTreesClassifier",
     becomes="treeEnsembleClassifier",
-    exactness=_CLASSIFICATION,
+    exactness=CLASSIFICATION,
 )
 def mean_of_classifying_trees(estimator: Any) -> TreeEnsemble:
     classes = labels(estimator)
@@ -109,99 +108,20 @@ def _boosted(estimator: Any, factor: float = 1.0) -> tuple[list[Node], Array]:
     return roots, factor * np.asarray(start, np.float64)[0]
 
 
-@predicts("GradientBoostingRegressor", becomes="treeEnsembleRegressor", exactness=_REGRESSION)
+@predicts("GradientBoostingRegressor", becomes="treeEnsembleRegressor", exactness=REGRESSION)
 def boosted_regressor(estimator: Any) -> TreeEnsemble:
     roots, base = _boosted(estimator)
     return TreeEnsemble(roots, base.tolist())
 
 
-@predicts("GradientBoostingClassifier", becomes="treeEnsembleClassifier", exactness=_CLASSIFICATION)
+@predicts("GradientBoostingClassifier", becomes="treeEnsembleClassifier", exactness=CLASSIFICATION)
 def boosted_classifier(estimator: Any) -> TreeEnsemble:
     classes = labels(estimator)
     factor = 2.0 if estimator.loss == "exponential" else 1.0  # its probability is that of twice the sum
     roots, base = _boosted(estimator, factor)
-    return TreeEnsemble(roots, base.tolist(), _transform(base), classes)
+    return TreeEnsemble(roots, base.tolist(), transform_of(base), classes)
 
 
-def _transform(base: Array) -> TreeTransform:
+def transform_of(base: Array) -> TreeTransform:
+    """What makes probabilities of a classifier's sums: one for two classes, or one for each class."""
     return TreeTransform.LOGISTIC if len(base) == 1 else TreeTransform.SOFTMAX
-
-
-# --- histogram-based gradient boosting -------------------------------------------------------------------------------
-
-
-class _Columns:
-    """The features of the trees of a histogram-based estimator: which columns they are, and which categories they know.
-
-    Categorical columns come first, as places of categories that an encoder has learnt.
-    """
-
-    def __init__(self, estimator: Any) -> None:
-        categorical = learnt(estimator, "is_categorical_")
-        self.places = np.arange(learnt(estimator, "_n_features"))
-        self.categories: list[Array] = []
-        if categorical is None:
-            return
-        mask = np.asarray(categorical, bool)
-        self.places = np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)])
-        for found in estimator._preprocessor.named_transformers_["encoder"].categories_:
-            if found.dtype.kind not in "fiub":
-                raise unsupported(
-                    estimator,
-                    "categorical_features",
-                    estimator.categorical_features,
-                    expected="categories that are numbers",
-                    hint="give each category a number before fitting, as OrdinalEncoder does",
-                )
-            numbers = found.astype(np.float64)
-            self.categories.append(numbers[~np.isnan(numbers)])
-
-
-def _grow_histogram(predictor: Any, columns: _Columns, dimension: int) -> Node:
-    nodes: list[Any] = [None] * len(predictor.nodes)
-    for number in reversed(range(len(nodes))):  # children stand after their parents
-        node = predictor.nodes[number]
-        if node["is_leaf"]:
-            nodes[number] = Leaf({dimension: float(node["value"])})
-            continue
-        left, right = nodes[node["left"]], nodes[node["right"]]
-        feature, missing_left = int(columns.places[node["feature_idx"]]), bool(node["missing_go_to_left"])
-        if not node["is_categorical"]:
-            nodes[number] = Branch(feature, float(node["num_threshold"]), left, right, missing_left)
-            continue
-        known = columns.categories[node["feature_idx"]]
-        bits = predictor.raw_left_cat_bitsets[node["bitset_idx"]]
-        is_left = np.array([bits[code // 32] >> (code % 32) & 1 for code in range(len(known))], bool)
-        if missing_left:  # and so do unknown categories
-            nodes[number] = member_of(feature, known[~is_left].tolist(), right, left)
-        else:
-            nodes[number] = member_of(feature, known[is_left].tolist(), left, right)
-    root: Node = nodes[0]
-    return root
-
-
-def _histogram(estimator: Any) -> tuple[list[Node], Array]:
-    rounds, columns = learnt(estimator, "_predictors"), _Columns(estimator)
-    roots = [_grow_histogram(one, columns, place) for row in rounds for place, one in enumerate(row)]
-    return roots, np.asarray(estimator._baseline_prediction, np.float64).reshape(-1)
-
-
-@predicts("HistGradientBoostingRegressor", becomes="treeEnsembleRegressor", exactness=_REGRESSION)
-def histogram_regressor(estimator: Any) -> TreeEnsemble:
-    require(
-        estimator,
-        "loss",
-        "squared_error",
-        "absolute_error",
-        "quantile",
-        hint="its predictions are exponentials, which the format lacks: fit the target's logarithm instead",
-    )
-    roots, base = _histogram(estimator)
-    return TreeEnsemble(roots, base.tolist())
-
-
-@predicts("HistGradientBoostingClassifier", becomes="treeEnsembleClassifier", exactness=_CLASSIFICATION)
-def histogram_classifier(estimator: Any) -> TreeEnsemble:
-    classes = labels(estimator)
-    roots, base = _histogram(estimator)
-    return TreeEnsemble(roots, base.tolist(), _transform(base), classes)

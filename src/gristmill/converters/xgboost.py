@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.converters.boosted import write_boosted
 from gristmill.converters.common import is_json, is_path, library, parse_json, read_file, unknown_model
-from gristmill.errors import InputError, UnsupportedError
+from gristmill.errors import FormatError, InputError, UnsupportedError
 from gristmill.frontends.boosting.boosted import Boosted
 from gristmill.frontends.boosting.xgboost import read_xgboost
 from gristmill.frontends.classic import Label
@@ -61,10 +61,12 @@ def convert(
 
 def _read(model: Any, rounds_features: bool) -> Boosted:
     if is_path(model):
-        return _read_file(model, rounds_features)
+        return read_xgboost(_read_file(model), rounds_features=rounds_features)
     xgboost = library("xgboost")
-    rounds = None
-    if isinstance(model, xgboost.XGBModel):
+    estimator = isinstance(model, xgboost.XGBModel)
+    if estimator:
+        if not model.__sklearn_is_fitted__():
+            raise InputError("the model is not fitted", hint="call its fit first")
         if not math.isnan(model.missing):
             raise UnsupportedError(
                 "the model takes another number for a missing feature",
@@ -72,45 +74,22 @@ def _read(model: Any, rounds_features: bool) -> Boosted:
                 actual=f"missing={model.missing}",
                 hint="train with not-a-number in its place",
             )
-        if not model.__sklearn_is_fitted__():
-            raise InputError("the model is not fitted", hint="call its fit first")
-        model, rounds = model.get_booster(), _best_rounds(model.get_booster().attributes())
+        model = model.get_booster()
     if not isinstance(model, xgboost.Booster):
         raise unknown_model(model, "an xgboost.Booster, an estimator of XGBoost, or the path of a file")
-    return _read_booster(model, rounds, rounds_features)
+    return read_xgboost(_document(model), estimator=estimator, rounds_features=rounds_features)
 
 
-def _read_booster(booster: Any, rounds: int | None, rounds_features: bool) -> Boosted:
-    document = parse_json(bytes(booster.save_raw("json")), _WHAT)
-    return read_xgboost(document, rounds, rounds_features=rounds_features)
+def _document(booster: Any) -> Any:
+    return parse_json(bytes(booster.save_raw("json")), _WHAT)
 
 
-def _read_file(path: str | os.PathLike[str], rounds_features: bool) -> Boosted:
-    """A file that an estimator wrote predicts as the estimator does."""
+def _read_file(path: str | os.PathLike[str]) -> Any:
     data = read_file(path)
-    if not is_json(data):
-        xgboost = library("xgboost")
-        try:
-            booster = xgboost.Booster(model_file=os.fspath(path))
-        except xgboost.core.XGBoostError as error:
-            raise InputError(f"this is no {_WHAT}", location=path, actual=str(error).strip()[-200:]) from error
-        attributes = booster.attributes()
-        return _read_booster(
-            booster, _best_rounds(attributes) if "scikit_learn" in attributes else None, rounds_features
-        )
-    document = parse_json(data, _WHAT)
-    if isinstance(document, list):
-        raise InputError(
-            "this is a dump of trees, which lacks the objective and the base score",
-            location=path,
-            hint="save the model with save_model('model.json')",
-        )
-    attributes = document.get("learner", {}).get("attributes", {}) if isinstance(document, dict) else {}
-    rounds = _best_rounds(attributes) if "scikit_learn" in attributes else None
-    return read_xgboost(document, rounds, rounds_features=rounds_features)
-
-
-def _best_rounds(attributes: Any) -> int | None:
-    """How many rounds count where training stopped early."""
-    best = attributes.get("best_iteration")
-    return None if best is None else int(best) + 1
+    if is_json(data):
+        return parse_json(data, _WHAT)
+    xgboost = library("xgboost")
+    try:
+        return _document(xgboost.Booster(model_file=os.fspath(path)))
+    except xgboost.core.XGBoostError as error:
+        raise FormatError(f"this is no {_WHAT}", location=path, actual=str(error).strip()[-200:]) from error

@@ -29,6 +29,8 @@ _TRANSFORMS = {
     Link.SOFTMAX: TreeTransform.SOFTMAX,
 }
 
+_LARGEST = 1 << 20
+
 
 class Mode(Enum):
     """Which kind of Core ML model is wanted."""
@@ -102,6 +104,18 @@ class Boosted:
         # A tie goes to the first label in the libraries, and to the second in Core ML.
         base = [self.base[0] - self.tie] if len(self.base) == 1 else self.base
         return TreeEnsemble(self.trees, base, transform, list(labels))
+
+
+def bounded(value: Any, what: str, least: int = 0) -> int:
+    """A number of features or dimensions, from a file that is hostile until checked.
+
+    Raises:
+        FormatError: It is out of all bounds.
+    """
+    number = int(value)
+    if not least <= number <= _LARGEST:
+        raise FormatError(f"the number of {what} is out of range", expected=f"{least} to {_LARGEST}", actual=number)
+    return number
 
 
 def as_labels(values: Sequence[Any]) -> list[Label]:

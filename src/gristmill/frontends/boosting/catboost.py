@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, as_labels
+from gristmill.frontends.boosting.boosted import Boosted, Link, as_labels, bounded
 from gristmill.frontends.classic import Branch, Label, Leaf, Node, float32_at_most
 from gristmill.frontends.common import reading
 from gristmill.ir.constants import Array
@@ -107,9 +107,7 @@ class _Features:
     def __init__(self, info: Any) -> None:
         kinds = ("float_features", "categorical_features", "text_features", "embedding_features")
         everything = {int(one["flat_feature_index"]): one for kind in kinds for one in info.get(kind) or ()}
-        self.count = max(everything, default=-1) + 1
-        if self.count > len(everything) + 2**20:
-            raise FormatError("a feature's place is out of range", actual=self.count - 1)
+        self.count = bounded(max(everything, default=-1) + 1, "features")
         names = [str(everything.get(place, {}).get("feature_id") or "") for place in range(self.count)]
         self.names = [name or str(place) for place, name in enumerate(names)] if any(names) else None
         numbers = {int(one["feature_index"]): one for one in info["float_features"]}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, grow
+from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow
 from gristmill.frontends.classic import Branch, Comparison, Leaf, Node, member_of
 from gristmill.frontends.common import reading
 
@@ -58,9 +58,9 @@ def read_lightgbm(text: str) -> Boosted:
         if objective not in _OBJECTIVES:
             raise UnsupportedError(f"unknown objective '{objective}'", expected=", ".join(_OBJECTIVES))
         link = Link.SQUARE if "sqrt" in options.split() else _OBJECTIVES[objective]
-        width = int(header["num_tree_per_iteration"])
-        features = int(header["max_feature_idx"]) + 1
-        if width < 1 or len(trees) % width:
+        width = bounded(header["num_tree_per_iteration"], "trees of a round", 1)
+        features = bounded(header["max_feature_idx"], "features") + 1
+        if len(trees) % width:
             raise FormatError(
                 "rounds have another number of trees", expected=f"a multiple of {width}", actual=len(trees)
             )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, grow
+from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow
 from gristmill.frontends.classic import Branch, Comparison, Leaf, Node, float32_below, member_of
 from gristmill.frontends.common import reading
 from gristmill.ir.constants import Array
@@ -49,12 +49,13 @@ _TIE = 1.5 * 2.0**-24
 """The largest sum whose logistic function is one half in float32, as XGBoost computes it."""
 
 
-def read_xgboost(document: Any, rounds: int | None = None, *, rounds_features: bool = True) -> Boosted:
+def read_xgboost(document: Any, *, estimator: bool | None = None, rounds_features: bool = True) -> Boosted:
     """Reads a model.
 
     Args:
         document: The decoded JSON.
-        rounds: How many rounds of boosting count; all by default.
+        estimator: Whether an estimator predicts with it: it stops at the best round, where a ``Booster`` uses all. By
+            default, whether an estimator wrote the file.
         rounds_features: Whether features count as rounded to float32, as XGBoost rounds them. Otherwise they are
             compared as they are.
 
@@ -63,17 +64,22 @@ def read_xgboost(document: Any, rounds: int | None = None, *, rounds_features: b
         UnsupportedError: It has no trees, or an unknown objective.
     """
     with reading("model of XGBoost"):
+        if isinstance(document, list):
+            raise FormatError(
+                "this is a dump of trees, which lacks the objective and the base score",
+                hint="save the model with save_model('model.json')",
+            )
         learner = document["learner"]
         objective = learner["objective"]["name"]
         if objective not in _OBJECTIVES:
             raise UnsupportedError(f"unknown objective '{objective}'", expected=", ".join(_OBJECTIVES))
         model, drops = _trees_of(learner["gradient_booster"])
         parameters = learner["learner_model_param"]
-        classes = int(parameters.get("num_class", 0))
-        width = max(1, classes, int(parameters.get("num_target", 1)))
-        features = int(parameters["num_feature"])
+        classes = bounded(parameters.get("num_class", 0), "classes")
+        width = max(1, classes, bounded(parameters.get("num_target", 1), "targets"))
+        features = bounded(parameters["num_feature"], "features")
         reader = _TreeReader(width, features, rounds_features)
-        info = model["tree_info"]
+        info, rounds = model["tree_info"], _best_rounds(learner.get("attributes") or {}, estimator)
         trees = [
             reader.read(model["trees"][number], int(info[number]), 1.0 if drops is None else drops[number])
             for number in range(_count(model, width, rounds))
@@ -107,6 +113,13 @@ def _trees_of(booster: Any) -> tuple[Any, Sequence[float] | None]:
                 actual=other,
                 hint="a linear booster is a linear model: fit one with scikit-learn and convert that",
             )
+
+
+def _best_rounds(attributes: Any, estimator: bool | None) -> int | None:
+    """How many rounds count, if not all do."""
+    if estimator is None:
+        estimator = "scikit_learn" in attributes
+    return int(attributes["best_iteration"]) + 1 if estimator and "best_iteration" in attributes else None
 
 
 def _count(model: Any, width: int, rounds: int | None) -> int:

@@ -20,9 +20,16 @@ from gristmill.models.model import MLModel
 from gristmill.models.multifunction import MultiFunctionDescriptor, save_multifunction
 from gristmill.models.retype import change_input_output_tensor_type
 from gristmill.package import Package, load
+from gristmill.package.network_messages import all_layers
 from gristmill.package.proto import Message
 
 if TYPE_CHECKING:
+    from gristmill.models.evaluate import (
+        evaluate_classifier,
+        evaluate_classifier_with_probabilities,
+        evaluate_regressor,
+        evaluate_transformer,
+    )
     from gristmill.models.halves import bisect_model
     from gristmill.models.materialize import materialize_dynamic_shape_mlmodel
 
@@ -32,6 +39,10 @@ __all__ = [
     "change_input_output_tensor_type",
     "compile_model",
     "convert_double_to_float_multiarray_type",
+    "evaluate_classifier",
+    "evaluate_classifier_with_probabilities",
+    "evaluate_regressor",
+    "evaluate_transformer",
     "load_spec",
     "make_pipeline",
     "materialize_dynamic_shape_mlmodel",
@@ -43,6 +54,10 @@ __all__ = [
 
 _LATER = {
     "bisect_model": "gristmill.models.halves",
+    "evaluate_classifier": "gristmill.models.evaluate",
+    "evaluate_classifier_with_probabilities": "gristmill.models.evaluate",
+    "evaluate_regressor": "gristmill.models.evaluate",
+    "evaluate_transformer": "gristmill.models.evaluate",
     "materialize_dynamic_shape_mlmodel": "gristmill.models.materialize",
 }
 """Where what is seldom needed is, and is loaded from when somebody asks for it."""
@@ -92,8 +107,8 @@ def rename_feature(
     """Renames an input or output of a model, and the value in the program or network that it stands for.
 
     Args:
-        spec: A ``Model`` message, changed in place: an ML Program with one function or a neural network. Nothing
-            changes where it has no such feature.
+        spec: A ``Model`` message, changed in place. In a pipeline the feature is renamed in every model. Nothing
+            changes where the model has no such feature.
         current_name: Its name.
         new_name: The new one.
         rename_inputs: Look among the inputs.
@@ -101,29 +116,45 @@ def rename_feature(
 
     Raises:
         InputError: The model has the new name already.
-        UnsupportedError: The model is of another kind, or has several functions.
+        UnsupportedError: The model is an ML Program with several functions.
     """
     description = spec.description
     inputs = [f for f in description.input if f.name == current_name and rename_inputs]
     outputs = [f for f in description.output if f.name == current_name and rename_outputs]
     if not (inputs or outputs) or current_name == new_name:
         return
-    kind = str(spec.WhichOneof("Type"))
-    if kind == "mlProgram" and not description.functions:
-        for function in spec.mlProgram.functions.values():
-            blocks = [block for own in function.block_specializations.values() for block in _blocks(own)]
-            _rename_value(function, blocks, current_name, new_name)
-    elif kind in ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"):
-        _rename_in_network(getattr(spec, kind), current_name, new_name)
-    else:
-        raise UnsupportedError(
-            "features of such a model are not renamed", expected="an ML Program with one function", actual=kind
-        )
+    _rename_inside(spec, current_name, new_name)
     for feature in (*inputs, *outputs):
         feature.name = new_name
     for field in ("predictedFeatureName", "predictedProbabilitiesName"):
         if outputs and getattr(description, field) == current_name:
             setattr(description, field, new_name)
+
+
+def _rename_inside(spec: Message, current: str, new: str) -> None:
+    """Renames a feature wherever a model names it beside its description."""
+    kind = str(spec.WhichOneof("Type"))
+    own = getattr(spec, kind)
+    match kind:
+        case "mlProgram":
+            if spec.description.functions:
+                raise UnsupportedError("features of a program with several functions are not renamed")
+            for function in own.functions.values():
+                blocks = [block for each in function.block_specializations.values() for block in _blocks(each)]
+                _rename_value(function, blocks, current, new)
+        case "neuralNetwork" | "neuralNetworkClassifier" | "neuralNetworkRegressor":
+            _rename_in_network(own, current, new)
+        case "pipeline" | "pipelineClassifier" | "pipelineRegressor":
+            for model in (own if kind == "pipeline" else own.pipeline).models:
+                rename_feature(model, current, new)
+        case "featureVectorizer":
+            for column in own.inputList:
+                if column.inputColumn == current:
+                    column.inputColumn = new
+        case _:
+            for field, value in own.ListFields():
+                if field.name.endswith("FeatureName") and value == current:
+                    setattr(own, field.name, new)
 
 
 def _blocks(block: Message) -> Iterator[Message]:
@@ -152,12 +183,22 @@ def _rename_value(function: Message, blocks: list[Message], current: str, new: s
 
 
 def _rename_in_network(network: Message, current: str, new: str) -> None:
-    for layer in network.layers:
+    for layer in all_layers(network):
         for names in (layer.input, layer.output):
             names[:] = [new if name == current else name for name in names]
+        if layer.loop.conditionVar == current:
+            layer.loop.conditionVar = new
     for step in network.preprocessing:
         if step.featureName == current:
             step.featureName = new
+    for loss in network.updateParams.lossLayers:
+        own = getattr(loss, loss.WhichOneof("LossLayerType"))
+        own.input = new if own.input == current else own.input
+    if (
+        "labelProbabilityLayerName" in network.DESCRIPTOR.fields_by_name
+        and network.labelProbabilityLayerName == current
+    ):
+        network.labelProbabilityLayerName = new
 
 
 def convert_double_to_float_multiarray_type(spec: Message) -> None:

@@ -12,9 +12,9 @@ from gristmill.models import datatypes
 from gristmill.models.classic import interface
 from gristmill.models.neural_network.inspection import Inspection
 from gristmill.models.neural_network.layers.core import IOS_14, choice, require
-from gristmill.models.neural_network.networks import network_of
 from gristmill.models.neural_network.preprocessing import Preprocessing
 from gristmill.models.neural_network.update_optimizer_utils import AdamParams, SgdParams
+from gristmill.package.network_messages import network_of
 from gristmill.package.proto import Message
 
 __all__ = ["AdamParams", "NeuralNetworkBuilder", "SgdParams"]

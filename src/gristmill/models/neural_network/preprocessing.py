@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gristmill.models.neural_network.layers import Layers
 from gristmill.models.neural_network.layers.core import Names, as_names, choice, require
-from gristmill.models.neural_network.networks import all_layers
+from gristmill.package.network_messages import all_layers
 from gristmill.package.proto import Message
 
 T = TypeVar("T")

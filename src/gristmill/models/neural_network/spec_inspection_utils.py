@@ -40,7 +40,7 @@ def _text(field: Any, value: Any) -> str:
     if field.enum_type is not None:
         return str(field.enum_type.values_by_number[value].name)
     text = str(list(value) if is_repeated(field) and field.message_type is None else value)
-    text = " ".join(text.split())
+    text = " ".join(text.split()) or "{}"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from gristmill.errors import InputError, InputTypeError
 from gristmill.models import datatypes
 from gristmill.models.neural_network.layers.core import LayerBuilder, require
-from gristmill.models.neural_network.networks import weights_in
 from gristmill.models.neural_network.update_optimizer_utils import AdamParams, Batch, RangeParam, SgdParams
 from gristmill.package.network_fields import fill
+from gristmill.package.network_messages import weights_in
 from gristmill.package.proto import Message
 
 _FIRST_UPDATABLE = 4

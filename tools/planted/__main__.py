@@ -63,8 +63,8 @@ HEAD = """\
 # Planted failures
 
 Written by `python -m tools.planted`. Ten pieces of code that fail in float16, each as people write it
-(`tools/planted/faults.py`), in models that are fine without it (`networks.py`): MiniLM-L6 with its pretrained weights; a
-decoder as Llama is one, of 12 layers and 384 channels; a ViT of the size of ViT-S/16, 12 layers and 384 channels on
+(`tools/planted/faults.py`), in models that are fine without it (`networks.py`): MiniLM-L6 with its pretrained weights;
+a decoder as Llama is one, of 12 layers and 384 channels; a ViT of the size of ViT-S/16, 12 layers and 384 channels on
 pictures of 224 × 224; a U-Net of 4 levels, 64 channels at the first, on pictures of 128 × 128. Weights of these three
 are random. `tests/test_planted.py` runs the same at small size.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import math
 
 import pytest
@@ -33,9 +32,7 @@ def test_planted_failure(case):
     data = {item.name: value.numpy() for item, value in zip(half.inputs, arguments, strict=True)}
 
     found = ct.precision.inspect(half, data)
-    assert found.culprit.op.partition(" ")[0] in case.guilty
-    place = found.culprit.location
-    assert case.line in linecache.getline(place.file, place.line)
+    assert case.names(found.culprit), found.culprit
     if case.amplifier is not None:
         assert found.amplifier.op.startswith(case.amplifier)
 

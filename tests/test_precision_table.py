@@ -1,6 +1,8 @@
-"""``docs/precision.md`` is the page that its results make."""
+"""``docs/precision.md`` and ``docs/planted.md`` are the pages that their results make, and these what was promised."""
 
 import json
+
+import pytest
 
 from tools import precision_table
 
@@ -10,22 +12,39 @@ def test_page_is_that_of_its_results():
     assert precision_table.PAGE.read_text(encoding="utf-8") == precision_table.page(results)
 
 
+def test_planted_failures_are_found_and_mended():
+    """At full size: the guilty op is named, and at most 3 % of the ops are float32 after the search."""
+    pytest.importorskip("torch")
+    from tools.planted import __main__ as planted
+
+    results = json.loads(planted.RESULTS.read_text(encoding="utf-8"))
+    assert planted.PAGE.read_text(encoding="utf-8") == planted.page(results)
+    assert list(results) == [case.name for case in planted.PLANTED]
+    for row in results.values():
+        assert row["guilty"]
+        assert row["before"] < planted.BUDGET <= row["after"]
+        assert row["float32_ops"] <= 0.03 * row["ops"]
+
+
 def test_peers_and_losses_are_written_out():
     """A failure of a peer and a model without a number are said, not left out."""
     row = {
         "budget": 40.0,
         "ops": 50,
+        "float32": 130.0,
         "float16": float("-inf"),
+        "eligible_before": 0.96,
+        "eligible": 0.9,
         "searched": 45.123,
         "float32_ops": 1,
         "rewritten": 2,
         "runs": 3,
         "seconds": 1.0,
-        "bisection": {"float32_ops": 10, "runs": 6},
-        "auto_mixed_precision": {"failed": "Fail: no kernel", "runs": 1},
+        "bisection": {"float32_ops": 10, "runs": 6, "seconds": 2.0},
+        "auto_mixed_precision": {"failed": ["Fail: no kernel", "Fail: no type"], "runs": 1},
     }
-    line = precision_table.page({"net": [row]}).splitlines()[-1]
+    (line,) = [line for line in precision_table.page({"net": [row]}).splitlines() if line.startswith("| net ")]
     assert line == (
-        "| net | 40 | 50 | no number | 45.1 | 1 (2.0%) | 2 | 98.0% | 3 | 1.0 | 10 (20.0%), 6 "
-        "| failed after 1: Fail: no kernel |"
+        "| net | 40 | 50 | 130.0 | no number | 45.1 | 1 (2.0%) | 2 | 96.0% → 90.0% | 3 | 1.0 | 10 (20.0%), 6, 2.0 "
+        "| failed after 1: Fail: no kernel … |"
     )

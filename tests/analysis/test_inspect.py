@@ -199,6 +199,52 @@ def test_loops_states_and_integers_run():
     assert found.outputs["y"].max_abs == pytest.approx(np.abs(value - exact).max(), abs=5 * 2**-23 * 4)
 
 
+def decoding(rounds: int) -> Program:
+    """A loop as of a decoder: a layer each round, which from the third round on loses digits in a branch."""
+    made = Program()
+    weight = numbers((8, 8), seed=1, scale=0.4)
+    with mb.function(made, "main", {"x": TensorType(fp32, (2, 8))}, Opset.iOS18) as (x,):
+        first = mb.const(np.int32([0]))
+        with mb.nested({"i": first.type, "v": x.type}) as condition:
+            mb.output(mb.less(x=condition.arguments[0], y=np.int32([rounds])))
+        with mb.nested({"j": first.type, "w": x.type}) as body:
+            i, v = body.arguments
+            h = mb.tanh(x=mb.linear(x=v, weight=weight, name="linear"), name="tanh")
+            with mb.nested({}) as early:
+                mb.output(mb.mul(x=h, y=0.9, name="scaled"))
+            with mb.nested({}) as late:
+                mb.output(mb.sub(x=mb.add(x=h, y=64.0, name="up"), y=64.0, name="down"))
+            h = mb.op("cond", pred=mb.squeeze(x=mb.less(x=i, y=np.int32([2]))), blocks=[early, late])
+            mb.output(mb.add(x=i, y=np.int32([1])), mb.add(x=v, y=h, name="residual"))
+        _, v = mb.op("while_loop", loop_vars=[first, x], blocks=[condition, body])
+        mb.output(mb.mul(x=v, y=0.5, name="y"))
+    return made
+
+
+def test_ops_in_loops_and_branches_have_their_share():
+    """The error flows back through rounds and the branch that ran; the culprit is the op in it that loses digits."""
+    made = decoding(rounds=5)
+    run_passes(made, [Float16Typing(), DeadCode()])
+    found = inspect(made, {"x": numbers()})
+    assert found.culprit.op == "add 'up_fp16'"
+    assert sum(row.share for row in found.rows) == pytest.approx(1)
+    assert found.ledgers[next(op for op in found.ledgers if op.name == "up_fp16")].runs == 3
+    assert found.ledgers[next(op for op in found.ledgers if op.name == "scaled_fp16")].runs == 2
+    assert found.row("up_fp16").share > 0.9
+
+
+def test_rounds_of_a_loop_take_no_memory():
+    """As many values are alive in the fortieth round as in the fourth."""
+    most = {}
+    for rounds in (4, 40):
+        made, alive = decoding(rounds), []
+        run_passes(made, [Float16Typing(), DeadCode()])
+        run = Lockstep(made.main, Float32(), lambda step: alive.append(len(run._alive)))  # noqa: B023
+        run.run({"x": numbers()})
+        most[rounds] = max(alive)
+    assert most[4] == most[40]
+
+
 def test_cost_is_linear_and_memory_streams(monkeypatch):
     """Evaluations grow with the number of ops, and only a few values are alive at any time."""
     counted = []

@@ -17,6 +17,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import StateType, TensorType, fp16, fp32
+from tests.analysis.test_inspect import decoding
 
 RNG = np.random.default_rng(0)
 X = {"x": RNG.standard_normal((4, 16)).astype(np.float32)}
@@ -217,6 +218,15 @@ def test_states_start_at_zero_for_every_sample():
     found = search(made, [{"x": X["x"][0, :4]}, {"x": X["x"][1, :4]}], budget=55.0)
     assert found.met
     assert found.best.value >= 55
+
+
+def test_ops_in_loops_and_branches_are_mended():
+    """Of a loop whose branch loses digits, only that branch's ops go back to float32."""
+    costs = CostModel(eviction=0)  # which decides alone in so small a model
+    found = search(decoding(rounds=5), [{"x": X["x"][:2, :8]}], budget=55.0, costs=costs)
+    assert found.before.value < 45
+    assert found.met
+    assert found.best.kept == {"up", "down"}
 
 
 def test_costs_count_what_leaves():

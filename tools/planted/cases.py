@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +11,35 @@ import torch
 from torch import Tensor, nn
 
 import gristmill as ct
+from gristmill.analysis.inspect import Culprit
 from tools.planted import faults, networks
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the models are: small ones for tests, full ones for the page."""
+    """How large the models are: small ones for tests, full ones for the page.
+
+    Attributes:
+        layers: Of the decoder and the ViT.
+        width: Their channels.
+        pixels: Of the ViT's pictures, along one side.
+        patch: Of the ViT's patches, likewise.
+        levels: Of the U-Net.
+        channels: At its first level.
+        side: Of its pictures.
+    """
 
     layers: int
     width: int
     pixels: int
+    patch: int
+    levels: int
+    channels: int
+    side: int
 
 
-SMALL, FULL = Size(4, 64, 64), Size(12, 384, 224)
+SMALL = Size(4, 64, 64, patch=8, levels=3, channels=16, side=64)
+FULL = Size(12, 384, 224, patch=16, levels=4, channels=64, side=128)
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,13 @@ class Planted:
     target: Any = ct.target.iOS17
     amplifier: str | None = None
 
+    def names(self, culprit: Culprit) -> bool:
+        """Whether an inspection's culprit is the planted op, with its line."""
+        place = culprit.location
+        if place is None or place.file is None or place.line is None:
+            return False
+        return culprit.op.partition(" ")[0] in self.guilty and self.line in linecache.getline(place.file, place.line)
+
 
 def _decoder(size: Size, *, start: int = 0, padded: int = 0, **options: Any) -> tuple[nn.Module, tuple[Tensor, ...]]:
     tokens = torch.randint(0, 256, (2, 16), dtype=torch.int32)
@@ -57,13 +81,12 @@ def _decoder(size: Size, *, start: int = 0, padded: int = 0, **options: Any) -> 
 
 
 def _vit(size: Size, **options: Any) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    return networks.ViT(size.layers, size.width, size.pixels, **options), (torch.rand(1, 3, size.pixels, size.pixels),)
+    pixels = torch.rand(1, 3, size.pixels, size.pixels)
+    return networks.ViT(size.layers, size.width, size.pixels, patch=size.patch, **options), (pixels,)
 
 
 def _unet(size: Size, **options: Any) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    depth = 3 if size.pixels < 100 else 4
-    pixels = size.pixels // 32 * 32
-    return networks.UNet(depth, size.width // 4, **options), (torch.rand(1, 3, pixels, pixels),)
+    return networks.UNet(size.levels, size.channels, **options), (torch.rand(1, 3, size.side, size.side),)
 
 
 def _sentences(size: Size, module: Callable[[Any], nn.Module]) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -44,6 +44,7 @@ class Ledger:
         rounded: The same of the operand's own rounding alone.
         broken_operands: Operands that hold no finite number where the shadow has one.
         loses: Whether numbers become infinite or NaN here: the operands are finite, or hold no NaN.
+        runs: How often the op ran: once for each sample and round of a loop.
     """
 
     op: Op
@@ -54,6 +55,7 @@ class Ledger:
     rounded: dict[Value, float] = field(default_factory=dict)
     broken_operands: set[Value] = field(default_factory=set)
     loses: bool = False
+    runs: int = 0
 
 
 @dataclass
@@ -300,6 +302,7 @@ class _Recorder:
             accounts = self.ledgers[op]
             self.rows[op] = OpReport(op.op_name, name_of(op), kind, op.location, accounts.local, accounts.accumulated)
         ledger, row = self.ledgers[op], self.rows[op]
+        ledger.runs += 1
         for value, exact, unrounded, typed, shadow in zip(
             op.results, step.exact, step.unrounded, step.typed, step.shadow, strict=True
         ):
@@ -338,7 +341,7 @@ class _Recorder:
             self._losses.setdefault(step.op, why)
 
     def culprit(self, shares: Mapping[Op, float], outputs: Mapping[str, ErrorFigures]) -> Culprit | None:
-        op = max(shares, key=lambda op: shares[op], default=None)
+        op = max((op for op in shares if op in self.ledgers), key=lambda op: shares[op], default=None)
         if op is None or not shares[op]:
             return None
         if op in self._losses:

@@ -20,7 +20,7 @@ help:
 
 venv: .venv/.dependencies .venv/.installed
 
-# Most of the modules that come are never imported: those that are compile then, once for every process.
+# Most of the modules that come are never imported; those that are get compiled then, once for all processes.
 INSTALL := $(BIN)/python -m pip install --no-compile --constraint requirements/constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -18,12 +18,21 @@ help:
 	@echo "make lock    renew the pinned versions"
 	@echo "make clean   remove everything that make made"
 
-venv: .venv/.installed
+venv: .venv/.dependencies .venv/.installed
 
-.venv/.dependencies: requirements/constraints.txt pyproject.toml
+# Most of the modules that come are never imported; those that are get compiled then, once for all processes.
+INSTALL := $(BIN)/python -m pip install --no-compile --constraint requirements/constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
+
+# What builds the native core comes first: `make -j2 venv` builds while the rest comes.
+.venv/.tools: requirements/constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --constraint requirements/constraints.txt --group dev
+	$(INSTALL) --quiet --upgrade pip
+	$(INSTALL) --quiet --group build
+	touch $@
+
+.venv/.dependencies: .venv/.tools
+	$(INSTALL) --group dev
 	touch $@
 
 # The package itself, editable. Again when the schema or the native core changes, or a package appears that the last
@@ -32,8 +41,8 @@ BUILD_INPUTS := CMakeLists.txt native/CMakeLists.txt src/gristmill/_version.py $
 	$(shell find native -path native/tests -prune -o \( -name '*.cc' -o -name '*.h' \) -print) \
 	$(wildcard src/gristmill/__init__.py src/gristmill/*/__init__.py src/gristmill/*/*/__init__.py)
 
-.venv/.installed: .venv/.dependencies $(BUILD_INPUTS)
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/.installed: .venv/.tools $(BUILD_INPUTS)
+	$(INSTALL) --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: venv

@@ -9,5 +9,5 @@ if [ "${1:-}" = --every ]; then
   every=$2
   shift 2
 fi
-GRISTMILL_CONFORMANCE=$(realpath "$folder") GRISTMILL_CONFORMANCE_EVERY=$every \
+GRISTMILL_CONFORMANCE=$(realpath "$folder") GRISTMILL_CONFORMANCE_EVERY=$every OMP_NUM_THREADS=1 \
   exec .venv/bin/python -m pytest tests/conformance -q -n 2 "$@"

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 project=.venv/bin/python
 venv=.venv-oldest
-pip="$venv/bin/python -m pip"
+install="$project -m pip --python $venv/bin/python install --quiet --no-compile"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -18,9 +18,10 @@ print(*(bound.replace(">=", "==") for bound in tomllib.load(open("pyproject.toml
 names=$(echo "$oldest" | sed -E 's/==[^ ]*//g; s/ /|/g')
 grep -vE "^($names)==" requirements/constraints.txt >"$scratch/constraints.txt"
 
-[ -x "$venv/bin/python" ] || "$project" -m venv "$venv"
+[ -x "$venv/bin/python" ] || "$project" -m venv --without-pip "$venv"
 "$project" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch" .
 # shellcheck disable=SC2086 # lists of words
-$pip install --quiet --constraint "$scratch/constraints.txt" $oldest pytest pytest-timeout hypothesis filelock coremltools
-$pip install --quiet --no-deps --force-reinstall "$scratch"/gristmill-*.whl
+$install --constraint "$scratch/constraints.txt" $oldest pytest pytest-timeout hypothesis filelock coremltools
+# shellcheck disable=SC2086
+$install --no-deps --force-reinstall "$scratch"/gristmill-*.whl
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/package/test_import_order.py

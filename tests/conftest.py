@@ -1,5 +1,6 @@
-"""What every test shares: the Hypothesis profile and the real models."""
+"""What every test shares: the Hypothesis profile, cheap garbage collection and the real models."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,12 @@ from tools import real_models
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live to the end: collecting garbage, which some tests do, need not look at them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

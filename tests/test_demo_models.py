@@ -85,6 +85,7 @@ def test_compiled_detector_runs(real_model):
     assert 0 <= output[..., 4:].min() <= output[..., 4:].max() <= 1  # objectness and class are probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.filterwarnings("ignore")  # coremltools warns of what a Mac would have, and of a newer PyTorch
 def test_sentence_encoder_and_coremltools(encoder, tmp_path):

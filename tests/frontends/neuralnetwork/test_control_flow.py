@@ -160,11 +160,11 @@ def test_a_loop_that_changes_the_rank_is_refused() -> None:
 
 def test_branches_that_multiply_the_body_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these branches may fall through on both sides, so the rest of the body doubles with every one."""
-    monkeypatch.setattr(context, "MOST_LAYERS", 2000)
+    monkeypatch.setattr(context, "MOST_LAYERS", 300)
     leave = L("branch", {"ifBranch": network(L("loopBreak", {}, [], []))}, ["n"], [])
     outer = L("branch", {"ifBranch": network(leave)}, ["n"], [])
     with pytest.raises(UnsupportedError, match="multiply the layers"):
-        run(L("loop", {"maxLoopIterations": 2, "bodyNetwork": network(*[outer, COUNT_DOWN] * 40)}, [], []), n=1)
+        run(L("loop", {"maxLoopIterations": 2, "bodyNetwork": network(*[outer, COUNT_DOWN] * 20)}, [], []), n=1)
 
 
 @pytest.mark.parametrize("kind", ["loopBreak", "loopContinue"])

@@ -210,6 +210,32 @@ NB_MODULE(_native, m) {
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
 
   m.def(
+      "pack_file_matrix",
+      [](const std::string& dtype, int descriptor, int64_t start, int64_t count, std::array<int64_t, 3> sizes,
+         std::array<int64_t, 3> strides, int64_t at) {
+        const DType type = DTypeByName(dtype);
+        Require(descriptor >= 0 && start >= 0 && count >= 0, "a range of an open file");
+        RequireMatrix(sizes, strides, at, static_cast<size_t>(count));
+        nb::gil_scoped_release release;
+        const FileRange file{descriptor, start + at * static_cast<int64_t>(SizeOf(type))};
+        return std::static_pointer_cast<Prepared>(
+            PackMatrix({type, nullptr, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}, file));
+      },
+      nb::arg("dtype"), nb::arg("descriptor"), nb::arg("start"), nb::arg("count"), nb::arg("sizes"), nb::arg("strides"),
+      nb::arg("at") = 0, "As pack_matrix, of `count` elements that begin at a byte of an open file.");
+
+  m.def(
+      "file_buffer",
+      [](int descriptor, int64_t start, int64_t bytes) {
+        Require(descriptor >= 0 && start >= 0 && bytes >= 0, "a range of an open file");
+        nb::gil_scoped_release release;
+        auto buffer = std::make_shared<Buffer>(static_cast<size_t>(bytes));
+        Require(FileRange{descriptor, start}.Read(0, bytes, buffer->as<char>()), "the file shrank while it was read");
+        return buffer;
+      },
+      nb::arg("descriptor"), nb::arg("start"), nb::arg("bytes"), "Bytes of an open file.");
+
+  m.def(
       "compress_sparse",
       [](const std::string& dtype, Bytes array, std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides) {
         const DType type = DTypeByName(dtype);

@@ -14,7 +14,7 @@ import pytest
 import gristmill as ct
 from gristmill.errors import FormatError
 from gristmill.ir.builder import mb
-from gristmill.ir.types import TensorType, int32
+from gristmill.ir.types import TensorType, fp16, int32
 from gristmill.package.files import OpenFile
 from tests.models.small import linear, package
 from tests.test_import import loaded_after
@@ -128,3 +128,33 @@ def test_loading_and_running_import_little(tmp_path):
     assert modules.isdisjoint({"torch", "onnx", "coremltools", "PIL", "click", "rich", "asyncio", "logging"})
     above = ("converters", "frontends", "passes", "precision", "analysis", "cli", "ir.parser", "ir.builder")
     assert not [name for name in modules if name.startswith(tuple(f"gristmill.{part}" for part in above))]
+
+
+def test_weights_packed_from_the_file_are_those_packed_from_arrays(tmp_path):
+    """To the bit: a linear layer, a matrix product, grouped and dense convolutions whose last panels are not full."""
+    generator = np.random.default_rng(0)
+
+    def weight(*shape):
+        return generator.normal(size=shape).astype(np.float16)
+
+    def build(x):
+        made = mb.linear(x=x, weight=weight(37, 48), bias=np.zeros(37, np.float16))
+        made = mb.matmul(x=made, y=weight(37, 72))
+        image = mb.reshape(x=made, shape=[1, 6, 6, 6])
+        image = mb.conv(x=image, weight=weight(10, 3, 1, 3), groups=2, strides=[2, 1], pad_type="valid")
+        return mb.conv(x=image, weight=weight(21, 10, 2, 2), dilations=[2, 1], pad_type="valid", name="y")
+
+    built = package({"x": TensorType(fp16, (3, 48))}, build)
+    x = {"x": weight(3, 48)}
+    path = built.save(tmp_path / "m.mlpackage")
+    np.testing.assert_array_equal(ct.models.MLModel(path).predict(x)["y"], ct.models.MLModel(built).predict(x)["y"])
+
+
+def test_a_file_that_shrinks_while_weights_are_packed(tmp_path):
+    """After the program was read, before anything ran."""
+    path = embedding(tmp_path / "m.mlpackage")
+    model = ct.models.MLModel(path)
+    assert model.program
+    os.truncate(path / WEIGHTS, 4096)
+    with pytest.raises(FormatError, match="shrank"):
+        model.predict({"x": CHOSEN})

@@ -1,6 +1,8 @@
 #include "kernels/gemm/pack.h"
 
 #include <algorithm>
+#include <atomic>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/pack.cc"
@@ -78,7 +80,9 @@ HWY_EXPORT(PackPanelWidened);
 
 int64_t PanelWidth() { return HWY_DYNAMIC_DISPATCH(PanelWidthHere)(); }
 
-std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
+namespace {
+
+std::shared_ptr<PackedMatrix> Unfilled(const MatrixSource& source) {
   Require(source.dtype == DType::kF16 || source.dtype == DType::kF32, "packed matrices are float16 or float32");
   auto packed = std::make_shared<PackedMatrix>();
   packed->k = source.k();
@@ -87,9 +91,53 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
   packed->dtype = source.dtype;
   packed->data = SharedBlock(packed->bytes());
   packed->at = packed->data.as<char>();
+  return packed;
+}
+
+// Elements from the first to behind the last one of so many columns.
+int64_t Extent(const MatrixSource& source, int64_t columns) {
+  if (source.k() == 0 || columns == 0) return 0;
+  return (source.outer - 1) * source.outer_stride + (source.inner - 1) * source.inner_stride +
+         (columns - 1) * source.n_stride + 1;
+}
+
+}  // namespace
+
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
+  auto packed = Unfilled(source);
   ThreadPool::Global().Run(packed->panels(), DefaultThreads(), [&](int64_t p, int) {
     HWY_DYNAMIC_DISPATCH(PackPanel)(source, p, packed->width, const_cast<char*>(packed->panel(p)));
   });
+  return packed;
+}
+
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file) {
+  const int64_t size = static_cast<int64_t>(SizeOf(source.dtype));
+  std::atomic<bool> whole{true};
+  if (source.n_stride < Extent(source, 1)) {  // columns lie between each other
+    const int64_t bytes = Extent(source, source.n) * size, part = int64_t{1} << 20;
+    Buffer elements(static_cast<size_t>(bytes));
+    ThreadPool::Global().Run((bytes + part - 1) / part, DefaultThreads(), [&](int64_t i, int) {
+      if (!file.Read(i * part, std::min(part, bytes - i * part), elements.as<char>() + i * part)) whole = false;
+    });
+    Require(whole, "the file shrank while it was read");
+    MatrixSource read = source;
+    read.data = elements.as<char>();
+    return PackMatrix(read);
+  }
+  auto packed = Unfilled(source);
+  const int threads = DefaultThreads();
+  std::vector<Buffer> columns(static_cast<size_t>(threads));
+  for (Buffer& own : columns) own.Resize(static_cast<size_t>(Extent(source, packed->width) * size));
+  ThreadPool::Global().Run(packed->panels(), threads, [&](int64_t p, int thread) {
+    MatrixSource panel = source;
+    panel.n = std::min(packed->width, source.n - p * packed->width);
+    char* own = columns[static_cast<size_t>(thread)].as<char>();
+    panel.data = own;
+    if (!file.Read(p * packed->width * source.n_stride * size, Extent(panel, panel.n) * size, own)) whole = false;
+    HWY_DYNAMIC_DISPATCH(PackPanel)(panel, 0, packed->width, const_cast<char*>(packed->panel(p)));
+  });
+  Require(whole, "the file shrank while it was read");
   return packed;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/buffer.h"
+#include "core/file.h"
 #include "core/kernel.h"
 
 namespace gristmill {
@@ -72,6 +73,10 @@ struct MatrixSource {
 
 // Packs a constant, by as many threads as the process uses.
 std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source);
+
+// The same of a constant whose elements begin where a file's range does: `source.data` counts for nothing. Where columns lie
+// one after the other in the file, each panel's are read when it is packed, so that only the packed matrix takes memory.
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file);
 
 // Packs panels [p0, p1) as float32 to `to`, which has room for all panels.
 void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to);

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -78,10 +78,28 @@ class LazyData(Data):
         return array
 
 
+class FilePlace(NamedTuple):
+    """Where elements lie in an open file, as they would in memory.
+
+    Attributes:
+        descriptor: The operating system's number of the open file.
+        start: The byte at which the elements begin.
+    """
+
+    descriptor: int
+    start: int
+
+
 class BlobData(Data):
     """A slice of a weight file, by the file's name inside the model and the offset of its metadata record.
 
-    ``read_blob`` is given by whoever opened the file; without it the contents cannot be read, only referred to.
+    Args:
+        dtype: Element type.
+        shape: Of the tensor.
+        path: The file's name.
+        offset: Of the metadata record.
+        read_blob: Reads the contents; given by whoever opened the file. Without it they can only be referred to.
+        place: Where devices may read the elements themselves, as long as this object lives.
     """
 
     def __init__(
@@ -91,8 +109,9 @@ class BlobData(Data):
         path: str,
         offset: int,
         read_blob: Callable[[], Array] | None = None,
+        place: FilePlace | None = None,
     ) -> None:
-        self.dtype, self.shape, self.path, self.offset = dtype, shape, path, offset
+        self.dtype, self.shape, self.path, self.offset, self.place = dtype, shape, path, offset, place
         self._read_blob = read_blob
 
     @property

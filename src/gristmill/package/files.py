@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import threading
 import weakref
@@ -21,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from gristmill.errors import FormatError
+from gristmill.ir.constants import FilePlace
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -98,6 +100,12 @@ class OpenFile:
             pieces.append(piece)
             start, size = start + len(piece), size - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one read gives up to two gigabytes
+
+    def place(self, start: int) -> FilePlace | None:
+        """Where devices may read from a byte on; nothing for a mapping, and where a read cannot be given a position."""
+        if self._map is not None or not hasattr(os, "pread") or sys.byteorder != "little":
+            return None
+        return FilePlace(self._fd, start)
 
     def release(self) -> None:
         """Gives back the memory of a mapping. What was read stays valid: its pages return when they are touched."""

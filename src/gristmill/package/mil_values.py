@@ -78,8 +78,9 @@ class Weights:
             file = self.tree.find(self.base, path)
             self._readers[stated] = blob.BlobReader(file)
         reader = self._readers[stated]
-        reader.check(offset, dtype, shape)
-        return BlobData(dtype, shape, stated, offset, lambda: reader.read(offset, dtype, shape))
+        start = reader.check(offset, dtype, shape).start
+        place = reader.file.place(start) if dtype.bits >= 8 else None
+        return BlobData(dtype, shape, stated, offset, lambda: reader.read(offset, dtype, shape), place)
 
 
 # --- types -----------------------------------------------------------------------------------------------------------

@@ -39,6 +39,14 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
+def pack_file_matrix(
+    dtype: str, descriptor: int, start: int, count: int, sizes: Sequence[int], strides: Sequence[int], at: int = 0
+) -> Prepared:
+    """As pack_matrix, of `count` elements that begin at a byte of an open file."""
+
+def file_buffer(descriptor: int, start: int, bytes: int) -> Buffer:
+    """Bytes of an open file."""
+
 def compress_sparse(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int]) -> Prepared:
     """Packs the elements of a matrix that are not zero."""
 

@@ -71,8 +71,8 @@ def compressed_matrix(weight: Value, view: MatrixView, *, strict: bool) -> _nati
     Args:
         weight: A constant, made by ops that decompress.
         view: How it is a matrix.
-        strict: Round each element to the weight's type before it is multiplied; otherwise products of few rows may scale
-            sums of codes, which are more precise.
+        strict: Round each element to the weight's type before it is multiplied; otherwise products of few rows may
+            scale sums of codes, which are more precise.
 
     Raises:
         ExecutionError: The codes are not what their type says.

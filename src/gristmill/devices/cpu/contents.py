@@ -24,7 +24,7 @@ def contents(value: Value) -> Constant | None:
     op = decompressing(value)
     if op is None:
         return value.constant
-    return Constant(value.type, LazyData(value.dtype, _sizes(value), lambda: _decoded(op, value), "decompressed"))
+    return Constant(value.type, LazyData(value.dtype, sizes_of(value), lambda: _decoded(op, value), "decompressed"))
 
 
 def array_of(value: Value) -> Array:
@@ -34,7 +34,8 @@ def array_of(value: Value) -> Array:
     return found.numpy()
 
 
-def _sizes(value: Value) -> tuple[int, ...]:
+def sizes_of(value: Value) -> tuple[int, ...]:
+    """The shape of a known tensor."""
     return tuple(int(str(size)) for size in value.shape)
 
 

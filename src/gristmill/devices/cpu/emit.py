@@ -14,6 +14,7 @@ from gristmill.devices.cpu.contents import array_of, is_known
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.fusion import Group, Users
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
+from gristmill.devices.cpu.packing import kept
 from gristmill.devices.cpu.program import ProgramBuilder
 from gristmill.devices.cpu.sizes import postfix
 from gristmill.errors import ExecutionError
@@ -122,6 +123,9 @@ class Emitter:
     def _make(self, value: Value, layout: Layout) -> int:
         shape = self.sizes(layout.order(value.shape))
         if is_known(value):
+            data = kept(value) if layout is PLAIN else None
+            if data is not None:
+                return self.executable.constant(value.dtype.name, shape, data)
             array = array_of(value)
             return self.constant(np.transpose(array, layout.permutation(array.ndim)), value.dtype.name)
         other = CHANNELS_LAST if layout is PLAIN else PLAIN

@@ -12,10 +12,11 @@ import numpy as np
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.compression import MatrixView, compressed_matrix
-from gristmill.devices.cpu.contents import array_of, is_known
+from gristmill.devices.cpu.contents import array_of, is_known, sizes_of
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.devices.cpu.packing import packed
 from gristmill.ir import types
 from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
@@ -57,14 +58,11 @@ def _matrix(array: Array) -> _native.Prepared:
     return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, (1, len(matrix), made), (0, made, 1))
 
 
-def _group_matrix(weight: Array, groups: int, group: int) -> _native.Prepared:
-    """A group's part of a weight [O, C, *K] as a packed matrix [taps · C, O / groups], read where it is."""
-    made, taken, *kernel = weight.shape
-    taps, columns = int(np.prod(kernel)), made // groups
-    sizes, strides = (taps, taken, columns), (1, taps, taken * taps)
-    return _native.pack_matrix(
-        types.dtype_of(weight.dtype).name, weight, sizes, strides, group * columns * taken * taps
-    )
+def _group_matrix(weight: Value, groups: int, group: int) -> _native.Prepared:
+    """A group's part of a weight [O, C, *K] as a packed matrix [taps · C, O / groups]."""
+    made, taken, *kernel = sizes_of(weight)
+    taps, columns = math.prod(kernel), made // groups
+    return packed(weight, (taps, taken, columns), (1, taps, taken * taps), group * columns * taken * taps)
 
 
 def winograd_tile(op: conv) -> int | None:
@@ -169,8 +167,7 @@ def _conv(op: conv, emit: Emitter) -> None:
         )
         if found is not None:
             return _native.prepared_list([found])
-        array = np.ascontiguousarray(array_of(op.weight))
-        return _native.prepared_list([_group_matrix(array, op.groups, group) for group in range(op.groups)])
+        return _native.prepared_list([_group_matrix(op.weight, op.groups, group) for group in range(op.groups)])
 
     arguments = {
         **window_arguments(emit, axes),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from gristmill.devices.base import Refusal
 from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.compression import MatrixView, compressed_matrix
-from gristmill.devices.cpu.contents import array_of, is_known
+from gristmill.devices.cpu.contents import is_known, sizes_of
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.devices.cpu.packing import packed
 from gristmill.ir import types
 from gristmill.ir.program import Value
 from gristmill.ops.linear import linear, matmul
@@ -27,10 +26,8 @@ def pack(emit: Emitter, weight: Value, *, transposed: bool) -> _native.Prepared:
         found = compressed_matrix(weight, MatrixView.of(2, columns=0 if transposed else 1), strict=emit.strict)
         if found is not None:
             return found
-        array = np.ascontiguousarray(array_of(weight))
-        k, n = array.shape[::-1] if transposed else array.shape
-        strides = (0, 1, k) if transposed else (0, n, 1)
-        return _native.pack_matrix(weight.dtype.name, array, (1, k, n), strides)
+        k, n = reversed(sizes_of(weight)) if transposed else sizes_of(weight)
+        return packed(weight, (1, k, n), (0, 1, k) if transposed else (0, n, 1))
 
     return emit.prepared((weight, "matrix", transposed), make)
 

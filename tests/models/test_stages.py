@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 
@@ -86,6 +87,12 @@ def test_time_of_a_pipeline():
     assert found.rows()[-1]["ops"] == []
     (call,) = ct.models.MLModel(specs.glm_regressor()).profile({"x": [1.0, 2.0]}).calls
     assert call.kernel == "glmRegressor"
+
+
+def test_predicting_beside_other_work():
+    """In a thread, whatever the model's type."""
+    found = asyncio.run(ct.models.MLModel(specs.glm_regressor()).predict_async({"x": [0.5, 0.5]}))
+    assert found == specs.run(specs.glm_regressor(), x=[0.5, 0.5])
 
 
 def test_what_only_programs_can():

@@ -372,7 +372,7 @@ class MLModel:
         Raises:
             UnsupportedError: The model cannot run here.
         """
-        return MLState(self._session.make_state())
+        return MLState(State({}) if self.kind not in PROGRAMS else self._session.make_state())
 
     @overload
     def predict(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]: ...

@@ -10,6 +10,7 @@ twice.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import signal
 import sys
@@ -25,7 +26,9 @@ import numpy as np
 from PIL import Image
 
 import gristmill as ct
+from gristmill.cli.inspect import inspect as describe
 from gristmill.errors import GristmillError
+from gristmill.models.report import document
 from gristmill.package import proto
 from tests.models.classic import specs
 
@@ -151,12 +154,20 @@ def outcome(data: bytes, choose: random.Random) -> str:
     """
     try:
         model = ct.models.MLModel(proto.parse("Model", data))
-        repr(model)
+        _look_at(model)
         model.predict({feature.name: made_up(feature, choose) for feature in model.get_spec().description.input})
     except GristmillError as error:
         str(error)
         return type(error).__name__
     return "runs"
+
+
+def _look_at(model: ct.models.MLModel) -> None:
+    """What one can do with a model without running it."""
+    describe(model.package)
+    for look in (lambda: repr(model), lambda: model.stages, lambda: model.plan("A17"), lambda: document(model)):
+        with contextlib.suppress(GristmillError):
+            look()
 
 
 def made_up(feature: Any, choose: random.Random) -> Any:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import gristmill as ct
+from tests.models.test_network_units import layer_values
 
 pytestmark = [pytest.mark.real_model, pytest.mark.slow]
 
@@ -88,3 +89,23 @@ def test_report_agrees_with_the_simulation(real_model):
     )
     for name, decibels in envelope.snr_db["neural_engine_float32"].items():
         assert inspection.outputs[name].snr_db == pytest.approx(decibels, abs=1)
+
+
+def test_every_layer_has_the_type_of_its_unit(real_model):
+    """float32 throughout on the CPU, float16 throughout on a GPU: by the values of each layer of the real network."""
+    real_model("yolov3-tiny"), real_model("street")
+    from examples import yolo
+
+    network = yolo.load().stages[0]
+    arrays, _ = network._arrays({"image": yolo.square(yolo.street())})
+    cpu, gpu = (layer_values(network, unit, arrays) for unit in ("cpu", "gpu"))
+    exact = ct.precision.inspect(network, {"image": yolo.square(yolo.street())}, "float64", unit="cpu")
+    layers = [row for row in exact.rows if row.op in ("conv", "leaky_relu", "sigmoid", "exp")]
+    assert len(layers) > 30
+    for row in layers:
+        assert row.accumulated.snr_db > 110, row.name  # noise of some 2⁻²⁰
+        single, half = cpu[row.name], gpu[row.name]
+        assert (single.dtype, half.dtype) == (np.float32, np.float16), row.name
+        assert not np.array_equal(single, single.astype(np.float16)), row.name
+        apart = np.linalg.norm(half.astype(np.float64) - single) / np.linalg.norm(single)
+        assert 2.0**-14 < apart < 2.0**-5, row.name

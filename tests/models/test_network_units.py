@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ def exact() -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in found.items()}
 
 
-def layer_values(model: ct.models.MLModel, unit: str) -> dict[str, np.ndarray]:
-    """Every layer's values where all layers run on a unit."""
+def layer_values(model: ct.models.MLModel, unit: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every layer's values where all layers run on a unit, for the program's inputs."""
     seen: dict[str, np.ndarray] = {}
 
     def observe(op: Any, results: Any) -> None:
@@ -70,13 +71,13 @@ def layer_values(model: ct.models.MLModel, unit: str) -> dict[str, np.ndarray]:
 
     function = model.program.main
     if unit == "cpu":
-        Session(on_cpu(function), CpuDevice()).run({"x": X}, observe=observe)
+        Session(on_cpu(function), CpuDevice()).run(arrays, observe=observe)
         return seen
     kind = {"gpu": SimulatedGpuDevice, "neural_engine": NeuralEngineDevice}[unit]
     devices: dict[str, Device] = {"cpu": CpuDevice(), unit: kind(profiles_of(unit)[0])}
     ops = [op for op in function.body if not isinstance(op, const)]
     typed, placed = type_by_unit(function, [Placed(unit, ops)])
-    Session(typed, PlacedDevice(placed, devices)).run({"x": X}, observe=observe)
+    Session(typed, PlacedDevice(placed, devices)).run(arrays, observe=observe)
     return seen
 
 
@@ -86,7 +87,7 @@ def distance(values: np.ndarray, wanted: np.ndarray) -> float:
 
 def test_every_layer_is_float32_on_the_cpu(network: ct.models.MLModel) -> None:
     """Each value is float32 of full width, off by the few roundings of 27 products and what follows them."""
-    values, wanted = layer_values(network, "cpu"), exact()
+    values, wanted = layer_values(network, "cpu", {"x": X}), exact()
     for name, array in wanted.items():
         got = values[name]
         assert got.dtype == np.float32, name
@@ -98,7 +99,7 @@ def test_every_layer_is_float32_on_the_cpu(network: ct.models.MLModel) -> None:
 @pytest.mark.parametrize("unit", ["gpu", "neural_engine"])
 def test_every_layer_is_float16_on_other_units(network: ct.models.MLModel, unit: str) -> None:
     """Each value is a float16 number, off by more than any float32 arithmetic is and less than ten roundings."""
-    values, wanted = layer_values(network, unit), exact()
+    values, wanted = layer_values(network, unit, {"x": X}), exact()
     for name, array in wanted.items():
         got = values.get(f"{name}_to_fp16", values[name])  # the output is cast back to float32
         assert np.array_equal(got, got.astype(np.float16)), name

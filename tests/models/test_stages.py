@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import math
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import gristmill as ct
 from gristmill.analysis.simulation import Envelope
+from gristmill.cli import main
 from gristmill.errors import InputError, UnsupportedError
 from tests.frontends.neuralnetwork.small import L, spec_of
 from tests.models.classic import specs
@@ -86,6 +90,20 @@ def test_time_of_a_pipeline():
     assert found.rows()[-1]["ops"] == []
     (call,) = ct.models.MLModel(specs.glm_regressor()).profile({"x": [1.0, 2.0]}).calls
     assert call.kernel == "glmRegressor"
+
+
+def test_profile_of_a_pipeline_on_the_command_line(tmp_path):
+    path = tmp_path / "pipeline.mlmodel"
+    extracting().save(path)
+    done = CliRunner().invoke(main, ["profile", str(path), "--runs", "1", "--calls", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["calls"][-1]["kernel"] == "arrayFeatureExtractor"
+
+
+def test_predicting_beside_other_work():
+    """In a thread, whatever the model's type."""
+    found = asyncio.run(ct.models.MLModel(specs.glm_regressor()).predict_async({"x": [0.5, 0.5]}))
+    assert found == specs.run(specs.glm_regressor(), x=[0.5, 0.5])
 
 
 def test_what_only_programs_can():

@@ -69,7 +69,7 @@ def _table(found: Profile, shown: Sequence[CallProfile | KernelTotal]) -> Table:
         if isinstance(item, KernelTotal):
             ran = f"{item.calls} times"
         else:
-            ran = " + ".join(op.op_name for op in item.ops) or "order in memory"
+            ran = " + ".join(op.op_name for op in item.ops) or item.variant or "order in memory"
         share, seconds = found.share(item), item.seconds or float("nan")
         made.add_row(
             text(item.kernel),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.errors import InputError, InputTypeError, UnsupportedError
+from gristmill.errors import ExecutionError, GristmillError, InputError, InputTypeError, UnsupportedError
 from gristmill.ir import types
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Value
@@ -47,9 +47,25 @@ class Feature(ABC):
             InputTypeError: Its type is not.
         """
 
-    @abstractmethod
     def from_program(self, value: Any) -> Any:
-        """What the caller receives for a value that the program returned."""
+        """What the caller receives for a value that the program returned.
+
+        Raises:
+            ExecutionError: It is something else than the model describes.
+        """
+        try:
+            return self._from_program(value)
+        except GristmillError:
+            raise
+        except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
+            raise ExecutionError(
+                f"output '{self.name}' is something else than the model describes: {error}",
+                expected=self.describe(),
+                actual=f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__,
+            ) from error
+
+    @abstractmethod
+    def _from_program(self, value: Any) -> Any: ...
 
     def default(self, declared: TensorType) -> Array:
         """What the program receives when the caller leaves an optional input out."""
@@ -115,7 +131,7 @@ class ArrayFeature(Feature):
             actual=f"rank {len(shape)}: {list(shape)}",
         )
 
-    def from_program(self, value: Any) -> Any:
+    def _from_program(self, value: Any) -> Any:
         if self.dtype is None or not isinstance(value, np.ndarray) or value.dtype == object:
             return value
         if value.ndim == 5 and len(self.shape) in (1, 3) and value.size == np.prod(self.shape):
@@ -187,7 +203,7 @@ class ImageFeature(Feature):
             return all(low <= n and (high < 0 or n <= high) for n, (low, high) in zip(size, self.range, strict=True))
         return size == self.size or size in (self.sizes or ())
 
-    def from_program(self, value: Any) -> Any:
+    def _from_program(self, value: Any) -> Any:
         return images.from_array(np.asarray(value), self.layout)
 
     def describe(self) -> str:
@@ -212,8 +228,9 @@ class ScalarFeature(Feature):
             raise InputError(f"input '{self.name}' is one value", expected=self.describe(), actual=list(array.shape))
         return array.reshape([int(n) if isinstance(n, int) else 1 for n in declared.shape])
 
-    def from_program(self, value: Any) -> Any:
-        return self._python(np.asarray(value).reshape(-1)[0])
+    def _from_program(self, value: Any) -> Any:
+        (found,) = np.asarray(value).reshape(-1)
+        return self._python(found)
 
     def describe(self) -> str:
         return self._python.__name__
@@ -225,7 +242,7 @@ class DictionaryFeature(Feature):
     def to_program(self, value: Any, declared: TensorType) -> Array:
         raise UnsupportedError(f"an ML Program takes no dictionary (input '{self.name}')")
 
-    def from_program(self, value: Any) -> Any:
+    def _from_program(self, value: Any) -> Any:
         return {key: float(number) for key, number in dict(value).items()}
 
     def describe(self) -> str:
@@ -238,7 +255,7 @@ class SequenceFeature(Feature):
     def to_program(self, value: Any, declared: TensorType) -> Array:
         raise UnsupportedError(f"an ML Program takes no sequence (input '{self.name}')")
 
-    def from_program(self, value: Any) -> Any:
+    def _from_program(self, value: Any) -> Any:
         return list(value)
 
     def describe(self) -> str:

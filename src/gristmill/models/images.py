@@ -46,7 +46,9 @@ def checked(name: str, value: Any, layout: str) -> Any:
             actual=type(value).__name__,
             hint="PIL.Image.fromarray makes one of an array",
         )
-    wanted = _MODES[layout]
+    wanted = _MODES.get(layout)
+    if wanted is None:
+        raise UnsupportedError(f"image '{name}' has no colours", expected=", ".join(_MODES), actual=layout)
     if value.mode == wanted:
         return value
     if wanted == "RGB" and value.mode in ("RGBA", "RGBX", "P"):

@@ -372,7 +372,7 @@ class MLModel:
         Raises:
             UnsupportedError: The model cannot run here.
         """
-        return MLState(self._session.make_state())
+        return MLState(State({}) if self.kind not in PROGRAMS else self._session.make_state())
 
     @overload
     def predict(self, data: Mapping[str, Any], state: MLState | None = None) -> dict[str, Any]: ...
@@ -522,7 +522,7 @@ class MLModel:
         """``predict`` in a thread of its own."""
         import asyncio  # a tenth of what it takes to import this module
 
-        return await asyncio.to_thread(self._predict, data, state)
+        return await asyncio.to_thread(self.predict, data, state)
 
     def _predict(self, data: Mapping[str, Any], state: MLState | None) -> dict[str, Any]:
         arrays, outputs = self._arrays(data)

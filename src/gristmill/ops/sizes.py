@@ -20,6 +20,10 @@ MAX_ELEMENTS = 1 << 40
 """Most elements that a tensor may have; beyond that a declared shape is a mistake or an attack."""
 
 
+MAX_RANK = 32
+"""Most axes that a tensor may have, which is what every NumPy can hold."""
+
+
 def sizes_of(value: Value) -> list[Dim] | None:
     """What is known of a one-dimensional integer operand's elements."""
     return None if value.contents is None else list(value.contents.ravel())
@@ -30,6 +34,8 @@ def known_length(value: Value, what: str) -> int:
     (length,) = value.shape
     if not isinstance(length, int):
         raise DimError(f"the length of {what} decides a rank and must be known", actual=length)
+    if length > MAX_RANK:
+        raise DimError(f"the length of {what} is a rank", expected=f"at most {MAX_RANK}", actual=length)
     return length
 
 

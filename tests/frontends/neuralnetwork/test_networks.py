@@ -415,12 +415,49 @@ def test_plan_and_report(tmp_path: Any) -> None:
         ([L("convolution", {"outputChannels": 1 << 50, "weights": {"floatValue": [1]}})], "another size"),
         ([L("convolution", {"outputChannels": 2, "kernelChannels": 3})], "no weights"),
         ([L("transpose", {"axes": [0, 9, 1, 2]})], "transpose"),
+        ([L("splitND", {"axis": 1, "numSplits": 1 << 40})], "more parts than it has outputs"),
+        ([L("split", {"nOutputs": 1 << 40})], "more parts than it has outputs"),
+        ([L("sequenceRepeat", {"nRepetitions": 1 << 40})], "out of range"),
+        ([L("reshapeStatic", {"targetShape": [72]}, ["x"], ["n"]), L("fillDynamic", {}, ["n"])], "is a rank"),
     ],
 )
 def test_malformed_networks(given: list[L], message: str) -> None:
     """Each gives one of our errors, which says where and what."""
     with pytest.raises(GristmillError, match=message):
         model_of(*given, inputs={"x": (1, 3, 4, 6)}).predict({"x": np.zeros((1, 3, 4, 6), np.float32)})
+
+
+NOT_A_NUMBER = L("unary", {"type": "LOG", "shift": -1e9}, ["t"], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "kind"),
+    [
+        ([L("copy")], "int64Type"),
+        ([L("copy")], "dictionaryType"),
+        ([L("reduceMean", {"reduceAll": True}, ["x"], ["t"]), NOT_A_NUMBER], "int64Type"),
+        ([L("concat", {}, ["x", "x", "x"])], "imageType"),
+        ([L("reshapeStatic", {"targetShape": [72]})], "imageType"),
+    ],
+)
+def test_outputs_that_are_not_as_described(layers: list[L], kind: str) -> None:
+    spec = spec_of(*layers, inputs={"x": (1, 3, 4, 6)})
+    described = getattr(spec.description.output[0].type, kind)
+    described.SetInParent()
+    if kind == "imageType":
+        described.width, described.height, described.colorSpace = 6, 4, described.ColorSpace.Value("RGB")
+    with pytest.raises(ExecutionError, match="output 'y' is something else"):
+        ct.models.MLModel(spec).predict({"x": np.zeros((1, 3, 4, 6), np.float32)})
+
+
+def test_inputs_that_nothing_can_be_given_for() -> None:
+    """Two of one name; an image of no colours."""
+    spec = spec_of(L("copy"), inputs={"x": (2,)})
+    spec.description.input.add().CopyFrom(spec.description.input[0])
+    with pytest.raises(FormatError, match="one name"):
+        ct.models.MLModel(spec).predict({"x": np.zeros(2, np.float32)})
+    with pytest.raises(UnsupportedError, match="no colours"):
+        _image_model("INVALID_COLOR_SPACE", []).predict({"x": Image.fromarray(PIXELS)})
 
 
 SIDE = np.array([1 << 15, 1 << 15], np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gristmill as ct
-from gristmill.errors import ExecutionError, InputError, InputTypeError
+from gristmill.errors import ExecutionError, FormatError, InputError, InputTypeError
 from tests.models.classic import specs
 
 
@@ -64,6 +64,15 @@ def test_imputer_of_strings_and_dictionaries():
     spec.imputer.imputedStringDictionary.map.update({"a": 1, "b": 2})
     spec.imputer.replaceDoubleValue = -1
     assert y(spec, {"a": -1, "b": 5, "c": -1}) == {"a": 1, "b": 5, "c": -1}
+
+
+@pytest.mark.parametrize("pairs", [{}, {"a": 1.0}])
+def test_imputer_of_dictionaries_for_numbers(pairs):
+    spec = specs.transformer((3,), (3,))
+    spec.imputer.imputedStringDictionary.map.update(pairs)
+    spec.imputer.imputedStringDictionary.SetInParent()
+    with pytest.raises(FormatError, match="another type than the input"):
+        y(spec, [math.nan, 1.0, math.nan])
 
 
 def test_one_hot():

@@ -75,6 +75,8 @@ def lower(
     program = Program()
     ctx = Context(keep_tables=keep_tables)
     kinds = {given.name: TensorType(given.dtype, given.shape) for given in inputs}
+    if len(kinds) < len(inputs):
+        raise FormatError("two inputs have one name", actual=", ".join(given.name for given in inputs))
     with mb.function(program, "main", kinds, opset=OPSET) as values:
         for given, value in zip(inputs, values, strict=True):
             ctx.tensors[given.name] = _inside(ctx, network, given, _preprocessed(ctx, network, inputs, given, value))

@@ -305,6 +305,13 @@ class Context:
             x=x, begin=zeros, end=zeros, begin_mask=kept, end_mask=[True] * x.rank, squeeze_mask=dropped
         )
 
+    def parts(self, count: int) -> int:
+        """Into how many parts the layer at hand divides: no more than it has outputs."""
+        outputs = self.layer.outputs if self.layer is not None else ()
+        if count > len(outputs):
+            raise self.wrong("the layer makes more parts than it has outputs", expected=len(outputs), actual=count)
+        return count
+
     def planes(self, x: Value, function: Callable[[Value], Value]) -> Value:
         """Applies what takes [batch, channels, height, width] to a tensor with any number of axes before channels."""
         if x.rank < 3:

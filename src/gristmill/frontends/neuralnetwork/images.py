@@ -65,7 +65,7 @@ def concat(ctx: Context, p: Any, *values: Value) -> Value:
 
 @maps("split", typed=True, on_planes=True)
 def split(ctx: Context, p: Any, x: Value) -> tuple[Value, ...]:
-    return ops.several("split", x=x, num_splits=p.nOutputs, axis=-3)
+    return ops.several("split", x=x, num_splits=ctx.parts(p.nOutputs), axis=-3)
 
 
 @maps("sequenceRepeat", typed=True)

@@ -74,7 +74,7 @@ def concat(ctx: Context, p: Any, *values: Value) -> Value:
 def split(ctx: Context, p: Any, x: Value) -> tuple[Value, ...]:
     if p.splitSizes:
         return ops.several("split", x=x, split_sizes=p.splitSizes, axis=p.axis)
-    size, count = x.shape[p.axis], p.numSplits
+    size, count = x.shape[p.axis], ctx.parts(p.numSplits)
     if isinstance(size, int) and count and size % count:  # the first parts are larger by one
         sizes = [size // count + (part < size % count) for part in range(count)]
         return ops.several("split", x=x, split_sizes=sizes, axis=p.axis)

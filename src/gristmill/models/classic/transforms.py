@@ -101,7 +101,7 @@ class Imputer(Transformer):
         if kind.endswith("Array"):
             self.value = self.vector(value.vector)
         elif kind.endswith("Dictionary"):
-            self.by_key = dict(value.map)
+            self.by_key, self.value = dict(value.map), None
         replaced = self.parameters.WhichOneof("ReplaceValue")
         self.replaced = getattr(self.parameters, replaced) if replaced else np.nan
 
@@ -109,7 +109,7 @@ class Imputer(Transformer):
         column = columns.get(self.source.name)
         if column is None:  # an optional input that is missing altogether
             value = np.asarray([self.value] if np.ndim(self.value) else self.value)
-            column = objects([dict(self.by_key)]) if self.by_key else value.reshape(1, *np.shape(self.value))
+            column = objects([dict(self.by_key)]) if self.value is None else value.reshape(1, *np.shape(self.value))
             return {self.target.name: column}
         return {self.target.name: self.transform(column)}
 
@@ -121,7 +121,7 @@ class Imputer(Transformer):
         if column.dtype == object:
             return objects([self.value if value == self.replaced else value for value in column])
         x = self.numbers(column)
-        if isinstance(self.value, str | dict) or isinstance(self.replaced, str) or self.by_key:
+        if self.value is None or isinstance(self.value, str) or isinstance(self.replaced, str):
             raise self.malformed("the imputed value has another type than the input", actual=self.source.kind)
         value = np.atleast_1d(np.asarray(self.value, np.float64))
         if value.size not in (1, x.shape[1]):

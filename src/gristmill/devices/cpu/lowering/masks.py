@@ -27,6 +27,7 @@ def _one_hot(op: one_hot, emit: Emitter) -> None:
     shape = op.result.shape
     size = shape[axis]
     assert isinstance(size, int)
+    made = emit.result(op.result)  # which refuses what memory does not hold, before there are places
     indices = emit.renamed(emit.tensor(op.indices), op.indices.dtype, [*shape[:axis], 1, *shape[axis + 1 :]])
     places = np.arange(size, dtype=np.int32).reshape(-1, *[1] * (len(shape) - axis - 1))
     constant = "Constant" if op.result.dtype.is_float else "ConstantInt"
@@ -41,7 +42,7 @@ def _one_hot(op: one_hot, emit: Emitter) -> None:
         ],
         [2],
     )
-    emit.call("elementwise", {"program": program}, [indices, emit.constant(places, "int32")], [emit.result(op.result)])
+    emit.call("elementwise", {"program": program}, [indices, emit.constant(places, "int32")], [made])
 
 
 def _known_matrix(op: band_part) -> Refusal | None:
@@ -50,9 +51,10 @@ def _known_matrix(op: band_part) -> Refusal | None:
 
 @lowers(band_part, supports=_known_matrix)
 def _band_part(op: band_part, emit: Emitter) -> None:
+    made = emit.result(op.result)  # which refuses what memory does not hold, before there is a mask
     matrix = [size for size in op.x.shape[-2:] if isinstance(size, int)]
     inside = op.reference(np.ones(matrix, np.bool_), op.lower, op.upper)
     steps = [("ConstantInt", 2, 0, 0, 0, 0.0, 0.0), ("Select", 2, 1, 0, 2, 0.0, 0.0)]
     program = _native.tile_program(2, 3, steps, [2])
     operands = [emit.tensor(op.x), emit.constant(inside, "bool")]
-    emit.call("elementwise", {"program": program}, operands, [emit.result(op.result)])
+    emit.call("elementwise", {"program": program}, operands, [made])

@@ -579,28 +579,61 @@ def test_what_a_file_says():
 
 @pytest.mark.interop
 @pytest.mark.parametrize(
-    "estimator",
-    parameters(
-        tree.DecisionTreeClassifier(),
-        ensemble.HistGradientBoostingRegressor(max_iter=3),
-        linear_model.LogisticRegression(max_iter=5000),
-        svm.SVC(),
-        neighbors.KNeighborsClassifier(),
-        pipeline.make_pipeline(preprocessing.MinMaxScaler(), svm.LinearSVR(max_iter=10000)),
-    ),
+    ("estimator", "y"),
+    [
+        pytest.param(estimator, y, id=type(estimator).__name__)
+        for y, estimators in {
+            "numbers": [
+                tree.DecisionTreeRegressor(),
+                ensemble.RandomForestRegressor(2),
+                ensemble.ExtraTreesRegressor(2),
+                ensemble.GradientBoostingRegressor(n_estimators=2),
+                ensemble.HistGradientBoostingRegressor(max_iter=2),
+                linear_model.LinearRegression(),
+                svm.LinearSVR(max_iter=100),
+                svm.SVR(),
+                svm.NuSVR(),
+            ],
+            "classes": [
+                tree.DecisionTreeClassifier(),
+                ensemble.RandomForestClassifier(2),
+                ensemble.ExtraTreesClassifier(2),
+                ensemble.GradientBoostingClassifier(n_estimators=2),
+                ensemble.HistGradientBoostingClassifier(max_iter=2),
+                linear_model.LogisticRegression(),
+                svm.LinearSVC(),
+                svm.SVC(),
+                svm.NuSVC(nu=0.1),
+                neighbors.KNeighborsClassifier(),
+            ],
+            "nothing": [
+                preprocessing.StandardScaler(),
+                preprocessing.MinMaxScaler(),
+                preprocessing.Normalizer("max"),
+                preprocessing.OneHotEncoder(),
+                impute.SimpleImputer(),
+                feature_selection.VarianceThreshold(),
+                compose.ColumnTransformer([("a", preprocessing.RobustScaler(), [1, 0])], remainder="passthrough"),
+                pipeline.make_pipeline(preprocessing.MaxAbsScaler(), preprocessing.Normalizer()),
+            ],
+        }.items()
+        for estimator in estimators
+    ],
 )
-def test_coremltools_reads_it(estimator, tmp_path):
+@pytest.mark.filterwarnings("ignore:Liblinear failed", "ignore:.*failed to converge")
+def test_coremltools_reads_it(estimator, y, tmp_path):
+    """The file is the same model for coremltools, and for Gristmill after it was read."""
     import coremltools
 
-    y = THREE if hasattr(estimator, "predict_proba") or isinstance(estimator, svm.SVC) else SCORE
-    model = convert(estimator.fit(X, y))
-    model.save(tmp_path / "model.mlmodel")
-    theirs = coremltools.models.MLModel(str(tmp_path / "model.mlmodel"), skip_model_load=True)
-    assert theirs.get_spec().SerializeToString(deterministic=True) == model.get_spec().SerializeToString(
-        deterministic=True
-    )
-    again = ct.models.MLModel(tmp_path / "model.mlmodel")
-    assert predictions(again, NEW[:5]) == predictions(model, NEW[:5])
+    x = CATEGORIES if isinstance(estimator, preprocessing.OneHotEncoder) else X[:60]
+    estimator.fit(x, {"numbers": SCORE, "classes": THREE, "nothing": THREE}[y][: len(x)])
+    model = convert(estimator)
+    path = tmp_path / "model.mlmodel"
+    model.save(path)
+    theirs = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
+    assert theirs.SerializeToString(deterministic=True) == model.get_spec().SerializeToString(deterministic=True)
+    again = ct.models.MLModel(path)
+    np.testing.assert_equal(predictions(again, x[:5]), predictions(model, x[:5]))
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def quick_start(tmp_path_factory):
 def test_quick_start(quick_start):
     """The code prints the block that follows it."""
     _, printed = quick_start
-    (shown,) = [block for block in blocks("") if block.startswith("MLModel")]
+    (shown,) = [block for block in blocks("") if block.startswith("MLModel (mlProgram)")]
     assert printed == shown
 
 
@@ -58,6 +58,17 @@ def test_mending(tmp_path):
     (shown,) = [block for block in blocks("") if block.startswith("square ")]
     figures = re.compile(r"\d+(\.\d+)?(e[+-]\d+)?")
     assert figures.sub("#", process.stdout).split() == figures.sub("#", shown).split()
+
+
+def test_models_of_sklearn(tmp_path):
+    """The code prints the block that follows it."""
+    (code,) = [block for block in blocks("python") if "converters.sklearn" in block]
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    (shown,) = [block for block in blocks("") if block.startswith("MLModel (pipelineClassifier)")]
+    assert process.stdout == shown
 
 
 def test_commands(quick_start, monkeypatch):

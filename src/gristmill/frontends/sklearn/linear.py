@@ -78,7 +78,6 @@ def softmax_classifier(estimator: Any) -> LinearModel:
     "LinearSVC",
     "SGDClassifier",
     "Perceptron",
-    "PassiveAggressiveClassifier",
     "RidgeClassifier",
     "RidgeClassifierCV",
     becomes="glmClassifier",

@@ -53,9 +53,9 @@ def read_catboost(document: Any) -> Boosted:
         info = document.get("model_info") or {}
         objective = ((info.get("params") or {}).get("loss_function") or {}).get("type", "unknown")
         scale, bias = document["scale_and_bias"]
-        bias = np.atleast_1d(np.asarray(bias, np.float64))
+        bias = np.asarray(bias, np.float64).reshape(-1)
         features = _Features(document["features_info"])
-        reader = _TreeReader(features, len(bias), float(scale))
+        reader = _TreeReader(features, bounded(len(bias), "dimensions", 1), float(scale))
         if "oblivious_trees" in document:
             trees = [reader.read_oblivious(tree) for tree in document["oblivious_trees"]]
         else:
@@ -97,6 +97,10 @@ def _labels(classes: Any) -> list[Label] | None:
     return as_labels([names[place] for place in places] if names else places)
 
 
+def _place(feature: Any) -> int:
+    return bounded(feature["flat_feature_index"], "features")
+
+
 class _Features:
     """The features of a model.
 
@@ -106,12 +110,12 @@ class _Features:
 
     def __init__(self, info: Any) -> None:
         kinds = ("float_features", "categorical_features", "text_features", "embedding_features")
-        everything = {int(one["flat_feature_index"]): one for kind in kinds for one in info.get(kind) or ()}
-        self.count = bounded(max(everything, default=-1) + 1, "features")
+        everything = {_place(one): one for kind in kinds for one in info.get(kind) or ()}
+        self.count = max(everything, default=-1) + 1
         names = [str(everything.get(place, {}).get("feature_id") or "") for place in range(self.count)]
         self.names = [name or str(place) for place, name in enumerate(names)] if any(names) else None
         numbers = {int(one["feature_index"]): one for one in info["float_features"]}
-        self.places = {index: int(one["flat_feature_index"]) for index, one in numbers.items()}
+        self.places = {index: _place(one) for index, one in numbers.items()}
         self.missing_more = {
             index: one.get("nan_value_treatment", "AsIs") == "AsTrue" for index, one in numbers.items()
         }

@@ -40,7 +40,7 @@ _CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of a node's decision type; the next t
 _NONE, _ZERO, _NAN = range(3)
 
 _NEAR_ZERO = float(np.float32(1e-35))
-"""Numbers of at most this size are zero to LightGBM."""
+"""Numbers of at most this size are zero to LightGBM, which drops them as it reads rows."""
 
 _Fields = dict[str, str]
 
@@ -152,13 +152,17 @@ def _sets(fields: _Fields) -> Callable[[int], list[int]]:
 
 def _numeric(feature: int, threshold: float, left: Node, right: Node, default_left: bool, missing: int) -> Node:
     """A node that compares; what counts as missing goes the default way."""
-    if missing == _NONE:  # not-a-number counts as zero
-        return Branch(feature, threshold, left, right, threshold >= 0)
-    if missing == _NAN:
-        return Branch(feature, threshold, left, right, default_left)
-    if missing != _ZERO:
+    if missing == _ZERO:
+        return _zero_is_missing(feature, threshold, left, right, default_left)
+    if missing not in (_NONE, _NAN):
         raise FormatError("a node's missing values are of an unknown kind", actual=missing)
-    return _zero_is_missing(feature, threshold, left, right, default_left)
+    if missing == _NONE:  # not-a-number counts as zero
+        default_left = threshold >= 0
+    if 0 <= threshold < _NEAR_ZERO:
+        threshold = _NEAR_ZERO
+    if -_NEAR_ZERO <= threshold < 0:
+        return Branch(feature, -_NEAR_ZERO, left, right, default_left, Comparison.LESS)
+    return Branch(feature, threshold, left, right, default_left)
 
 
 def _zero_is_missing(feature: int, threshold: float, left: Node, right: Node, default_left: bool) -> Node:

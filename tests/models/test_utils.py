@@ -245,6 +245,44 @@ class TestRenaming:
         coremltools.utils.rename_feature(builder.spec, "x", "row")
         assert mine.SerializeToString(deterministic=True) == builder.spec.SerializeToString(deterministic=True)
 
+    def test_names_in_loops_losses_and_labels_are_renamed(self):
+        network = ct.models.neural_network.NeuralNetworkBuilder
+        arrays = ct.models.datatypes.Array(2)
+        builder = network([("x", arrays)], [("y", arrays)], mode="classifier")
+        loop = builder.add_loop("loop", max_iterations=1, condition="x")
+        network(nn_spec=loop.loop.bodyNetwork).add_copy("copy", "x", "z")
+        builder.add_softmax("softmax", "x", "y")
+        builder.set_class_labels(["a", "b"])
+        builder.set_categorical_cross_entropy_loss("loss", "y")
+        spec = builder.spec
+        for old, new in (("x", "row"), ("y", "p")):
+            ct.utils.rename_feature(spec, old, new)
+        assert loop.loop.conditionVar == "row"
+        assert list(loop.loop.bodyNetwork.layers[0].input) == ["row"]
+        assert spec.neuralNetworkClassifier.labelProbabilityLayerName == "p"
+        assert spec.neuralNetworkClassifier.updateParams.lossLayers[0].categoricalCrossEntropyLossLayer.input == "p"
+        assert spec.description.predictedProbabilitiesName == "p"
+
+    def test_a_feature_is_renamed_in_every_model_of_a_pipeline(self):
+        """In a feature vectoriser's columns too."""
+        vectorizer, size = ct.models.feature_vectorizer.create_feature_vectorizer(["p", "q"], "all")
+        extractor = ct.models.array_feature_extractor.create_array_feature_extractor(
+            [("all", ct.models.datatypes.Array(size))], "one", 1
+        )
+        spec = ct.utils.make_pipeline(*map(ct.models.MLModel, (vectorizer, extractor))).get_spec()
+        ct.utils.rename_feature(spec, "q", "second")
+        ct.utils.rename_feature(spec, "one", "chosen")
+        assert ct.models.MLModel(spec).predict({"p": 1.0, "second": 2.0})["chosen"] == 2.0
+
+    def test_a_vectoriser_is_renamed_as_coremltools_renames_it(self):
+        import coremltools
+
+        vectorizer, _ = ct.models.feature_vectorizer.create_feature_vectorizer(["p", "q"], "all")
+        theirs = coremltools.proto.Model_pb2.Model.FromString(vectorizer.SerializeToString())
+        ct.utils.rename_feature(vectorizer, "p", "first")
+        coremltools.utils.rename_feature(theirs, "p", "first")
+        assert vectorizer.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+
 
 def test_random_weights_change_weights_alone(net, data):
     found = ct.utils.randomize_weights(net)

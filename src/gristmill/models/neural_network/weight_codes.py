@@ -11,7 +11,10 @@ from gristmill.errors import InputError
 from gristmill.ir.constants import Array
 
 _ROUNDS = 1000
-"""Of k-means at most; each is a few searches in sorted numbers."""
+"""Of Lloyd's method at most; each is a few searches in sorted numbers."""
+
+_WORK = 1 << 24
+"""Numbers that k-means goes through while it moves clusters: a few seconds."""
 
 
 class Codes(NamedTuple):
@@ -72,10 +75,9 @@ def evenly_spaced(weights: Array, bits: int) -> Codes:
 def kmeans(weights: Array, bits: int) -> Codes:
     """A table of the means of 2ⁿ clusters, which lie near the numbers.
 
-    Lloyd's method: numbers go to the nearest mean, means become those of their numbers, until nothing changes. It
-    starts from evenly spaced numbers and from quantiles, and the better result counts; so its mean squared error is at
-    most that of ``evenly_spaced``. In one dimension a cluster is a run of sorted numbers, and sums of runs are
-    differences of running sums.
+    Lloyd's method, from the better of evenly spaced numbers and quantiles; then, as long as that helps, two
+    neighbouring clusters become one, and another becomes two where that gains most. So the mean squared error is at
+    most that of ``evenly_spaced``, and hardly above the least one.
     """
     values = np.sort(weights.reshape(-1).astype(np.float64))
     size = 1 << bits
@@ -83,29 +85,69 @@ def kmeans(weights: Array, bits: int) -> Codes:
     if len(different) <= size:
         table = np.pad(different, (0, size - len(different)))
         return Codes(np.searchsorted(different, weights).astype(np.uint8), table=table)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    starts = (np.linspace(values[0], values[-1], size), np.quantile(values, (np.arange(size) + 0.5) / size))
-    tables = [_lloyd(values, sums, start) for start in starts]
-    found = [_nearest(weights, table) for table in tables]
-    errors = [np.square(table[codes] - weights).sum() for table, codes in zip(tables, found, strict=True)]
-    best = int(np.argmin(errors))
-    return Codes(found[best], table=tables[best])
-
-
-def _lloyd(values: Array, sums: Array, means: Array) -> Array:
-    for _ in range(_ROUNDS):
-        edges = np.concatenate([[0], np.searchsorted(values, (means[1:] + means[:-1]) / 2), [len(values)]])
-        counts = np.diff(edges)
-        total = sums[edges[1:]] - sums[edges[:-1]]
-        moved = np.where(counts > 0, total / np.maximum(counts, 1), means)  # nobody's mean stays where it is
-        if np.array_equal(moved, means):
+    runs = _Runs(values - values.mean())
+    starts = (np.linspace(*runs.values[[0, -1]], size), np.quantile(runs.values, (np.arange(size) + 0.5) / size))
+    means = max((runs.settle(start) for start in starts), key=runs.explained)
+    for _ in range(min(size, _WORK // len(values))):
+        moved = runs.settle(runs.move_one(means))
+        if runs.explained(moved) <= runs.explained(means):
             break
         means = moved
-    return means
+    table = means + values.mean()
+    return Codes(np.searchsorted((table[1:] + table[:-1]) / 2, weights).astype(np.uint8), table=table)
 
 
-def _nearest(weights: Array, table: Array) -> Array:
-    return np.searchsorted((table[1:] + table[:-1]) / 2, weights).astype(np.uint8)
+class _Runs:
+    """Clusters of sorted numbers are runs of them, and their sums differences of running sums.
+
+    Args:
+        values: Sorted, with a mean of 0.
+    """
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+        self._sums = np.concatenate([[0.0], np.cumsum(values)])
+
+    def split(self, means: Array) -> tuple[Array, Array, Array]:
+        """Where the runs of the numbers nearest to each mean begin and end, how many numbers they have, their sums."""
+        inner = np.searchsorted(self.values, (means[1:] + means[:-1]) / 2)
+        edges = np.concatenate([[0], inner, [len(self.values)]])
+        return edges, np.diff(edges), np.diff(self._sums[edges])
+
+    def settle(self, means: Array) -> Array:
+        """Lloyd's method: means become those of their numbers, until nothing changes."""
+        for _ in range(_ROUNDS):
+            _, counts, sums = self.split(means)
+            moved = np.where(counts > 0, sums / np.maximum(counts, 1), means)  # nobody's mean stays where it is
+            if np.array_equal(moved, means):
+                break
+            means = moved
+        return means
+
+    def explained(self, means: Array) -> float:
+        """The sum of squares less the squared error."""
+        _, counts, sums = self.split(means)
+        return float(np.sum(np.square(sums) / np.maximum(counts, 1)))
+
+    def move_one(self, means: Array) -> Array:
+        """Means with two clusters as one where that costs least, and another as two where that gains most."""
+        edges, counts, sums = self.split(means)
+        own = sums / np.maximum(counts, 1)
+        both = np.maximum(counts[1:] + counts[:-1], 1)
+        one = int(np.argmin(counts[1:] * counts[:-1] / both * np.square(own[1:] - own[:-1])))
+        places = np.arange(1, len(self.values))  # a run may end before each of these
+        run = np.searchsorted(edges, places, side="right") - 1
+        left, right = places - edges[run], edges[run + 1] - places
+        sum_left = self._sums[places] - self._sums[edges[run]]
+        mean_left, mean_right = sum_left / np.maximum(left, 1), (sums[run] - sum_left) / np.maximum(right, 1)
+        gain = left * right / np.maximum(counts[run], 1) * np.square(mean_left - mean_right)
+        gain[(run == one) | (run == one + 1)] = 0
+        best = int(np.argmax(gain))
+        if gain[best] == 0:
+            return means
+        merged = (sums[one] + sums[one + 1]) / both[one] if counts[one] + counts[one + 1] else means[one]
+        kept = np.delete(means, [one, one + 1, run[best]])
+        return np.sort(np.concatenate([kept, [merged, mean_left[best], mean_right[best]]]))
 
 
 def from_function(weights: Array, bits: int, function: Callable[[int, Array], Any]) -> Codes:

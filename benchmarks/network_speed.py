@@ -1,7 +1,7 @@
 """Neural networks beside the same models as float32 ML Programs, on the CPU device.
 
-Both are made of the same PyTorch module, saved, and loaded again. They take turns, prediction by prediction, and what is
-reported is the median of the ratios of neighbouring turns: what slows the machine for a while slows both.
+Both are made of the same PyTorch module, saved, and loaded again. They take turns, prediction by prediction, and what
+is reported is the median of the ratios of neighbouring turns: what slows the machine for a while slows both.
 
     python -m benchmarks.network_speed [--size 128] [--seconds 10] [--models mobilenet_v2,resnet18,u_net] [--ops]
 """

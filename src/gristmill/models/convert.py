@@ -182,9 +182,7 @@ class Prepared:
         from gristmill.package.network_writer import write_network  # which only networks need
 
         scalers = interface.image_scalers(self.program, self.inputs)
-        return Package.from_spec(
-            write_network(self.program, description, scalers=scalers, newest=self.target.opset)
-        )
+        return Package.from_spec(write_network(self.program, description, scalers=scalers, newest=self.target.opset))
 
 
 def prepare(  # noqa: D417  # the other arguments are those of `convert`

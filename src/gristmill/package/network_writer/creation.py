@@ -29,7 +29,9 @@ def fill(w: Writer, op: Any) -> str:
 
 @writes(tensor_operation.fill_like)
 def fill_like(w: Writer, op: Any) -> str:
-    return w.layer("fillLike", w.tensor(op.ref_tensor), value=0.0 if op.value is None else float(w.fixed(op.value, "the value")))
+    return w.layer(
+        "fillLike", w.tensor(op.ref_tensor), value=0.0 if op.value is None else float(w.fixed(op.value, "the value"))
+    )
 
 
 @writes(tensor_operation.range_1d)

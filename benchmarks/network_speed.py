@@ -76,14 +76,13 @@ def both(name: str, size: int, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     module = MODELS[name]().eval()
     example = torch.rand(1, 3, size, size)
-    traced = torch.jit.trace(module, example)
     found = {}
-    for kind, suffix, options in (
-        ("neuralnetwork", ".mlmodel", {}),
-        ("mlprogram", ".mlpackage", {"compute_precision": ct.precision.FLOAT32}),
+    for kind, suffix, precision in (
+        ("neuralnetwork", ".mlmodel", None),
+        ("mlprogram", ".mlpackage", ct.precision.FLOAT32),
     ):
         inputs = [ct.TensorType(name="x", shape=example.shape)]
-        model = ct.convert(traced, inputs=inputs, convert_to=kind, skip_model_load=True, **options)
+        model = ct.convert(module, inputs=inputs, convert_to=kind, compute_precision=precision, skip_model_load=True)
         path = folder / f"{name}{suffix}"
         model.save(path)
         found[kind] = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
@@ -103,8 +102,8 @@ def ratio(network: Any, program: Any, data: dict[str, np.ndarray], seconds: floa
             begun = time.perf_counter()
             (network, program)[k].predict(data)
             times[k].append(time.perf_counter() - begun)
-    ratios = [a / b for a, b in zip(*times, strict=True)]
-    return statistics.median(ratios), *(1e3 * statistics.median(each) for each in times)
+    slower = statistics.median(a / b for a, b in zip(*times, strict=True))
+    return slower, 1e3 * statistics.median(times[0]), 1e3 * statistics.median(times[1])
 
 
 def ops_of(model: Any) -> Counter[str]:

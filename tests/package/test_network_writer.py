@@ -17,7 +17,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset, iOS13, iOS15
 from gristmill.ir.program import Program
 from gristmill.ir.traits import Random
-from gristmill.ir.types import TensorType, bool_, fp32, int32
+from gristmill.ir.types import ListType, TensorType, bool_, fp32, int32
 from gristmill.models import networks
 from gristmill.package import Package, proto
 from gristmill.package.network_writer import NetworkRefusedError, write_network
@@ -200,6 +200,26 @@ def test_loop_whose_variables_are_computed_of_each_other() -> None:
 
     got = through_a_network(program_of({"x": TensorType(fp32, (1,))}, build), {"x": np.ones(1, np.float32)})
     assert [array.tolist() for array in got] == [[55], [89]]
+
+
+def test_list_that_a_loop_writes() -> None:
+    """Element i is i·x for the first three of four, and zeros for the last, which is never written."""
+    kinds = {"i": TensorType(int32, ()), "ls": ListType(TensorType(fp32, (2,)), 4, dynamic=False)}
+
+    def build(x: Any) -> Any:
+        with mb.nested(kinds) as test:
+            mb.output(mb.less(x=test.arguments[0], y=np.int32(3)))
+        with mb.nested(kinds) as body:
+            i, ls = body.arguments
+            row = mb.mul(x=x, y=mb.cast(x=i, dtype="fp32"))
+            mb.output(mb.add(x=i, y=np.int32(1)), mb.list_write(ls=ls, index=i, value=row))
+        empty = mb.make_list(init_length=4, dynamic_length=False, elem_shape=[2])
+        _, ls = mb.while_loop(loop_vars=[mb.const(np.int32(0)), empty], blocks=[test, body])
+        rows = mb.list_gather(ls=ls, indices=np.arange(4, dtype=np.int32))
+        return rows, mb.list_read(ls=ls, index=np.int32(2)), mb.list_length(ls=ls)
+
+    got = through_a_network(program_of({"x": TensorType(fp32, (2,))}, build), {"x": np.array([1, 2], np.float32)})
+    assert [array.tolist() for array in got] == [[[0, 0], [1, 2], [2, 4], [0, 0]], [2, 4], [4]]
 
 
 # --- shapes that are open --------------------------------------------------------------------------------------------

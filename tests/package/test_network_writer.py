@@ -186,20 +186,20 @@ def test_branch(x: float) -> None:
 
 
 def test_loop_whose_variables_are_computed_of_each_other() -> None:
-    """Fibonacci's numbers: (a, b) becomes (b, a + b), so a copy of b must be there when a is overwritten."""
-    kinds = {"i": TensorType(int32, ()), "a": TensorType(fp32, (1,)), "b": TensorType(fp32, (1,))}
+    """Fibonacci's numbers: (b, a) becomes (a + b, b), so there must be a copy of b before it is overwritten."""
+    kinds = {"i": TensorType(int32, ()), "b": TensorType(fp32, (1,)), "a": TensorType(fp32, (1,))}
 
     def build(x: Any) -> Any:
         with mb.nested(kinds) as test:
             mb.output(mb.less(x=test.arguments[0], y=np.int32(10)))
         with mb.nested(kinds) as body:
-            i, a, b = body.arguments
-            mb.output(mb.add(x=i, y=np.int32(1)), b, mb.add(x=a, y=b))
-        start = [mb.const(np.int32(0)), mb.const(np.zeros(1, np.float32)), x]
+            i, b, a = body.arguments
+            mb.output(mb.add(x=i, y=np.int32(1)), mb.add(x=a, y=b), b)
+        start = [mb.const(np.int32(0)), x, mb.const(np.zeros(1, np.float32))]
         return mb.while_loop(loop_vars=start, blocks=[test, body])[1:]
 
     got = through_a_network(program_of({"x": TensorType(fp32, (1,))}, build), {"x": np.ones(1, np.float32)})
-    assert [array.tolist() for array in got] == [[55], [89]]
+    assert [array.tolist() for array in got] == [[89], [55]]
 
 
 def test_list_that_a_loop_writes() -> None:

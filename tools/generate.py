@@ -19,6 +19,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.signature import ByOpset, Const, Operand, Param, TypeVar, Variadic
 from gristmill.ir.types import DType, unit_float
+from gristmill.package.network_writer.registry import WRITINGS
 from tools import coremltools_names, model_types, sklearn_page
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,8 @@ Every op of Core ML's programs that Gristmill knows, derived from the op classes
 
 *Opsets*: the first generation that has the op; ML Programs begin with iOS 15, and iOS 26 has the ops of iOS 18. A
 change of operands, defaults or types in a later generation is named. *Types* are those of the first operand, in the
-newest opset. *Devices* that run it: `reference` is NumPy, by definition.
+newest opset. *Devices* that run it: `reference` is NumPy, by definition. *Network*: whether a neural network holds it
+(`convert_to="neuralnetwork"`), with few exceptions that [neural-networks.md](neural-networks.md) names.
 """
 
 
@@ -42,10 +44,17 @@ def ops_page() -> str:
     total = 0
     for family in gristmill.ops.FAMILIES:
         about = (family.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        lines += [f"## {about}", "", "| op | meaning | opsets | types | devices |", "|---|---|---|---|---|"]
+        lines += [
+            f"## {about}",
+            "",
+            "| op | meaning | opsets | types | devices | network |",
+            "|---|---|---|---|---|---|",
+        ]
         for cls in sorted(family.OPS, key=lambda c: c.op_name):
             total += 1
-            lines.append(f"| `{cls.op_name}` | {_summary(cls)} | {_opsets(cls)} | {_types(cls)} | {_devices(cls)} |")
+            held = "yes" if cls in WRITINGS else "—"
+            row = (f"`{cls.op_name}`", _summary(cls), _opsets(cls), _types(cls), _devices(cls), held)
+            lines.append(f"| {' | '.join(row)} |")
         lines.append("")
     lines.append(f"{total} ops, and `const`.")
     return "\n".join(lines) + "\n"

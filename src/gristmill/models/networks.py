@@ -13,6 +13,8 @@ from gristmill.models.features import ArrayFeature, ImageFeature, feature
 from gristmill.package import Package
 from gristmill.package.network_reader import read_network
 from gristmill.package.proto import Message
+from gristmill.passes.fuse_activations import FuseSilu
+from gristmill.passes.infra import run_passes
 from gristmill.precision.unit_types import HOME, Placed, type_by_unit
 
 
@@ -42,9 +44,14 @@ def read_program(package: Package, *, keep_tables: bool = True) -> Program:
 
 
 def on_cpu(function: Function) -> Function:
-    """A network's function as the CPU runs it: every untyped tensor is float32."""
+    """A network's function as the CPU runs it: every untyped tensor is float32.
+
+    Networks have no layer for x·σ(x); a kernel has it, and ML Programs get it when they are made.
+    """
     ops = [op for op in function.body if not isinstance(op, const)]
-    return type_by_unit(function, [Placed(HOME, ops)])[0]
+    typed = type_by_unit(function, [Placed(HOME, ops)])[0]
+    run_passes(Program({typed.name: typed}), [FuseSilu()])
+    return typed
 
 
 def _input(spec: Message, in_sequences: bool) -> NetworkInput:

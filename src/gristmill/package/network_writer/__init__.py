@@ -23,6 +23,7 @@ from gristmill.package.network_writer import (  # noqa: F401  # each registers i
     elementwise,
     indexing,
     linear,
+    lists,
     normalization,
     recurrent,
     reduction,

@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.ir.opset import iOS14
 from gristmill.ops import tensor_transformation
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer
 
 
@@ -37,7 +37,7 @@ def pixel_unshuffle(w: Writer, op: Any) -> str:
     return w.reshape(w.transpose(apart, [0, 2, 1, 3, 4]), [batch, channels, height, width])
 
 
-# --- blocks and the batch, one axis after the other: tensors have up to five axes --------------------------------------
+# --- blocks and the batch, one axis after the other: tensors have up to five axes ------------------------------------
 
 
 @writes(tensor_transformation.space_to_batch)
@@ -66,5 +66,5 @@ def batch_to_space(w: Writer, op: Any) -> str:
 def _known(shape: Sequence[Any]) -> list[int]:
     sizes = [size for size in shape if isinstance(size, int)]
     if len(sizes) < len(shape):
-        raise Refused("its layers hold sizes", "use images of known sizes")
+        raise RefusedError("its layers hold sizes", "use images of known sizes")
     return sizes

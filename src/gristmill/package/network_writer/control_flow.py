@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.ir.program import Value
+from gristmill.ir.types import TensorType
 from gristmill.ops import control_flow
 from gristmill.package.network_writer.registry import writes
 from gristmill.package.network_writer.writer import Writer
 
 
 def _copy(w: Writer, value: Value, name: str) -> None:
-    """Lets a tensor have a value's contents. Numbers get one axis, so that all that is written there has as many."""
-    if value.rank:
-        w.into("copy", [name], w.tensor(value))
+    """Lets a tensor have a value's contents."""
+    _overwrite(w, value, w.tensor(value), name)
+
+
+def _overwrite(w: Writer, value: Value, tensor: str, name: str) -> None:
+    """As ``_copy``, from a tensor. Numbers get one axis, so that all that is written there has as many."""
+    if isinstance(value.type, TensorType) and not value.rank:
+        w.into("reshapeStatic", [name], tensor, targetShape=[1])
     else:
-        w.into("reshapeStatic", [name], w.tensor(value), targetShape=[1])
+        w.into("copy", [name], tensor)
 
 
 @writes(control_flow.cond)
@@ -49,8 +55,7 @@ def loop(w: Writer, op: Any) -> list[str]:
         made = [w.tensor(value) for value in body.outputs]
         for value, tensor, name in zip(body.outputs, _apart(w, made, names), names, strict=True):
             if tensor != name:
-                kind = {} if value.rank else {"targetShape": [1]}
-                w.into("reshapeStatic" if kind else "copy", [name], tensor, **kind)
+                _overwrite(w, value, tensor, name)
     return names
 
 

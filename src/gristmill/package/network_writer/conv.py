@@ -12,7 +12,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.ops import conv, pooling
 from gristmill.ops.windows import axes_of
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
 _HEIGHT = [2]
@@ -39,7 +39,7 @@ def borders(amounts: Sequence[int]) -> dict[str, Any]:
 
 def _padding_3d(op: Any) -> dict[str, Any]:
     if op.pad_type == "same_lower":
-        raise Refused("layers over three axes have no padding 'same_lower'", "pad by amounts")
+        raise RefusedError("layers over three axes have no padding 'same_lower'", "pad by amounts")
     if op.pad_type != "custom":
         return {"paddingType": op.pad_type}
     return {"paddingType": "CUSTOM"} | {f"customPadding{side}": n for side, n in zip(_SIDES, op.pad, strict=True)}
@@ -74,7 +74,7 @@ def transposed(w: Writer, op: Any) -> str:
 def _sizes(value: Value) -> Sequence[int]:
     """The shape of a weight, which must be known."""
     if not value.tensor.is_static:
-        raise Refused("its weight is of unknown size", "give it a fixed shape")
+        raise RefusedError("its weight is of unknown size", "give it a fixed shape")
     return [n for n in value.shape if isinstance(n, int)]
 
 

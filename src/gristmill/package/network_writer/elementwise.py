@@ -11,7 +11,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Value
 from gristmill.ops import control_flow, elementwise_binary, elementwise_unary, tensor_operation
 from gristmill.ops.nn import elementwise as nn
-from gristmill.package.network_writer.registry import Refused, Writing, writes
+from gristmill.package.network_writer.registry import RefusedError, Writing, writes
 from gristmill.package.network_writer.writer import Writer, epsilon
 
 _FUNCTIONS: dict[type[Op], str] = {
@@ -187,7 +187,7 @@ def cast(w: Writer, op: Any) -> str:
     if source.is_float and wanted == types.int32:
         return truncated(w, x)
     if source.is_float or not wanted.min <= source.min <= source.max <= wanted.max:
-        raise Refused(f"a network's numbers do not wrap as those of {wanted} do", "convert to an ML Program")
+        raise RefusedError(f"a network's numbers do not wrap as those of {wanted} do", "convert to an ML Program")
     return x
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from gristmill.ops import scatter_gather, tensor_operation
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
 
 def _check(op: Any) -> None:
     """Refuses batches of indices, which came with iOS 16."""
     if getattr(op, "batch_dims", None):
-        raise Refused("a network's indices have no batch", "convert to an ML Program")
+        raise RefusedError("a network's indices have no batch", "convert to an ML Program")
 
 
 @writes(scatter_gather.gather)
@@ -88,7 +88,7 @@ def one_hot(w: Writer, op: Any) -> str:
         for value, default in ((op.on_value, 1.0), (op.off_value, 0.0))
     ]
     if None in values:
-        raise Refused("the values of a one-hot layer are constants", "convert to an ML Program")
+        raise RefusedError("the values of a one-hot layer are constants", "convert to an ML Program")
     on, off = values
     size = w.number(op.one_hot_vector_size)
     inputs = [w.row(op.indices)] if size is not None else [w.row(op.indices), w.row(op.one_hot_vector_size)]

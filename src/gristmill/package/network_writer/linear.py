@@ -6,7 +6,7 @@ from typing import Any
 
 from gristmill.ops import linear
 from gristmill.package.network_writer.elementwise import whole
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
 
@@ -69,7 +69,7 @@ def einsum(w: Writer, op: Any) -> str:
     inputs, output = op.equation.replace(" ", "").split("->")
     letters = inputs.split(",")
     if len(letters) != 2 or any(len(set(each)) < len(each) for each in letters):
-        raise Refused(
+        raise RefusedError(
             "a network multiplies two tensors, each axis with a letter of its own", "convert to an ML Program"
         )
     left, right = letters
@@ -79,7 +79,7 @@ def einsum(w: Writer, op: Any) -> str:
     rows, columns = ([c for c in mine if c not in theirs] for mine, theirs in ((left, right), (right, left)))
     inner = [c for c in left if c in right and c not in output]
     if max(len(rows), len(columns), len(inner)) > 1:
-        raise Refused("a network sums along one axis, between one of each tensor", "reshape the operands")
+        raise RefusedError("a network sums along one axis, between one of each tensor", "reshape the operands")
     x = w.transpose(x, [left.index(c) for c in (*batch, *rows, *inner)])
     y = w.transpose(y, [right.index(c) for c in (*batch, *inner, *columns)])
     front = len(batch)

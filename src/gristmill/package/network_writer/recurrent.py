@@ -11,7 +11,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.program import Value
 from gristmill.ops import recurrent
 from gristmill.ops.nn import recurrent as nn
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
 _PLANE = [3, 4]
@@ -105,7 +105,7 @@ _GRU_GATES = ("resetGate", "outputGate", "updateGate")
 @writes(recurrent.gru, nn.nn_gru)
 def gru(w: Writer, op: Any) -> list[str]:
     if getattr(op, "reset_after", False) or getattr(op, "input_bias", None) is not None:
-        raise Refused("the layer applies the reset gate before the product", "convert to an ML Program")
+        raise RefusedError("the layer applies the reset gate before the product", "convert to an ML Program")
     made = w.layers(
         "gru",
         _sequence(w, op),
@@ -175,11 +175,10 @@ def lstm(w: Writer, op: Any) -> list[str]:
 def _bidirectional(w: Writer, op: Any) -> list[str]:
     """States of both directions stand side by side in the op, and are tensors of their own in the layer."""
     if (op.bias is None) != (op.bias_back is None) or (op.peephole is None) != (op.peephole_back is None):
-        raise Refused("both directions have biases and peepholes, or neither", "add zeros")
-    states = []
-    for value in (op.initial_h, op.initial_c):
-        states.append(w.layers("splitND", w.tensor(value), count=2, axis=1, numSplits=2))
-    (h, h_back), (c, c_back) = states
+        raise RefusedError("both directions have biases and peepholes, or neither", "add zeros")
+    (h, h_back), (c, c_back) = (
+        w.layers("splitND", w.tensor(value), count=2, axis=1, numSplits=2) for value in (op.initial_h, op.initial_c)
+    )
     activations = _activations(op, _LSTM_ACTIVATIONS)
     sequence, *last = w.layers(
         "biDirectionalLSTM",

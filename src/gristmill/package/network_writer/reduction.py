@@ -7,7 +7,7 @@ from typing import Any
 from gristmill.ir.op import Op
 from gristmill.ops import reduction, tensor_operation
 from gristmill.package.network_writer.elementwise import whole
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer
 
 _REDUCTIONS: dict[type[Op], str] = {
@@ -55,7 +55,7 @@ def argsort(w: Writer, op: Any) -> str:
 def topk(w: Writer, op: Any) -> list[str]:
     count = op.x.shape[op.axis] if op.k == -1 else op.k
     if not isinstance(count, int):
-        raise Refused("the layer holds the number of elements", "use an axis of known size")
+        raise RefusedError("the layer holds the number of elements", "use an axis of known size")
     found = w.layers("topK", w.tensor(op.x), count=2, axis=op.axis, K=count, useBottomK=op.ascending)
     return found[: len(op.results)]
 

@@ -17,7 +17,7 @@ Writing: TypeAlias = "Callable[[Writer, Any], str | Sequence[str]]"
 WRITINGS: dict[type[Op], Writing] = {}
 
 
-class Refused(GristmillError):
+class RefusedError(GristmillError):
     """A network cannot hold an op; raised by the function that writes it, collected by the writer.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.ir.opset import iOS14, iOS17
 from gristmill.ops import detection, image_resizing
 from gristmill.ops.nn import detection as nn
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer
 
 _SAMPLING = {
@@ -23,7 +23,7 @@ _SAMPLING = {
 
 def _mode(grid: str) -> dict[str, str]:
     if grid not in _SAMPLING:
-        raise Refused(f"the layer has no grid {grid}", f"use one of {', '.join(_SAMPLING)}")
+        raise RefusedError(f"the layer has no grid {grid}", f"use one of {', '.join(_SAMPLING)}")
     return {"samplingMethod": _SAMPLING[grid]}
 
 
@@ -40,7 +40,7 @@ def _factors(op: Any) -> list[float]:
     found = []
     for before, after in zip(op.x.shape[-2:], op.result.shape[-2:], strict=True):
         if not isinstance(before, int) or not isinstance(after, int):
-            raise Refused("the layer takes factors, which do not follow from unknown sizes", "scale by factors")
+            raise RefusedError("the layer takes factors, which do not follow from unknown sizes", "scale by factors")
         factor = np.float32(after / before)
         while int(np.float32(factor) * np.float32(before)) < after:
             factor = np.nextafter(factor, np.float32(np.inf))
@@ -91,7 +91,7 @@ def resize_bilinear(w: Writer, op: Any) -> str:
 def _resize(w: Writer, op: Any, grid: str = "DEFAULT") -> str:
     sizes = op.result.shape[-2:]
     if not all(isinstance(size, int) for size in sizes):
-        raise Refused("the layer holds the size of the result", "use images of known sizes")
+        raise RefusedError("the layer holds the size of the result", "use images of known sizes")
     return w.layer("resizeBilinear", w.tensor(op.x), targetSize=sizes, mode=_mode(grid))
 
 
@@ -104,7 +104,7 @@ def crop_resize(w: Writer, op: Any) -> str:
         rows, one_each = w.tensor(op.boxes), True
         boxes = w.expand(w.layer("concatND", _indices(w, op), rows, axis=1), [1, 3, 4])
     if getattr(op, "pad_value", None):
-        raise Refused("outside of an image there is 0", "leave pad_value out")
+        raise RefusedError("outside of an image there is 0", "leave pad_value out")
     made = w.layer(
         "cropResize",
         w.expand(w.tensor(op.x), [0]),
@@ -124,7 +124,7 @@ def _indices(w: Writer, op: Any) -> str:
         return w.expand(w.tensor(op.box_indices), [1])
     count = op.boxes.shape[0]
     if not isinstance(count, int):
-        raise Refused("the number of boxes is not known", "give box_indices")
+        raise RefusedError("the number of boxes is not known", "give box_indices")
     return w.load(np.arange(count, dtype=np.float32).reshape(-1, 1))
 
 

@@ -14,7 +14,7 @@ from gristmill.ir.program import Value
 from gristmill.ops import image_resizing, slicing, tensor_operation, tensor_transformation
 from gristmill.ops.nn import shape as nn
 from gristmill.package.network_writer.conv import borders
-from gristmill.package.network_writer.registry import Refused, writes
+from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import INDEX_LIMIT, Writer
 
 
@@ -40,7 +40,7 @@ def reshape(w: Writer, op: Any) -> str:
     wanted = [_known(size, asked) for size, asked in zip(op.result.shape, given.tolist(), strict=True)]
     if wanted.count(-1) > 1 or 0 in wanted:
         if op.x.rank != len(wanted):
-            raise Refused("a layer keeps sizes of an unknown tensor only where the rank stays", "state the sizes")
+            raise RefusedError("a layer keeps sizes of an unknown tensor only where the rank stays", "state the sizes")
         return w.layer("rankPreservingReshape", w.tensor(op.x), targetShape=given)
     return w.reshape(w.tensor(op.x), wanted)
 
@@ -52,7 +52,7 @@ def _known(size: Dim, asked: int) -> int:
 @writes(tensor_transformation.reshape_like)
 def reshape_like(w: Writer, op: Any) -> str:
     if (sizes := _static(op.result)) is None:
-        raise Refused("a network takes a shape from one tensor as a whole", "reshape to a computed shape")
+        raise RefusedError("a network takes a shape from one tensor as a whole", "reshape to a computed shape")
     return w.reshape(w.tensor(op.x), sizes)
 
 
@@ -188,7 +188,9 @@ def slice_by_size(w: Writer, op: Any) -> str:
     rank, begin, size = op.x.rank, w.constant(op.begin), op.size.contents
     sizes = [None] * rank if size is None else [n if isinstance(n, int) else None for n in size.ravel()]
     if size is None and op.size.producer is not None:
-        raise Refused("nothing is known of the sizes of a slice, and -1 has a meaning of its own", "slice by index")
+        raise RefusedError(
+            "nothing is known of the sizes of a slice, and -1 has a meaning of its own", "slice by index"
+        )
     masks = [n == -1 for n in sizes]
     common = {"beginMasks": [False] * rank, "endMasks": masks, "strides": [1] * rank, "squeezeMasks": [False] * rank}
     if begin is not None and None not in sizes:
@@ -228,7 +230,7 @@ def pad(w: Writer, op: Any) -> str:
     x, rank = w.tensor(op.x), op.x.rank
     if amounts is None:
         if op.mode != "constant" or op.pad.shape[0] != 2 * rank:
-            raise Refused("computed padding is by a constant, and of all axes", "pad by known amounts")
+            raise RefusedError("computed padding is by a constant, and of all axes", "pad by known amounts")
         return w.layer("constantPad", x, w.tensor(op.pad), value=op.constant_val)
     pairs = [(0, 0)] * (rank - len(amounts) // 2) + list(zip(amounts[::2], amounts[1::2], strict=True))
     if min(amounts, default=0) < 0:

@@ -22,7 +22,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Block, Function, Location, Value
 from gristmill.ir.traits import Decompresses
 from gristmill.package.network_fields import fill
-from gristmill.package.network_writer.registry import WRITINGS, Refused
+from gristmill.package.network_writer.registry import WRITINGS, RefusedError
 from gristmill.package.proto import Message
 
 _SINCE_IOS14 = frozenset(
@@ -105,10 +105,10 @@ class Writer:
         try:
             writing = WRITINGS.get(type(op))
             if writing is None:
-                raise Refused("neural networks have no layer for it", "convert to an ML Program")
+                raise RefusedError("neural networks have no layer for it", "convert to an ML Program")
             found = writing(self, op)
             names = [found] if isinstance(found, str) else list(found)
-        except Refused as refusal:
+        except RefusedError as refusal:
             self.refusals.append(Refusal(op.title, op.location, refusal.message, refusal.hint))
             names = [value.name for value in op.results]  # so that what follows can be looked at, too
         self._bind(op, names, before)
@@ -138,7 +138,12 @@ class Writer:
 
     def output(self, value: Value) -> None:
         """Lets a tensor have the name of a value that the network returns."""
-        name = self.tensor(value)
+        try:
+            name = self.tensor(value)
+        except RefusedError as refusal:
+            place = value.producer.location if value.producer is not None else None
+            self.refusals.append(Refusal(f"output '{value.name}'", place, refusal.message, refusal.hint))
+            return
         if name != value.name:
             self._layer("copy", [name], [value.name])
             self._layers[-1].name = _unique(value.name, self._layer_names)
@@ -196,7 +201,7 @@ class Writer:
     def needs(self, opset: Opset, what: str) -> None:
         """Something that networks can say since a system."""
         if opset > self._newest:
-            raise Refused(f"{what} came with {opset}", f"minimum_deployment_target=gristmill.target.{opset}")
+            raise RefusedError(f"{what} came with {opset}", f"minimum_deployment_target=gristmill.target.{opset}")
         self.version = max(self.version, opset)
 
     # -- tensors -----------------------------------------------------------------------------------------------------
@@ -206,10 +211,10 @@ class Writer:
         if value in self._tensors:
             return self._tensors[value]
         if _is_empty(value):
-            raise Refused("a network has no empty tensors", "convert to an ML Program")
+            raise RefusedError("a network has no empty tensors", "convert to an ML Program")
         found = self.constant(value)
         if found is None:
-            raise Refused(f"it takes a value that no tensor can hold ('{value.name}', {value.type})")
+            raise RefusedError(f"it takes a value that no tensor can hold ('{value.name}', {value.type})")
         self._tensors[value] = self.load(found, value.name)
         return self._tensors[value]
 
@@ -237,11 +242,11 @@ class Writer:
         """The contents of an operand that a layer holds itself.
 
         Raises:
-            Refused: They are not known before the network runs.
+            RefusedError: They are not known before the network runs.
         """
         found = self.constant(value)
         if found is None:
-            raise Refused(f"{what} is computed, and the layer holds a constant", "convert to an ML Program")
+            raise RefusedError(f"{what} is computed, and the layer holds a constant", "convert to an ML Program")
         return found
 
     def number(self, value: Value) -> float | None:
@@ -309,10 +314,10 @@ def weights_checked(numbers: Array) -> Array:
     """Numbers that float32 can hold.
 
     Raises:
-        Refused: There are integers among them that it cannot.
+        RefusedError: There are integers among them that it cannot.
     """
     if numbers.dtype.kind in "iu" and not np.array_equal(numbers.astype(np.float32).astype(np.float64), numbers):
-        raise Refused(f"it has integers beyond {INDEX_LIMIT}, and a network's numbers are float32")
+        raise RefusedError(f"it has integers beyond {INDEX_LIMIT}, and a network's numbers are float32")
     return numbers
 
 

@@ -155,14 +155,14 @@ signal-to-noise ratio of the worst output beside the same model in float32, in d
 notes, a vowel, or noise for pictures). Candidates run in strict numerics, every result rounded to its declared type.
 
 - *Float32*: the float32 model on native kernels beside the reference device, which computes each op in float64 and
-  rounds once. *Float16*: everything in float16. *Search*: what `precision.search` found for the budget.
+  rounds once; ∞ where that changes no bit of outputs that are declared float16. *Float16*: everything in float16. *Search*: what `precision.search` found for the budget.
 - *Eligible*: the share of ops that the Neural Engine of an {TARGET} could run by the rules of its
   [plan](placement.md), everything in float16 → after the search.
 - *Runs* are full evaluations, instrumented ones included. Seconds are of one thread of a machine that others were
   using too, so only their order says something.
 - *Bisection*, run beside the search, is Polygraphy's way: the first N ops in float32, the least N that meets the
-  budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) builds TensorRT engines and
-  needs their GPU.
+  budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) does not start without
+  TensorRT: "Module: 'tensorrt' is required but could not be imported".
 - *auto_mixed_precision* is onnxconverter-common's, run beside it on the model's ONNX form in ONNX Runtime, whose nodes
   are others: so its float32 share is of its own nodes. Where it fails, the table says how. Models that have no ONNX
   form have no figure.

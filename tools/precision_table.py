@@ -155,7 +155,8 @@ signal-to-noise ratio of the worst output beside the same model in float32, in d
 notes, a vowel, or noise for pictures). Candidates run in strict numerics, every result rounded to its declared type.
 
 - *Float32*: the float32 model on native kernels beside the reference device, which computes each op in float64 and
-  rounds once; ∞ where that changes no bit of outputs that are declared float16. *Float16*: everything in float16. *Search*: what `precision.search` found for the budget.
+  rounds once; ∞ where that changes no bit of outputs that are declared float16. *Float16*: everything in float16.
+  *Search*: what `precision.search` found for the budget.
 - *Eligible*: the share of ops that the Neural Engine of an {TARGET} could run by the rules of its
   [plan](placement.md), everything in float16 → after the search.
 - *Runs* are full evaluations, instrumented ones included. Seconds are of one thread of a machine that others were

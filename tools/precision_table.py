@@ -120,7 +120,11 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     assert real.onnx is not None
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = onnx.load(real.onnx(Path(folder)))
+        try:
+            path = real.onnx(Path(folder))
+        except Exception as error:  # whatever the exporter raises
+            return {"failed": [_reason(error)], "runs": 0}
+        model = onnx.load(path)
         for index, node in enumerate(model.graph.node):
             node.name = node.name or f"node_{index}"  # it finds nodes by name
         feeds = dict(zip([item.name for item in model.graph.input], real.data.values(), strict=False))
@@ -132,7 +136,7 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
                 made = auto_convert_mixed_precision(model, feeds, validate, keep_io_types=keep_io_types)
                 break
             except Exception as error:  # whatever the tool raises is what the table says
-                failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+                failures.append(_reason(error))
         if made is None:
             return {"failed": failures, "runs": runs}
     halves = {t.name for t in made.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
@@ -145,6 +149,10 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
         "ops": len(nodes),
         "seconds": time.perf_counter() - start,
     }
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 HEAD = f"""\

@@ -49,8 +49,8 @@ ABSENT = {
     ),
 }
 
-# Their squares or products of two values leave the range of the type that they are declared in, where the contract
-# says how precise a sum is. The reference device has float64's range.
+# Their squares or products of two values leave the range of the type that they are declared in. The contract promises
+# digits within that range, and docs/architecture.md says why no more. The reference device has float64's range.
 SQUARES = {
     *("instance_norm", "l2_norm", "l2_pool", "layer_norm", "local_response_norm", "non_maximum_suppression"),
     "reduce_l2_norm",

@@ -177,7 +177,7 @@ def silero() -> Real:
             self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
             self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
             self.conv4 = nn.Conv1d(64, 128, 3, padding=1)
-            self.lstm_cell = nn.LSTMCell(128, 128)
+            self.lstm = nn.LSTM(128, 128)
             self.final_conv = nn.Conv1d(128, 1, 1)
 
         def forward(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
@@ -185,11 +185,13 @@ def silero() -> Real:
             x = (x[:, :129] ** 2 + x[:, 129:] ** 2).sqrt()
             for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
                 x = conv(x).relu()
-            h, c = self.lstm_cell(x.squeeze(-1), (h, c))
-            return self.final_conv(h.unsqueeze(-1).relu()).sigmoid().squeeze(1), h, c
+            _, (h, c) = self.lstm(x.permute(2, 0, 1), (h[None], c[None]))
+            return self.final_conv(h[0].unsqueeze(-1).relu()).sigmoid().squeeze(1), h[0], c[0]
 
     network = Silero()
-    network.load_state_dict(load_file(next(real_models.fetch("silero").rglob("silero_vad_16k.safetensors"))))
+    weights = load_file(next(real_models.fetch("silero").rglob("silero_vad_16k.safetensors")))
+    cell = {name: name.replace("lstm_cell.", "lstm.") + "_l0" for name in weights if name.startswith("lstm_cell.")}
+    network.load_state_dict({cell.get(name, name): weight for name, weight in weights.items()})
     return _exported(network, {"x": _voice(576)[None], "h": _noise(1, 128, scale=0.1), "c": _noise(1, 128, scale=0.2)})
 
 

@@ -120,7 +120,11 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     assert real.onnx is not None
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = onnx.load(real.onnx(Path(folder)))
+        try:
+            path = real.onnx(Path(folder))
+        except Exception as error:  # whatever the exporter raises
+            return {"failed": [_reason(error)], "runs": 0}
+        model = onnx.load(path)
         for index, node in enumerate(model.graph.node):
             node.name = node.name or f"node_{index}"  # it finds nodes by name
         feeds = dict(zip([item.name for item in model.graph.input], real.data.values(), strict=False))
@@ -132,7 +136,7 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
                 made = auto_convert_mixed_precision(model, feeds, validate, keep_io_types=keep_io_types)
                 break
             except Exception as error:  # whatever the tool raises is what the table says
-                failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+                failures.append(_reason(error))
         if made is None:
             return {"failed": failures, "runs": runs}
     halves = {t.name for t in made.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
@@ -147,6 +151,10 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     }
 
 
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 HEAD = f"""\
 # Choosing precision on real models
 
@@ -155,14 +163,15 @@ signal-to-noise ratio of the worst output beside the same model in float32, in d
 notes, a vowel, or noise for pictures). Candidates run in strict numerics, every result rounded to its declared type.
 
 - *Float32*: the float32 model on native kernels beside the reference device, which computes each op in float64 and
-  rounds once. *Float16*: everything in float16. *Search*: what `precision.search` found for the budget.
+  rounds once; ∞ where that changes no bit of outputs that are declared float16. *Float16*: everything in float16.
+  *Search*: what `precision.search` found for the budget.
 - *Eligible*: the share of ops that the Neural Engine of an {TARGET} could run by the rules of its
   [plan](placement.md), everything in float16 → after the search.
 - *Runs* are full evaluations, instrumented ones included. Seconds are of one thread of a machine that others were
   using too, so only their order says something.
 - *Bisection*, run beside the search, is Polygraphy's way: the first N ops in float32, the least N that meets the
-  budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) builds TensorRT engines and
-  needs their GPU.
+  budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) does not start without
+  TensorRT: "Module: 'tensorrt' is required but could not be imported".
 - *auto_mixed_precision* is onnxconverter-common's, run beside it on the model's ONNX form in ONNX Runtime, whose nodes
   are others: so its float32 share is of its own nodes. Where it fails, the table says how. Models that have no ONNX
   form have no figure.

@@ -12,6 +12,7 @@ import gristmill as ct
 from gristmill.analysis.cost import CostModel
 from gristmill.analysis.metrics import METRICS, Metric
 from gristmill.analysis.search import search
+from gristmill.devices.gpu import SimulatedGpuDevice
 from gristmill.errors import FormatError, InputError
 from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
@@ -106,6 +107,18 @@ def test_front_is_not_dominated():
     assert len(found.front) >= 3
     assert "met, after" in str(found)
     assert found.best in found.front
+
+
+def test_sums_are_split_for_a_device_that_holds_them_in_float16():
+    """Of 4096 ones such a device sums 2048; the CPU sums all of them, and nothing is split for it."""
+    made = program(lambda x: mb.mul(x=mb.reduce_mean(x=x, axes=(-1,), keep_dims=True), y=3.0), shape=(2, 4096))
+    ones = {"x": np.ones((2, 4096), np.float32)}
+    found = search(made, [ones], budget=40.0, device=SimulatedGpuDevice("gpu_float16"))
+    assert found.before.value < 10
+    assert found.met
+    assert found.best.rewrites.keys() == {"split_sums"}
+    assert not found.best.kept
+    assert search(made, [ones], budget=80.0).best.rewrites == {}
 
 
 def test_own_metric_and_several_samples():

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from gristmill.devices.gpu import SimulatedGpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError
 from gristmill.ir.builder import mb
 from gristmill.ir.clone import clone_program
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
-from gristmill.ir.types import TensorType, fp32
+from gristmill.ir.types import TensorType, fp16, fp32, int32
 from gristmill.ir.verify import verify
 from gristmill.passes.infra import run_passes
 from gristmill.passes.stabilizers import STABILIZERS, rewriting
@@ -218,6 +219,40 @@ def test_only_the_named_places_change():
     assert step.run(made)
     assert step.touched == ["second"]
     assert [op.op_name for op in made.main.body if op.name == "first"] == ["real_div"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "keep", "stages"),
+    [((2, 4096), (-1,), False, 2), ((2, 30, 40, 3), (1, 2), True, 2), ((4096, 2, 2), (0, 2), False, 3)],
+)
+@pytest.mark.parametrize("kind", ["reduce_sum", "reduce_mean"])
+def test_long_sums_are_made_of_partial_ones(kind, shape, axes, keep, stages):
+    """No stage has more than 64 terms, shapes stay, and a unit that sums in float16 gets them right."""
+    made = Program()
+    with mb.function(made, "main", {"x": TensorType(fp16, shape)}, Opset.iOS17) as (x,):
+        mb.output(mb.op(kind, x=x, axes=axes, keep_dims=keep, name="y"))
+    split = clone_program(made)
+    run_passes(split, rewriting({"split_sums": None}), verify=verify)
+    ops = [op for op in split.main.body if op.op_name == kind]
+    assert len(ops) == stages
+    assert split.main.outputs[0].shape == made.main.outputs[0].shape
+    data = {"x": np.full(shape, 1.5, np.float16)}
+    results = [Session(each.main, SimulatedGpuDevice("gpu_float16")).run(data) for each in (made, split)]
+    whole, parts = (next(iter(found.values())).astype(np.float64) for found in results)
+    wanted = 1.5 if kind == "reduce_mean" else 1.5 * np.prod([shape[axis] for axis in axes])
+    # Partial sums of up to 64 halves are exact; larger ones are rounded to eleven bits once for each stage's term.
+    np.testing.assert_allclose(parts, wanted, rtol=2**-6)
+    assert np.abs(whole - wanted).max() > np.abs(parts - wanted).max()
+
+
+def test_short_and_exact_sums_stay():
+    made = Program()
+    inputs = {"x": TensorType(fp32, (2, 512)), "n": TensorType(int32, (4096,)), "p": TensorType(fp32, (1031,))}
+    with mb.function(made, "main", inputs, Opset.iOS17) as (x, n, p):
+        mb.output(*(mb.reduce_sum(x=v, axes=(-1,), keep_dims=False) for v in (x, n, p)))
+    before = str(made)
+    run_passes(made, rewriting({"split_sums": None}), verify=verify)
+    assert str(made) == before
 
 
 def test_unknown_rewrites_are_named():

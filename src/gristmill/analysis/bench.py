@@ -97,6 +97,7 @@ class Bench:
         self.program, self.data, self.metric, self.most = program, data, metric, most
         self.costs = costs or CostModel()
         self._device, self._read = device or CpuDevice(strict=True), read or dict
+        self._has_own_sums = device is not None
         self._progress = progress or (lambda what, done, of: None)
         self.reference = self._outputs(program)
         self.evaluations: list[Evaluation] = []
@@ -172,6 +173,8 @@ class Bench:
         found = inspect(program, self.data, heal=heal)
         items = ranked(program.main, found, typing.report.origins)
         trouble = troubled(found, typing.report.origins)
+        if not self._has_own_sums:
+            trouble["sums"] = []
         self._journal.put(key, {"items": [dataclasses.astuple(item) for item in items], "trouble": trouble})
         return items, trouble, found
 

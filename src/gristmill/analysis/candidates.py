@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gristmill.analysis.inspect import LARGEST, Inspection, Ledger
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
-from gristmill.ir.traits import ControlFlow, DataMovement
+from gristmill.ir.traits import ControlFlow, DataMovement, Reduction
 from gristmill.passes.stabilizing import Cure
 from gristmill.precision.map import name_of
 
@@ -85,15 +85,17 @@ def troubled(found: Inspection, origins: Mapping[str, str]) -> dict[Cure, list[s
     """Names of ops at which a rewrite may help, by what it cures.
 
     Numbers leave the range where they get lost or the shadow is beyond it; digits get lost where much of the error
-    comes from, or where numbers vanish.
+    comes from, or where numbers vanish. What a device does to sums no inspection sees, so every reduction is named.
     """
-    names: dict[Cure, set[str]] = {"range": set(), "digits": set()}
+    names: dict[Cure, set[str]] = {"range": set(), "digits": set(), "sums": set()}
     for (op, ledger), row in zip(found.ledgers.items(), found.rows, strict=True):
         is_beyond = ledger.loses or max(abs(row.low), abs(row.high)) > LARGEST
         if is_beyond and row.count:
             names["range"] |= _around(op, origins)
         if ledger.loses or row.underflow > _NOTABLE or row.share > _NOTABLE:
             names["digits"] |= _around(op, origins)
+        if op.has(Reduction):
+            names["sums"] |= _around(op, origins)
     return {cure: sorted(found) for cure, found in names.items()}
 
 

@@ -242,9 +242,10 @@ class _Search:
         order = self._bench.order(base.rewrites)
         good, last = self._climb(base, by_share(items), base)
         trusted = good is not None or self._is_close(last)
-        while good is None and not self._is_close(last) and self._bench.left > _RESERVED:
-            again = self._inspected(base, last.kept)
-            good, last = self._climb(base, by_share(again, last.kept), last)
+        ranking = items
+        while good is None and ranking and not self._is_close(last) and self._bench.left > _RESERVED:
+            ranking = self._inspected(base, last.kept)
+            good, last = self._climb(base, by_share(ranking, last.kept), last)
         other, _ = self._climb(base, beginnings(items, order), base, math.inf if good is None else good.cost.total)
         found = min((e for e in (good, other) if e is not None), key=lambda e: e.cost.total, default=None)
         if found is not None and trusted:

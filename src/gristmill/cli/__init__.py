@@ -18,6 +18,7 @@ from gristmill.cli.plan import plan
 from gristmill.cli.precision import precision
 from gristmill.cli.profile import profile
 from gristmill.cli.run import run
+from gristmill.cli.simulate import simulate
 from gristmill.cli.view import view
 from gristmill.errors import GristmillError
 
@@ -45,5 +46,6 @@ main.add_command(run)
 main.add_command(info)
 main.add_command(profile)
 main.add_command(plan)
+main.add_command(simulate)
 main.add_command(view)
 main.add_command(precision)

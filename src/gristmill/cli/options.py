@@ -10,6 +10,9 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+UNIT_CHOICES = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+"""What ``--compute-units`` takes."""
+
 _DEBUG = "gristmill.debug"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gristmill.cli.options import shared
+from gristmill.cli.options import UNIT_CHOICES, shared
 
 if TYPE_CHECKING:
     from gristmill.runtime.plan import Plan
@@ -20,7 +20,6 @@ UNMET: Final = 3
 """Exit code where a requirement is not met."""
 
 _UNITS: Final[Mapping[str, str]] = {"cpu": "cpu", "gpu": "gpu", "ne": "neural_engine", "neural_engine": "neural_engine"}
-_CHOICES: Final = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -81,7 +80,7 @@ def _requirements(ctx: click.Context, param: click.Parameter, texts: Sequence[st
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", metavar="CHIP", help="A12 to A19, M1 to M5; this computer when left out.")
 @click.option(
-    "--compute-units", type=click.Choice(_CHOICES, case_sensitive=False), default="ALL", show_default=True,
+    "--compute-units", type=click.Choice(UNIT_CHOICES, case_sensitive=False), default="ALL", show_default=True,
     help="Which units may run the model.",
 )  # fmt: skip
 @click.option("--function", help="Which function of the model to place.")

@@ -14,6 +14,7 @@ from gristmill.passes.stable_masks import ClampMasks
 from gristmill.passes.stable_means import DivideAtOnce, MeanOfSums
 from gristmill.passes.stable_norms import ScaledRMSNorm, TwoPassVariance
 from gristmill.passes.stable_products import ScaleFirst
+from gristmill.passes.stable_sums import SplitSums
 
 STABILIZERS: Final[Mapping[str, type[Stabilizer]]] = {
     cls.name: cls
@@ -25,6 +26,7 @@ STABILIZERS: Final[Mapping[str, type[Stabilizer]]] = {
         ScaleFirst,
         MeanOfSums,
         DivideAtOnce,
+        SplitSums,  # after those that make means of sums
         RaiseEpsilon,  # before the other one: the larger guard survives where small numbers are flushed to zero
         RaiseEpsilonLittle,
     )

@@ -15,8 +15,9 @@ from gristmill.ir.program import Value
 from gristmill.passes.fusion import Fusion, FusionPass
 from gristmill.passes.patterns import Match, Miss
 
-Cure: TypeAlias = Literal["range", "digits"]
-"""What a rewrite is good for: numbers that leave float16's range, or such as lose their digits or vanish."""
+Cure: TypeAlias = Literal["range", "digits", "sums"]
+"""What a rewrite is good for: numbers that leave float16's range, such as lose their digits or vanish, or sums that a
+device holds in float16."""
 
 
 class Stabilizer(FusionPass):

@@ -18,7 +18,7 @@ from gristmill.ir.program import Function, Location, Program
 from gristmill.models.compute_device import MLComputeDevice, device_of
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, feature
-from gristmill.models.kinds import NETWORKS, read_program
+from gristmill.models.kinds import read_program
 from gristmill.models.model_structure import (
     MLModelStructure,
     MLModelStructureNeuralNetwork,
@@ -36,6 +36,7 @@ from gristmill.models.model_structure import (
     structure_of,
 )
 from gristmill.package import Package, load
+from gristmill.package.network_messages import NETWORKS
 from gristmill.package.proto import Message
 from gristmill.runtime.partition import partition
 from gristmill.runtime.plan import Placement, Plan

@@ -12,9 +12,9 @@ from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.program import Function, Program
 from gristmill.models.features import known_names
-from gristmill.models.kinds import NETWORKS
 from gristmill.models.model import MLModel
 from gristmill.models.networks import read_program
+from gristmill.package.network_messages import NETWORKS
 from gristmill.precision.unit_types import NATIVE, Placed, type_by_unit
 
 __all__ = ["Culprit", "Inspection", "OpReport", "inspect"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gristmill.errors import UnsupportedError
 from gristmill.ir.program import Function, Program
 from gristmill.package import Package
-from gristmill.package.model import NETWORKS
+from gristmill.package.network_messages import NETWORKS
 
 PROGRAMS = ("mlProgram", *NETWORKS)
 """Models that are programs, or become some."""

@@ -19,7 +19,7 @@ from gristmill.errors import InputError
 from gristmill.ir.clone import clone_program
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify as verify_program
-from gristmill.models.convert import Prepared, prepare
+from gristmill.models.convert import prepare
 from gristmill.models.explain import arrays_for, function_of
 from gristmill.models.model import MLModel
 from gristmill.models.transform import FP16ComputePrecision
@@ -132,12 +132,12 @@ def _source(model: Any, conversion: dict[str, Any]) -> _Source:
     if isinstance(model, Program):
         run_passes(prepared.program, [Float32Raising(), *cleanup()], verify=verify_program)
     program = clone_program(prepared.program)
-    shown = Prepared(clone_program(program), prepared.inputs, prepared.outputs, None).finish(None, skip_model_load=True)
+    shown = dataclasses.replace(prepared, program=clone_program(program), verification=None)
 
     def finish(found: SearchResult) -> MLModel:
         return prepared.finish(_precision(found), **units)
 
-    return _Source(program, shown, finish)
+    return _Source(program, shown.finish(None, skip_model_load=True), finish)
 
 
 def _of_model(model: MLModel) -> _Source:

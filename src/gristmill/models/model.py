@@ -17,9 +17,10 @@ from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
-from gristmill.models.kinds import NETWORKS, PROGRAMS, read_program, runnable
+from gristmill.models.kinds import PROGRAMS, read_program, runnable
 from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
+from gristmill.package.network_messages import NETWORKS
 from gristmill.package.proto import Message
 from gristmill.runtime.session import Session
 from gristmill.runtime.state import State

@@ -20,8 +20,9 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType
-from gristmill.models.kinds import NETWORKS, PROGRAMS
+from gristmill.models.kinds import PROGRAMS
 from gristmill.models.model import MLModel
+from gristmill.package.network_messages import NETWORKS
 
 Document: TypeAlias = dict[str, Any]
 

@@ -22,13 +22,11 @@ from gristmill.package import description, files, mil_reader, mil_writer, mlpack
 from gristmill.package.files import OpenFile, Tree
 from gristmill.package.mil_values import Weights, static_shape
 from gristmill.package.mlpackage import AUTHOR, MODEL, WEIGHTS, Item
+from gristmill.package.network_messages import NETWORKS
 from gristmill.package.proto import Message
 
 SPECIFICATION = "model.mlmodel"
 """What a compiled model that is no ML Program is kept in here; see ``compiled.py``."""
-
-NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-"""Models whose tensors have no types until a unit runs them."""
 
 _LARGEST_TEXT = 1 << 28  # bytes of a compiled model's program or description; weights lie elsewhere
 

@@ -8,7 +8,7 @@ from gristmill.errors import InputError
 from gristmill.package.proto import Message
 
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-"""Types of models that are neural networks."""
+"""Types of models that are neural networks, whose tensors have no types until a unit runs them."""
 
 
 def network_of(spec: Message) -> Message:

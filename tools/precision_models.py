@@ -155,13 +155,55 @@ def _layer(part: str, weight: Any) -> Any:
 
 
 def mobilenet() -> Real:
+    """MobileNetV2 (Sandler et al., 2018), by the names of torchvision's weights."""
     import torch
-    import torchvision
+    from torch import nn
 
-    weights = next(real_models.fetch("mobilenet").rglob("mobilenet_v2-*.pth"))
-    network = torchvision.models.mobilenet_v2()
-    network.load_state_dict(torch.load(weights, weights_only=True))
+    def convolution(before: int, after: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+        conv = nn.Conv2d(before, after, size, stride, size // 2, groups=groups, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU6())
+
+    class Block(nn.Module):
+        def __init__(self, before: int, after: int, stride: int, expansion: int) -> None:
+            super().__init__()
+            self.adds, wide = stride == 1 and before == after, before * expansion
+            layers: list[nn.Module] = [convolution(before, wide, 1)] if expansion > 1 else []
+            layers += [convolution(wide, wide, 3, stride, wide), nn.Conv2d(wide, after, 1, bias=False)]
+            self.conv = nn.Sequential(*layers, nn.BatchNorm2d(after))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.conv(x) if self.adds else self.conv(x)
+
+    class MobileNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layers: list[nn.Module] = [convolution(3, 32, 3, 2)]
+            before = 32
+            for expansion, after, count, stride in STAGES:
+                for index in range(count):
+                    layers.append(Block(before, after, stride if index == 0 else 1, expansion))
+                    before = after
+            self.features = nn.Sequential(*layers, convolution(before, 1280, 1))
+            self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(1280, 1000))
+
+        def forward(self, x: Any) -> Any:
+            return self.classifier(self.features(x).mean((2, 3)))
+
+    network = MobileNet()
+    network.load_state_dict(torch.load(next(real_models.fetch("mobilenet").rglob("*.pth")), weights_only=True))
     return _exported(network, {"x": _noise(1, 3, 224, 224)})
+
+
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""MobileNetV2's stages: expansion, channels, blocks, stride of the first."""
 
 
 def silero() -> Real:

@@ -106,9 +106,12 @@ void SumRows(const float* weights, const T* values, size_t width, size_t count, 
   }
 }
 
-// Scores of one query, and the sum of weighted values, straight from the rows of K and V.
-void DotRows(DType dtype, const float* query, const void* keys, int64_t width, int64_t count, float* scores) {
-  for (int64_t s = 0; s < count; ++s) {
+// Scores of one query, and the sum of weighted values, straight from the rows of K and V. Rows `ahead` of so many bytes,
+// which come next, are fetched meanwhile: a cache of keys and values is seldom in any of the processor's.
+void DotRows(DType dtype, const float* query, const void* keys, int64_t width, int64_t count, float* scores,
+             const char* ahead, int64_t ahead_bytes) {
+  for (int64_t s = 0; s < count; ++s, ahead += ahead_bytes) {
+    for (int64_t i = 0; i < ahead_bytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
     const size_t n = static_cast<size_t>(width);
     scores[s] = dtype == DType::kF32 ? Dot(query, static_cast<const float*>(keys) + s * width, n)
                                      : Dot(query, static_cast<const half*>(keys) + s * width, n);
@@ -301,14 +304,15 @@ class Attention : public Kernel {
       }
       for (int64_t i = 0; i < rows; ++i) {
         float* line = scores + i * lds_;
-        const Tensor& k = operands.in(1);
+        const Tensor &k = operands.in(1), &v = operands.in(2);
         if (packed_ == 0) {
-          HWY_DYNAMIC_DISPATCH(DotRows)(k.dtype, queries + i * ldq, At(k, key_rows_.At(head, key)), wide_, count, line);
+          HWY_DYNAMIC_DISPATCH(DotRows)(k.dtype, queries + i * ldq, At(k, key_rows_.At(head, key)), wide_, count, line,
+                                        static_cast<const char*>(At(v, value_rows_.At(head, key))),
+                                        out_ * static_cast<int64_t>(SizeOf(v.dtype)));
         }
         if (operands.given(3)) Mask(operands.in(3), head, row + i, key, count, line);
         const float shrink = HWY_DYNAMIC_DISPATCH(NextBlock)(q.dtype, line, static_cast<size_t>(count), running[i]);
         if (key > 0) HWY_DYNAMIC_DISPATCH(ScaleRun)(sums + i * ldo_, static_cast<size_t>(out_), shrink);
-        const Tensor& v = operands.in(2);
         if (packed_ == 0) {  // a block's sum apart, as in products
           HWY_DYNAMIC_DISPATCH(WeighRows)(v.dtype, line, At(v, value_rows_.At(head, key)), out_, count, panel);
           for (int64_t j = 0; j < out_; ++j) sums[i * ldo_ + j] += panel[j];

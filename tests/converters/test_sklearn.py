@@ -289,6 +289,20 @@ def test_linear_classifiers(estimator, y):
     check_classifier(estimator.fit(X, y), NEW)
 
 
+@pytest.mark.parametrize(("multi_class", "y"), [("multinomial", TWO), ("ovr", THREE)])
+def test_logistic_regression_before_release_8(multi_class, y):
+    """What the parameter meant: softmax of a score and its negative, or each class against the rest."""
+    estimator = linear_model.LogisticRegression(max_iter=5000).fit(X, y)
+    estimator.multi_class = multi_class
+    scores = estimator.decision_function(NEW)
+    if multi_class == "multinomial":
+        expected = np.exp(np.stack([-scores, scores], axis=1) - np.abs(scores)[:, None])
+    else:
+        expected = 1 / (1 + np.exp(-scores))
+    found = [list(row["classProbability"].values()) for row in predictions(convert(estimator), NEW)]
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(
     "estimator",
@@ -673,6 +687,8 @@ def test_losses_and_targets():
     for estimator in (tree.DecisionTreeRegressor(), linear_model.LinearRegression()):
         with pytest.raises(UnsupportedError, match=type(estimator).__name__):
             convert(estimator.fit(X, two))
+    with pytest.raises(UnsupportedError, match=r"RidgeClassifier.*multilabel"):
+        convert(linear_model.RidgeClassifier().fit(X, np.stack([THREE > 0, THREE > 10], axis=1).astype(int)))
     with pytest.raises(UnsupportedError, match=r"RandomForestClassifier.*n_outputs"):
         convert(ensemble.RandomForestClassifier(2).fit(X, np.stack([THREE, THREE], axis=1)))
 

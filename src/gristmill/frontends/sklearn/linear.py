@@ -8,7 +8,7 @@ import numpy as np
 
 from gristmill.frontends.classic import LinearModel
 from gristmill.frontends.sklearn.common import dense, labels, learnt, unsupported
-from gristmill.frontends.sklearn.registry import class_name, predicts
+from gristmill.frontends.sklearn.registry import predicts
 from gristmill.ir.constants import Array
 
 ROUNDING = "to rounding"
@@ -65,11 +65,11 @@ def _functions(estimator: Any) -> tuple[Array, Array]:
 def softmax_classifier(estimator: Any) -> LinearModel:
     classes = labels(estimator)
     weights, offset = _functions(estimator)
+    chosen = getattr(estimator, "multi_class", "auto")  # before scikit-learn 1.8
     if len(weights) == 1:
-        return LinearModel(weights, offset, classes)
-    # Before scikit-learn 1.8 multi_class chose, and liblinear always was one against the rest.
-    apart = getattr(estimator, "multi_class", "multinomial") == "ovr" or getattr(estimator, "solver", "") == "liblinear"
-    if apart and class_name(estimator) != "LinearDiscriminantAnalysis":
+        scale = 2 if chosen == "multinomial" else 1  # softmax of a score and its negative
+        return LinearModel(scale * weights, scale * offset, classes)
+    if chosen == "ovr" or estimator.solver == "liblinear":
         return LinearModel(weights, offset, classes, one_vs_rest=True)
     return LinearModel(weights[1:] - weights[0], offset[1:] - offset[0], classes)
 
@@ -86,5 +86,10 @@ def softmax_classifier(estimator: Any) -> LinearModel:
 )
 def one_vs_rest_classifier(estimator: Any) -> LinearModel:
     classes = labels(estimator)
+    binarizer = getattr(estimator, "_label_binarizer", None)
+    if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
+        raise unsupported(
+            estimator, "y", binarizer.y_type_, expected="one label", hint="fit a classifier for each label"
+        )
     weights, offset = _functions(estimator)
     return LinearModel(weights, offset, classes, one_vs_rest=len(weights) > 1)

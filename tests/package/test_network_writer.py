@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -157,6 +158,30 @@ def test_layers_of_the_nn_dialect_are_written_as_their_own() -> None:
         spec = model.package.with_program(model.program).spec
         found = [layer.WhichOneof("layer") for layer in spec.neuralNetwork.layers]
         assert found == [kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("innerProduct", {"inputChannels": 4, "outputChannels": 2}),
+        ("embeddingND", {"vocabSize": 4, "embeddingSize": 2}),
+        ("loadConstantND", {"shape": [2, 4]}),
+    ],
+)
+def test_quantised_weights_stay_as_they_were(kind: str, params: dict[str, Any]) -> None:
+    """Eight numbers of two bits, by a table of four: the bytes come back, and the results with them."""
+    table = {"numberOfBits": "2", "lookupTableQuantization": {"floatValue": [-1.5, 0.0, 0.25, 2.0]}}
+    held = {"rawValue": base64.b64encode(bytes([0b00011011, 0b11100100])).decode(), "quantization": table}
+    field = "data" if kind == "loadConstantND" else "weights"
+    layer = L(kind, {**params, field: held}, [] if kind == "loadConstantND" else ["x"])
+    model = model_of(layer, inputs={"x": [3, 1 if kind == "embeddingND" else 4]})
+    spec = model.package.with_program(model.program).spec
+    written = next(each for each in spec.neuralNetwork.layers if each.WhichOneof("layer") == kind)
+    assert getattr(getattr(written, kind), field) == getattr(
+        getattr(model.get_spec().neuralNetwork.layers[0], kind), field
+    )
+    x = {"x": np.ones((3, 1), np.float32) if kind == "embeddingND" else np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(again(spec).predict(x)["y"], model.predict(x)["y"])
 
 
 # --- branches and loops ----------------------------------------------------------------------------------------------

@@ -237,9 +237,8 @@ def test_unsupported_model(model):
     ("options", "message"),
     [
         ({"source": "tensorflow"}, "tensorflow"),
-        ({"convert_to": "neuralnetwork"}, "mlprogram"),
         ({"convert_to": "onnx"}, "mlprogram"),
-        ({"minimum_deployment_target": ct.target.iOS14}, "iOS15 or later"),
+        ({"convert_to": "mlprogram", "minimum_deployment_target": ct.target.iOS14}, "iOS15 or later"),
     ],
 )
 def test_unsupported_choice(options, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import UnsupportedError
 from gristmill.ir import dims, registry
 from gristmill.ir.builder import mb
+from gristmill.ir.clone import clone_program
 from gristmill.ir.opset import Opset, iOS13, iOS15
 from gristmill.ir.program import Program
 from gristmill.ir.traits import Random
@@ -21,8 +23,10 @@ from gristmill.ir.types import ListType, TensorType, bool_, fp32, int32
 from gristmill.models import networks
 from gristmill.package import Package, proto
 from gristmill.package.network_writer import NetworkRefusedError, write_network
+from gristmill.passes.infra import run_passes
+from gristmill.passes.pipeline import default_passes
 from gristmill.runtime.session import Session
-from tests.frontends.neuralnetwork.small import L, model_of
+from tests.frontends.neuralnetwork.small import L, model_of, numbers
 from tests.frontends.neuralnetwork.test_layers import CASES as LAYERS
 from tests.frontends.neuralnetwork.test_layers import Case as LayerCase
 from tests.op_cases.case import Case
@@ -157,6 +161,50 @@ def test_layers_of_the_nn_dialect_are_written_as_their_own() -> None:
         spec = model.package.with_program(model.program).spec
         found = [layer.WhichOneof("layer") for layer in spec.neuralNetwork.layers]
         assert found == [kind]
+
+
+def test_a_network_is_loaded_optimised_and_saved(tmp_path: Any) -> None:
+    """Passes leave one transposition of three and nothing of a multiplication by 1; the results stay."""
+    layers = [
+        L("transpose", {"axes": [1, 0, 2]}, ["x"], ["a"]),
+        L("transpose", {"axes": [0, 2, 1]}, ["a"], ["b"]),
+        L("multiply", {"alpha": 1.0}, ["b"], ["c"]),
+        L("transpose", {"axes": [0, 2, 1]}, ["c"], ["d"]),
+        L("innerProduct", {"inputChannels": 4, "outputChannels": 2, "weights": numbers(np.arange(8))}, ["d"], ["y"]),
+    ]
+    model = model_of(*layers, inputs={"x": [2, 3, 4]})
+    program = clone_program(model.program)
+    run_passes(program, default_passes())
+    ct.models.MLModel(model.package.with_program(program)).save(tmp_path / "new.mlmodel")
+    new = ct.models.MLModel(tmp_path / "new.mlmodel")
+    found = [layer.WhichOneof("layer") for layer in new.get_spec().neuralNetwork.layers]
+    assert found == ["transpose", "innerProduct"]
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(new.predict({"x": x})["y"], model.predict({"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("innerProduct", {"inputChannels": 4, "outputChannels": 2}),
+        ("embeddingND", {"vocabSize": 4, "embeddingSize": 2}),
+        ("loadConstantND", {"shape": [2, 4]}),
+    ],
+)
+def test_quantised_weights_stay_as_they_were(kind: str, params: dict[str, Any]) -> None:
+    """Eight numbers of two bits, by a table of four: the bytes come back, and the results with them."""
+    table = {"numberOfBits": "2", "lookupTableQuantization": {"floatValue": [-1.5, 0.0, 0.25, 2.0]}}
+    held = {"rawValue": base64.b64encode(bytes([0b00011011, 0b11100100])).decode(), "quantization": table}
+    field = "data" if kind == "loadConstantND" else "weights"
+    layer = L(kind, {**params, field: held}, [] if kind == "loadConstantND" else ["x"])
+    model = model_of(layer, inputs={"x": [3, 1 if kind == "embeddingND" else 4]})
+    spec = model.package.with_program(model.program).spec
+    written = next(each for each in spec.neuralNetwork.layers if each.WhichOneof("layer") == kind)
+    assert getattr(getattr(written, kind), field) == getattr(
+        getattr(model.get_spec().neuralNetwork.layers[0], kind), field
+    )
+    x = {"x": np.ones((3, 1), np.float32) if kind == "embeddingND" else np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(again(spec).predict(x)["y"], model.predict(x)["y"])
 
 
 # --- branches and loops ----------------------------------------------------------------------------------------------

@@ -101,12 +101,7 @@ def convert(
     """
     kind = _kind(convert_to, minimum_deployment_target)
     if kind == "neuralnetwork" and compute_precision is not None:
-        raise InputError(
-            "the tensors of a neural network have no types, so no precision can be chosen",
-            expected="compute_precision=None",
-            actual=compute_precision,
-            hint="convert_to='mlprogram' types them",
-        )
+        raise _untyped(compute_precision)
     precision = None if kind == "neuralnetwork" else _precision(compute_precision)
     prepared = prepare(
         model,
@@ -132,20 +127,20 @@ class Prepared:
     """A conversion up to the choice of precision.
 
     Attributes:
-        kind: What it becomes: ``mlprogram`` or ``neuralnetwork``.
-        target: The oldest system that shall run it.
         program: In the source's own types, but for inputs, outputs and states, which have those that were declared.
         inputs: Descriptions.
         outputs: Descriptions by name.
         verification: The program beside its source, where that was asked for.
+        kind: What it becomes: ``mlprogram`` or ``neuralnetwork``.
+        target: The oldest system that shall run it.
     """
 
-    kind: str
-    target: DeploymentTarget
     program: Program
     inputs: Sequence[InputType] | None
     outputs: Mapping[str, InputType]
     verification: analysis.Verification | None
+    kind: str = "mlprogram"
+    target: DeploymentTarget = DeploymentTarget.iOS15
 
     def finish(
         self,
@@ -206,6 +201,8 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
             outputs, do too.
     """
     kind = _kind(convert_to, minimum_deployment_target)
+    if kind == "neuralnetwork" and float16:
+        raise _untyped(FLOAT16)
     _check_arguments(model, source, kind, minimum_deployment_target)
     passes = _passes(pass_pipeline)
     newest = DeploymentTarget.iOS14 if kind == "neuralnetwork" else DeploymentTarget.iOS15
@@ -224,7 +221,16 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
         interface.add_image_scaling(program, inputs)
     if classifier_config is not None:
         interface.add_classifier(program, classifier_config)
-    return Prepared(kind, target, program, inputs, described_outputs, verification)
+    return Prepared(program, inputs, described_outputs, verification, kind, target)
+
+
+def _untyped(precision: object) -> InputError:
+    return InputError(
+        "the tensors of a neural network have no types, so no precision can be chosen",
+        expected="compute_precision=None",
+        actual=precision,
+        hint="convert_to='mlprogram' types them",
+    )
 
 
 def _opset(model: Any, kind: str, target: DeploymentTarget) -> Opset:

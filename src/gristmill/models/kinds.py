@@ -7,6 +7,8 @@ from gristmill.ir.program import Function, Program
 from gristmill.package import Package
 from gristmill.package.network_messages import NETWORKS
 
+__all__ = ["NETWORKS", "PROGRAMS", "read_program", "runnable"]
+
 PROGRAMS = ("mlProgram", *NETWORKS)
 """Models that are programs, or become some."""
 

@@ -8,7 +8,7 @@ needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +192,18 @@ def _parameter(message: Message) -> bool | int | float | str | None:
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
+class StoredData(LazyData):
+    """Weights that are decoded for each read; a network that is written again holds them as they are.
+
+    Attributes:
+        message: What the file holds.
+    """
+
+    def __init__(self, message: Message, shape: tuple[int, ...], read: Callable[[], Array]) -> None:
+        super().__init__(types.unit_float, shape, read, "weights")
+        self.message = message
+
+
 class Weights:
     """A layer's weights as they stand in the file, to be decoded to float32 when somebody needs them.
 
@@ -219,7 +231,7 @@ class Weights:
         """
         shape = tuple(shape)
         self._check(math.prod(shape), shape, axis)
-        return LazyData(types.unit_float, shape, lambda: self._read(shape, axis), "weights")
+        return StoredData(self._message, shape, lambda: self._read(shape, axis))
 
     def table(self, shape: Sequence[int], *, axis: int = 0) -> tuple[Data, Array] | None:
         """The weights as indices into a table, if one table serves all of them and they are fewer bytes so.

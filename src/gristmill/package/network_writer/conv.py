@@ -13,7 +13,7 @@ from gristmill.ir.program import Value
 from gristmill.ops import conv, pooling
 from gristmill.ops.windows import axes_of
 from gristmill.package.network_writer.registry import RefusedError, writes
-from gristmill.package.network_writer.writer import Writer, weights
+from gristmill.package.network_writer.writer import Writer
 
 _HEIGHT = [2]
 """The axis that sequences get."""
@@ -82,12 +82,11 @@ def _convolution(w: Writer, op: Any, made: int, taken: int, fields: dict[str, An
     ones = _HEIGHT if op.x.rank == 3 else []
     one = [1] * len(ones)
     inputs = [w.expand(w.tensor(op.x), ones)]
-    weight, bias = w.constant(op.weight), None if op.bias is None else w.constant(op.bias)
-    if weight is None or (bias is None and op.bias is not None):  # then both are inputs
+    if not (w.knows(op.weight) and (op.bias is None or w.knows(op.bias))):  # then both are inputs
         inputs.append(w.expand(w.tensor(op.weight), ones))
         inputs += [w.tensor(op.bias)] if op.bias is not None else []
     else:
-        fields = {"weights": weights(weight), "bias": None if bias is None else weights(bias), **fields}
+        fields = {"weights": w.held(op.weight, "the weight"), **_bias(w, op), **fields}
     y = w.layer(
         "convolution",
         *inputs,
@@ -104,17 +103,20 @@ def _convolution(w: Writer, op: Any, made: int, taken: int, fields: dict[str, An
     return w.squeeze(y, ones)
 
 
+def _bias(w: Writer, op: Any) -> dict[str, Any]:
+    return {} if op.bias is None else {"bias": w.held(op.bias, "the bias")}
+
+
 def _convolution_3d(w: Writer, op: Any, made: int, fields: dict[str, Any]) -> str:
-    channels = op.x.shape[1]
-    if op.bias is not None:
-        fields |= {"hasBias": True, "bias": weights(w.fixed(op.bias, "the bias"))}
     return w.layer(
         "convolution3d",
         w.tensor(op.x),
         outputChannels=made,
-        inputChannels=channels,
+        inputChannels=op.x.shape[1],
         nGroups=op.groups,
-        weights=weights(w.fixed(op.weight, "the weight")),
+        hasBias=op.bias is not None,
+        weights=w.held(op.weight, "the weight"),
+        **_bias(w, op),
         **_volume("kernel", _sizes(op.weight)[2:]),
         **_volume("stride", op.strides),
         **_volume("dilation", op.dilations),

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from gristmill.ir.constants import TransposeData
+from gristmill.ir.program import Value
 from gristmill.ops import scatter_gather, tensor_operation
+from gristmill.package.network_reader import StoredData
 from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
@@ -37,8 +40,15 @@ def _embedding(w: Writer, op: Any, table: Any) -> str:
         indices,
         vocabSize=table.shape[0],
         embeddingSize=table.shape[1],
-        weights=weights(np.ascontiguousarray(table.T)),
+        weights=_stored(op.x) or weights(np.ascontiguousarray(table.T)),
     )
+
+
+def _stored(table: Value) -> Any:
+    """The weights of an embedding that was read, from which the table is transposed."""
+    data = table.constant.payload if table.constant is not None else None
+    source = data.source if isinstance(data, TransposeData) else None
+    return source.message if isinstance(source, StoredData) else None
 
 
 @writes(scatter_gather.gather_along_axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gristmill.ops import linear
@@ -13,38 +14,38 @@ from gristmill.package.network_writer.writer import Writer, weights
 @writes(linear.linear)
 def product_with_weight(w: Writer, op: Any) -> str:
     """Up to three axes the layer multiplies along the last one; with more, another type of layer does so."""
-    x, weight = w.tensor(op.x), w.constant(op.weight)
-    if weight is None:
+    x = w.tensor(op.x)
+    if not w.knows(op.weight):
         y = w.layer("batchedMatmul", x, w.tensor(op.weight), transposeB=True)
         return whole(w, op, y if op.bias is None else w.add(y, w.tensor(op.bias)))
-    bias = None if op.bias is None else w.fixed(op.bias, "the bias")
+    weight, bias = w.held(op.weight, "the weight"), None if op.bias is None else w.held(op.bias, "the bias")
     if op.x.rank > 3:
-        return whole(w, op, _batched(w, x, weight, bias))
-    made, taken = weight.shape
+        return whole(w, op, _batched(w, x, op.weight.shape, weight, bias))
+    made, taken = op.weight.shape
     y = w.layer(
         "innerProduct",
         x,
         inputChannels=taken,
         outputChannels=made,
-        weights=weights(weight),
+        weights=weight,
         hasBias=bias is not None,
-        bias=None if bias is None else weights(bias),
+        bias=bias,
     )
     return whole(w, op, y)  # weights of integers may be floats
 
 
-def _batched(w: Writer, x: str, weight: Any, bias: Any, transpose: bool = False) -> str:
+def _batched(w: Writer, x: str, shape: Sequence[Any], weight: Any, bias: Any, transpose: bool = False) -> str:
     """A product with a matrix [made, taken] of the layer's own, which the layer describes the other way round."""
-    made, taken = weight.shape
+    made, taken = shape
     return w.layer(
         "batchedMatmul",
         x,
         transposeA=transpose,
         weightMatrixFirstDimension=taken,
         weightMatrixSecondDimension=made,
-        weights=weights(weight),
+        weights=weight,
         hasBias=bias is not None,
-        bias=None if bias is None else weights(bias),
+        bias=bias,
     )
 
 
@@ -52,7 +53,8 @@ def _batched(w: Writer, x: str, weight: Any, bias: Any, transpose: bool = False)
 def product(w: Writer, op: Any) -> str:
     x, y = w.tensor, w.constant(op.y)
     if y is not None and y.ndim == 2 and op.x.rank >= 2 and op.x.dtype.is_float:
-        return _batched(w, x(op.x), y if op.transpose_y else y.T, None, op.transpose_x)
+        matrix = y if op.transpose_y else y.T
+        return _batched(w, x(op.x), matrix.shape, weights(matrix), None, op.transpose_x)
     made = w.layer(  # a vector is not transposed
         "batchedMatmul",
         x(op.x),

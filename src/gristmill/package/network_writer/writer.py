@@ -22,6 +22,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Block, Function, Location, Value
 from gristmill.ir.traits import Decompresses
 from gristmill.package.network_fields import fill
+from gristmill.package.network_reader import StoredData
 from gristmill.package.network_writer.registry import WRITINGS, RefusedError
 from gristmill.package.proto import Message
 
@@ -212,6 +213,9 @@ class Writer:
             return self._tensors[value]
         if _is_empty(value):
             raise RefusedError("a network has no empty tensors", "convert to an ML Program")
+        if value.constant is not None and isinstance(value.constant.payload, StoredData):
+            self._tensors[value] = self._load(value.shape, value.constant.payload.message, value.name)
+            return self._tensors[value]
         found = self.constant(value)
         if found is None:
             raise RefusedError(f"it takes a value that no tensor can hold ('{value.name}', {value.type})")
@@ -220,11 +224,18 @@ class Writer:
 
     def load(self, numbers: Array, hint: str = "") -> str:
         """Loads a constant tensor; one of rank 0 gets an axis."""
+        return self._load(numbers.shape, weights(numbers), hint)
+
+    def _load(self, shape: Sequence[Any], data: Any, hint: str) -> str:
         name = self.fresh("constant") if not hint or hint in self._loaded else hint
         self._loaded.add(name)  # a constant that two branches load is two tensors
-        self._layer("loadConstantND", (), [name], shape=numbers.shape or (1,), data=weights(numbers))
+        self._layer("loadConstantND", (), [name], shape=shape or (1,), data=data)
         self._layers[-1].name = _unique(name, self._layer_names)
         return name
+
+    def knows(self, value: Value) -> bool:
+        """Whether a value's contents are known before the network runs."""
+        return value.constant is not None or (value.producer is not None and value.producer.has(Decompresses))
 
     def constant(self, value: Value) -> Array | None:
         """A value's contents where they are known, decompressed."""
@@ -248,6 +259,15 @@ class Writer:
         if found is None:
             raise RefusedError(f"{what} is computed, and the layer holds a constant", "convert to an ML Program")
         return found
+
+    def held(self, value: Value, what: str) -> Any:
+        """A constant for a field of weights: as a network held it that was read, quantised maybe, or its numbers.
+
+        Raises:
+            RefusedError: It is not known before the network runs.
+        """
+        data = value.constant.payload if value.constant is not None else None
+        return data.message if isinstance(data, StoredData) else weights(self.fixed(value, what))
 
     def number(self, value: Value) -> float | None:
         """The only number of a constant, unless it has more of them."""

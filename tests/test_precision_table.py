@@ -12,6 +12,16 @@ def test_page_is_that_of_its_results():
     assert precision_table.PAGE.read_text(encoding="utf-8") == precision_table.page(results)
 
 
+def test_the_search_is_at_least_as_good_as_bisection():
+    """Of every model and budget that was measured: no more ops in float32, after at most 12 full evaluations."""
+    results = json.loads(precision_table.RESULTS.read_text(encoding="utf-8"))
+    for name, rows in results.items():
+        for row in rows:
+            assert row["met"], name
+            assert row["float32_ops"] <= row["bisection"]["float32_ops"], name
+            assert row["runs"] <= 12, name
+
+
 def test_planted_failures_are_found_and_mended():
     """At full size: the guilty op is named, and at most 3 % of the ops are float32 after the search."""
     pytest.importorskip("torch")

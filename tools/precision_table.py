@@ -173,8 +173,8 @@ notes, a vowel, or noise for pictures). Candidates run in strict numerics, every
   budget, with this project's evaluations. `polygraphy debug precision` itself (0.53.6) does not start without
   TensorRT: "Module: 'tensorrt' is required but could not be imported".
 - *auto_mixed_precision* is onnxconverter-common's, run beside it on the model's ONNX form in ONNX Runtime, whose nodes
-  are others: so its float32 share is of its own nodes. Where it fails, the table says how. Models that have no ONNX
-  form have no figure.
+  are others, and whose CPU runs many float16 nodes by float32 kernels between casts, so that it rounds less: its share
+  is of its own nodes. Where it fails, the table says how. Models that have no ONNX form have no figure.
 
 """
 

@@ -120,7 +120,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def _decibels(value: float) -> str:
-    return {float("inf"): "∞", float("-inf"): "-∞"}.get(value, f"{value:.1f}")
+    return {float("inf"): "∞", float("-inf"): "-∞"}.get(value, f"{round(value, 1) + 0.0:.1f}")  # no -0.0
 
 
 def main() -> None:

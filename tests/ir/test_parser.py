@@ -308,7 +308,7 @@ def test_time_is_linear_in_the_text():
         parse_program(text)
         return time.process_time() - start
 
-    short, long = (print_program(_chain(count)) for count in (1000, 8000))
+    short, long = (print_program(_chain(count)) for count in (500, 4000))
     seconds(short)
     assert min(seconds(long) for _ in range(2)) < 16 * min(seconds(short) for _ in range(3))
 

@@ -193,15 +193,22 @@ def _parameter(message: Message) -> bool | int | float | str | None:
 
 
 class StoredData(LazyData):
-    """Weights that are decoded for each read; a network that is written again holds them as they are.
+    """Weights, or their codes, that are decoded for each read; a network that is written again holds them as they are.
 
     Attributes:
         message: What the file holds.
+        numbers: The weights that it stands for.
     """
 
-    def __init__(self, message: Message, shape: tuple[int, ...], read: Callable[[], Array]) -> None:
-        super().__init__(types.unit_float, shape, read, "weights")
-        self.message = message
+    def __init__(
+        self,
+        message: Message,
+        shape: tuple[int, ...],
+        numbers: Callable[[], Array],
+        codes: Callable[[], Array] | None = None,
+    ) -> None:
+        super().__init__(types.uint8 if codes else types.unit_float, shape, codes or numbers, "weights")
+        self.message, self.numbers = message, numbers
 
 
 class Weights:
@@ -270,7 +277,10 @@ class Weights:
             return None
         padded = np.zeros(1 << wide, np.float32)
         padded[: len(table)] = table
-        return LazyData(types.uint8, (size,), lambda: _lowest_first(self._codes(count), wide), "indices"), padded
+        indices = StoredData(
+            message, (size,), lambda: self._read(tuple(shape), axis), lambda: _lowest_first(self._codes(count), wide)
+        )
+        return indices, padded
 
     def raw(self) -> Data:
         """The numbers as one row, for layers whose weights have no known shape."""

@@ -266,8 +266,19 @@ class Writer:
         Raises:
             RefusedError: It is not known before the network runs.
         """
+        stored = self._stored(value)
+        return stored.message if stored is not None else weights(self.fixed(value, what))
+
+    def _stored(self, value: Value) -> StoredData | None:
+        """What a network held that was read, if a value still is that."""
         data = value.constant.payload if value.constant is not None else None
-        return data.message if isinstance(data, StoredData) else weights(self.fixed(value, what))
+        if isinstance(data, StoredData) or value.producer is None or value.constant is not None:
+            return data if isinstance(data, StoredData) else None
+        held = [v.constant.payload for _, _, v in value.producer.uses() if v.constant is not None]
+        for data in held:
+            if isinstance(data, StoredData) and np.array_equal(data.numbers(), self.fixed(value, "a weight")):
+                return data
+        return None
 
     def number(self, value: Value) -> float | None:
         """The only number of a constant, unless it has more of them."""

@@ -282,6 +282,19 @@ class OneHotEncoder:
 
 
 @dataclass(frozen=True)
+class CategoricalMapping:
+    """Texts to integers.
+
+    Attributes:
+        numbers: The integer of each text.
+        unknown: The integer of all others.
+    """
+
+    numbers: Mapping[str, int]
+    unknown: int
+
+
+@dataclass(frozen=True)
 class FeatureVectorizer:
     """All inputs one after the other in one array.
 
@@ -301,7 +314,14 @@ class ArrayFeatureExtractor:
 
 Predictor: TypeAlias = TreeEnsemble | LinearModel | SupportVectorMachine | NearestNeighbors
 Transformer: TypeAlias = (
-    Scaler | Normalizer | Imputer | DictVectorizer | OneHotEncoder | FeatureVectorizer | ArrayFeatureExtractor
+    Scaler
+    | Normalizer
+    | Imputer
+    | DictVectorizer
+    | OneHotEncoder
+    | CategoricalMapping
+    | FeatureVectorizer
+    | ArrayFeatureExtractor
 )
 Description: TypeAlias = Predictor | Transformer
 

@@ -297,6 +297,12 @@ def _(description: classic.OneHotEncoder, parameters: Message) -> None:
 
 
 @_fill.register
+def _(description: classic.CategoricalMapping, parameters: Message) -> None:
+    parameters.stringToInt64Map.map.update(description.numbers)
+    parameters.int64Value = description.unknown
+
+
+@_fill.register
 def _(description: classic.FeatureVectorizer, parameters: Message) -> None:
     for name, size in description.sizes.items():
         parameters.inputList.add(inputColumn=name, inputDimensions=size)

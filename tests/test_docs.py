@@ -16,7 +16,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["debugging.md"])
+@pytest.mark.parametrize("page", ["boosted-trees.md", "debugging.md"])
 def test_the_code_prints_what_the_page_says(page, tmp_path):
     """All blocks are one program; what it prints are the blocks without a language, but for commands."""
     code = "\n".join(text for language, text in blocks(page) if language == "python")

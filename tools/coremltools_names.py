@@ -70,9 +70,9 @@ MODULES = {
     "coremltools.optimize.torch.palettization": "There is no compression.",
     "coremltools.optimize.torch.pruning": "There is no compression.",
     "coremltools.proto": "Messages are made from the schema when they are used; there are no generated modules.",
-    "coremltools.converters.libsvm": "Classic models are not converted.",
+    "coremltools.converters.libsvm": "",
     "coremltools.converters.sklearn": "",
-    "coremltools.converters.xgboost": "Classic models are not converted.",
+    "coremltools.converters.xgboost": "",
 }
 """Public modules, each with the reason where most of its names are missing."""
 

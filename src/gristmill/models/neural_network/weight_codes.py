@@ -86,7 +86,10 @@ def kmeans(weights: Array, bits: int) -> Codes:
         table = np.pad(different, (0, size - len(different)))
         return Codes(np.searchsorted(different, weights).astype(np.uint8), table=table)
     runs = _Runs(values - values.mean())
-    starts = (np.linspace(*runs.values[[0, -1]], size), np.quantile(runs.values, (np.arange(size) + 0.5) / size))
+    starts = (
+        np.linspace(runs.values[0], runs.values[-1], size),
+        np.quantile(runs.values, (np.arange(size) + 0.5) / size),
+    )
     means = max((runs.settle(start) for start in starts), key=runs.explained)
     for _ in range(min(size, _WORK // len(values))):
         moved = runs.settle(runs.move_one(means))

@@ -44,15 +44,15 @@ MODULES = {
     "coremltools.models.ml_program.experimental.torch.perf_utils": "",
     "coremltools.models.ml_program.experimental.debugging_utils": "",
     "coremltools.models.ml_program.experimental.perf_utils": "",
-    "coremltools.models.neural_network": "Neural networks are not written.",
-    "coremltools.models.neural_network.builder": "Neural networks are not written.",
-    "coremltools.models.neural_network.flexible_shape_utils": "Neural networks are not written.",
-    "coremltools.models.neural_network.quantization_utils": "Neural networks are not written.",
-    "coremltools.models.neural_network.update_optimizer_utils": "Neural networks are not written.",
-    "coremltools.models.neural_network.optimization_utils": "Neural networks are not written.",
-    "coremltools.models.neural_network.printer": "Neural networks are not written.",
-    "coremltools.models.neural_network.spec_inspection_utils": "Neural networks are not written.",
-    "coremltools.models.neural_network.utils": "Neural networks are not written.",
+    "coremltools.models.neural_network": "",
+    "coremltools.models.neural_network.builder": "",
+    "coremltools.models.neural_network.flexible_shape_utils": "",
+    "coremltools.models.neural_network.quantization_utils": "",
+    "coremltools.models.neural_network.update_optimizer_utils": "",
+    "coremltools.models.neural_network.optimization_utils": "",
+    "coremltools.models.neural_network.printer": "",
+    "coremltools.models.neural_network.spec_inspection_utils": "",
+    "coremltools.models.neural_network.utils": "",
     "coremltools.models.nearest_neighbors": "",
     "coremltools.models.nearest_neighbors.builder": "",
     "coremltools.models.pipeline": "",
@@ -159,6 +159,8 @@ def _members(theirs: type, ours: Any) -> list[str]:
 def _example(class_name: str) -> Any:
     """An instance of ours, of classes whose attributes the class does not show."""
     from gristmill.converters.mil import Builder
+    from gristmill.models.neural_network import flexible_shape_utils as shapes
+    from gristmill.models.neural_network import update_optimizer_utils as optimizers
     from gristmill.models.transform import FP16ComputePrecision
     from gristmill.models.utils import MultiFunctionDescriptor
     from gristmill.passes.pipeline import PassPipeline
@@ -175,6 +177,13 @@ def _example(class_name: str) -> Any:
         "PassPipeline": PassPipeline.DEFAULT,
         "MultiFunctionDescriptor": MultiFunctionDescriptor(),
         "FP16ComputePrecision": FP16ComputePrecision(),
+        "AdamParams": optimizers.AdamParams(),
+        "SgdParams": optimizers.SgdParams(),
+        "RangeParam": optimizers.RangeParam(0.5),
+        "Batch": optimizers.Batch(1),
+        "Shape": shapes.Shape(1),
+        "Size": shapes.Size(1),
+        "ShapeRange": shapes.ShapeRange(1, 2),
     }
     return examples.get(class_name)
 

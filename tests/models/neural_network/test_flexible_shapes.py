@@ -57,18 +57,24 @@ CHANGES = {
         lambda u, s: u.update_multiarray_shape_range(s, "x", u.NeuralNetworkMultiArrayShapeRange({"C": (1, 5)})),
         {"shape": (3,)},
     ),
-    "shapes of any rank": (lambda u, s: u.add_multiarray_ndshape_enumeration(s, "x", [(2, 6), (3, 5)]), {"shape": (3, 5)}),
+    "shapes of any rank": (
+        lambda u, s: u.add_multiarray_ndshape_enumeration(s, "x", [(2, 6), (3, 5)]),
+        {"shape": (3, 5)},
+    ),
     "range of any rank": (lambda u, s: u.set_multiarray_ndshape_range(s, "x", [1, 5], [-1, 8]), {"shape": (3, 5)}),
     "range, then shapes": (
-        lambda u, s: (u.update_multiarray_shape_range(s, "x", ranges(u)), u.add_enumerated_multiarray_shapes(s, "x", shapes(u))),
+        lambda u, s: (
+            u.update_multiarray_shape_range(s, "x", ranges(u)),
+            u.add_enumerated_multiarray_shapes(s, "x", shapes(u)),
+        ),
         {},
     ),
     "sizes": (
-        lambda u, s: u.add_enumerated_image_sizes(s, "x", [u.NeuralNetworkImageSize(8, 9), u.NeuralNetworkImageSize(6, 7)]),
+        lambda u, s: u.add_enumerated_image_sizes(s, "x", [u.NeuralNetworkImageSize(*hw) for hw in ((8, 9), (6, 7))]),
         {"image": True},
     ),
     "sizes within": (lambda u, s: u.update_image_size_range(s, "x", image_range(u)), {"image": True}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.interop

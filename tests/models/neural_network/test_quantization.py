@@ -84,7 +84,7 @@ def test_the_same_numbers_as_coremltools(mode, bits):
 
 
 def take_meanings(spec):
-    """Scales, biases and tables, taken out: coremltools computes those of numbers up to 4 in float32, last bits differ."""
+    """Scales, biases and tables, taken out: coremltools computes in float32, so last bits of numbers up to 4 differ."""
     found = []
     for layer in all_layers(spec.neuralNetwork):
         for weights in weights_in(layer):

@@ -25,7 +25,7 @@ def numbers(*shape):
 
 IMAGE, ROWS, OTHER = numbers(4, 6, 7), numbers(3, 4, 5), numbers(3, 4, 5)
 KERNEL, BIAS = numbers(3, 3, 4, 6), numbers(6)
-VECTORS = {"gamma": numbers(4), "beta": numbers(4), "mean": numbers(4), "variance": np.abs(numbers(4)) + 0.1}
+VECTORS = {"mean": numbers(4), "variance": np.abs(numbers(4)) + 0.1, "gamma": numbers(4), "beta": numbers(4)}
 MATRIX = numbers(2, 5)
 LSTM = torch.nn.LSTM(5, 3)
 INDICES = np.array([2, 0], np.float32)
@@ -89,7 +89,10 @@ def loop(builder):
 
 
 ARRAYS = {
-    "matrix": (lambda b: b.add_inner_product("ip", MATRIX, BIAS[:2], 5, 2, True, "x", "y"), lambda x: x @ MATRIX.T + BIAS[:2]),
+    "matrix": (
+        lambda b: b.add_inner_product("ip", MATRIX, BIAS[:2], 5, 2, True, "x", "y"),
+        lambda x: x @ MATRIX.T + BIAS[:2],
+    ),
     "batched": (
         lambda b: b.add_batched_mat_mul("mm", ["x"], "y", W=MATRIX.T, weight_matrix_rows=5, weight_matrix_columns=2),
         lambda x: x @ MATRIX.T,
@@ -116,20 +119,22 @@ ARRAYS = {
     "order": (lambda b: b.add_argsort("a", "x", "y", axis=2), lambda x: np.argsort(x, axis=2)),
     "loop": (loop, lambda x: x * 1024),
     "lstm": (lstm, lambda x: LSTM(torch.tensor(x[:, :1]))[0].detach().numpy()),
-}  # fmt: skip
+}
 IMAGES = {
     "convolution": (
         conv,
-        lambda x: F.conv2d(torch_of(x), torch.tensor(KERNEL.transpose(3, 2, 0, 1).copy()), torch.tensor(BIAS), (2, 1), (1, 0)),
+        lambda x: F.conv2d(torch_of(x), torch.tensor(KERNEL).permute(3, 2, 0, 1), torch.tensor(BIAS), (2, 1), (1, 0)),
     ),
     "transposed convolution": (
         deconv,
-        lambda x: F.conv_transpose2d(torch_of(x), torch.tensor(KERNEL[..., :3].transpose(2, 3, 0, 1).copy()), stride=2, groups=2),
+        lambda x: F.conv_transpose2d(
+            torch_of(x), torch.tensor(KERNEL[..., :3]).permute(2, 3, 0, 1), stride=2, groups=2
+        ),
     ),
     "pooling": (pool, lambda x: F.avg_pool2d(torch_of(x), (2, 3), 2)),
     "batch normalisation": (
         lambda b: b.add_batchnorm("n", 4, **VECTORS, input_name="x", output_name="y", epsilon=1e-3),
-        lambda x: F.batch_norm(torch_of(x), *(torch.tensor(VECTORS[k]) for k in ("mean", "variance", "gamma", "beta")), eps=1e-3),
+        lambda x: F.batch_norm(torch_of(x), *map(torch.tensor, VECTORS.values()), eps=1e-3),
     ),
     "upsampling": (
         lambda b: b.add_upsample("u", 2, 3, "x", "y"),
@@ -147,7 +152,7 @@ IMAGES = {
         lambda b: b.add_reorganize_data("d", "x", "y", "PIXEL_SHUFFLE", 2),
         lambda x: F.pixel_shuffle(torch_of(x), 2),
     ),
-}  # fmt: skip
+}
 
 
 def check(found, expected):

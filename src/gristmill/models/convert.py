@@ -19,7 +19,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import StateType as IRStateType
 from gristmill.ir.types import TensorType as IRTensorType
-from gristmill.ir.types import fp16, fp32, int8
+from gristmill.ir.types import fp16, fp32, int8, unit_float
 from gristmill.ir.verify import verify as verify_program
 from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
@@ -209,6 +209,8 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
     target = minimum_deployment_target or newest
     _check_types(inputs, outputs, target)
     program, beside = _lower(model, _opset(model, kind, target), inputs, outputs)
+    if kind == "mlprogram" and isinstance(model, Program):
+        _type_networks(program)
     interface.check_images(program, inputs, outputs)
     verification = _verification(program, beside, verify)
     run_passes(program, passes, verify=verify_program)
@@ -376,6 +378,16 @@ def _own(model: Program, opset: Opset) -> Program:
                 hint="pass minimum_deployment_target",
             )
     return clone_program(model)
+
+
+def _type_networks(program: Program) -> None:
+    """Makes untyped tensors float32: a program that was a neural network becomes an ML Program."""
+    for name, function in program.functions.items():
+        tensors = (value.type for value in function.values() if isinstance(value.type, IRTensorType))
+        if any(tensor.dtype == unit_float for tensor in tensors):
+            from gristmill.models.networks import on_cpu  # which only networks need
+
+            program.functions[name] = on_cpu(function)
 
 
 def _verification(program: Program, beside: Source | None, verify: bool | None) -> analysis.Verification | None:

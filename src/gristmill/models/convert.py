@@ -62,13 +62,14 @@ def convert(
 
     Args:
         model: A ``torch.export.ExportedProgram`` or the path of one (``.pt2``), an ``nn.Module``, a TorchScript module
-            or the path of one (``.pt``), or a program made with ``gristmill.converters.mil.Builder``.
+            or the path of one (``.pt``), or a program: of ``gristmill.converters.mil.Builder``, or of a model.
         source: The framework; ``auto`` finds out.
         inputs: Descriptions in the order of the model's tensor arguments; needed for a module, whose shapes nothing
             else says. What they leave open follows from the model.
         outputs: Descriptions in the order of the model's results: names, types, images.
         classifier_config: Makes a classifier of the model.
-        minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
+        minimum_deployment_target: The oldest system that shall run it; when left out iOS 15, or for a network the
+            oldest that has its layers.
         convert_to: ``mlprogram``, or ``neuralnetwork`` for systems before iOS 15, whose tensors have no types: Core ML
             computes in float32 on the CPU and in float16 elsewhere. When left out, a target before iOS 15 asks for a
             network.

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 import gristmill as ct
+from gristmill.converters.mil import Builder as mb
 from gristmill.errors import InputError, UnsupportedError
+from gristmill.ir.types import fp32
 from gristmill.package.network_writer import NetworkRefusedError
 
 SHAPE = (1, 3, 8, 10)
@@ -118,6 +120,39 @@ def test_arguments_that_do_not_fit(module: torch.nn.Module) -> None:
         convert(module, ct.TensorType("x", SHAPE, dtype=np.float16))
     with pytest.raises(UnsupportedError, match="kind of model"):
         ct.convert(module, inputs=[x], convert_to="pipeline")
+
+
+def test_programs_convert_and_networks_become_ml_programs() -> None:
+    """A program of the builder's becomes a network; what that is read as becomes a network again, or an ML Program."""
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(2, 3))])
+    def program(x: Any) -> Any:
+        return mb.relu(x=mb.reduce_sum(x=x, axes=[1]), name="y")
+
+    network = ct.convert(program, convert_to="neuralnetwork")
+    again = ct.convert(network.program, convert_to="neuralnetwork")
+    typed = ct.convert(
+        network.program, compute_precision=ct.precision.FLOAT32, minimum_deployment_target=ct.target.iOS17
+    )
+    assert [model.kind for model in (network, again, typed)] == ["neuralNetwork", "neuralNetwork", "mlProgram"]
+    assert {value.dtype for value in typed.program.main.outputs} == {fp32}
+    for model in (network, again, typed):
+        assert model.predict({"x": np.array([[1, 2, 3], [-1, -2, 0]], np.float32)})["y"].tolist() == [6, 0]
+
+
+def test_images_and_defaults() -> None:
+    """A grey image in and out, 2·(10/2 + 1) + 3, where 3 is the default of a number; defaults came with iOS 14."""
+
+    class Sum(torch.nn.Module):
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            return x * 2 + z
+
+    grey = ct.ImageType("x", (1, 1, 4, 6), color_layout="GRAYSCALE", scale=0.5, bias=1.0)
+    number = ct.TensorType("z", (1,), default_value=np.array([3.0], np.float32))
+    model = convert(Sum(), grey, number, outputs=[ct.ImageType("y", color_layout="GRAYSCALE")])
+    assert model.get_spec().specificationVersion == 5
+    result = model.predict({"x": Image.fromarray(np.full((4, 6), 10, np.uint8))})["y"]
+    assert np.asarray(result).tolist() == [[15] * 6] * 4
 
 
 def test_sizes_that_a_model_asks_to_be_equal_may_be_declared_apart() -> None:

@@ -19,7 +19,7 @@ from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import StateType as IRStateType
 from gristmill.ir.types import TensorType as IRTensorType
-from gristmill.ir.types import fp16, fp32, int8
+from gristmill.ir.types import fp16, fp32, int8, unit_float
 from gristmill.ir.verify import verify as verify_program
 from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
@@ -62,13 +62,14 @@ def convert(
 
     Args:
         model: A ``torch.export.ExportedProgram`` or the path of one (``.pt2``), an ``nn.Module``, a TorchScript module
-            or the path of one (``.pt``), or a program made with ``gristmill.converters.mil.Builder``.
+            or the path of one (``.pt``), or a program: of ``gristmill.converters.mil.Builder``, or of a model.
         source: The framework; ``auto`` finds out.
         inputs: Descriptions in the order of the model's tensor arguments; needed for a module, whose shapes nothing
             else says. What they leave open follows from the model.
         outputs: Descriptions in the order of the model's results: names, types, images.
         classifier_config: Makes a classifier of the model.
-        minimum_deployment_target: The oldest system that shall run it; iOS 15 when left out.
+        minimum_deployment_target: The oldest system that shall run it; when left out iOS 15, or for a network the
+            oldest that has its layers.
         convert_to: ``mlprogram``, or ``neuralnetwork`` for systems before iOS 15, whose tensors have no types: Core ML
             computes in float32 on the CPU and in float16 elsewhere. When left out, a target before iOS 15 asks for a
             network.
@@ -209,6 +210,8 @@ def prepare(  # noqa: D417  # the other arguments are those of `convert`
     target = minimum_deployment_target or newest
     _check_types(inputs, outputs, target)
     program, beside = _lower(model, _opset(model, kind, target), inputs, outputs)
+    if kind == "mlprogram" and isinstance(model, Program):
+        _type_networks(program)
     interface.check_images(program, inputs, outputs)
     verification = _verification(program, beside, verify)
     run_passes(program, passes, verify=verify_program)
@@ -376,6 +379,16 @@ def _own(model: Program, opset: Opset) -> Program:
                 hint="pass minimum_deployment_target",
             )
     return clone_program(model)
+
+
+def _type_networks(program: Program) -> None:
+    """Makes untyped tensors float32: a program that was a neural network becomes an ML Program."""
+    for name, function in program.functions.items():
+        tensors = (value.type for value in function.values() if isinstance(value.type, IRTensorType))
+        if any(tensor.dtype == unit_float for tensor in tensors):
+            from gristmill.models.networks import on_cpu  # which only networks need
+
+            program.functions[name] = on_cpu(function)
 
 
 def _verification(program: Program, beside: Source | None, verify: bool | None) -> analysis.Verification | None:

@@ -65,7 +65,7 @@ def test_text_and_files(case: Case, name: str, dtype: Any, opset: Opset, tmp_pat
             np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load_program() -> Any:
     """The loader of programs that coremltools has."""
     pytest.importorskip("coremltools", reason="coremltools, the oracle, is not installed")

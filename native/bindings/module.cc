@@ -265,8 +265,7 @@ NB_MODULE(_native, m) {
       nb::arg("codes"), nb::arg("bits"), nb::arg("sizes"), nb::arg("strides"), nb::arg("dtype"), nb::arg("scale"),
       nb::arg("zero_point").none(), nb::arg("zero"), nb::arg("block"), nb::arg("half"), nb::arg("rounded"),
       nb::arg("name"),
-      "Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]. "
-      "Products of few rows scale sums of codes, unless each element has to be rounded first.");
+      "Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n].");
 
   m.def(
       "compress_table",

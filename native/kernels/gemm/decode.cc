@@ -410,7 +410,21 @@ class AffineMatrix : public CodedMatrix {
   std::shared_ptr<PackedMatrix> scale_, zero_point_;
 };
 
-// Entries one by one; `first` says for each column of the panel where its table starts.
+// Entries one by one, of one table; eight codes are read at once.
+template <typename T>
+void LookUp(const uint8_t* codes, int64_t count, const T* entries, char* to) {
+  T* out = reinterpret_cast<T*>(to);
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    uint64_t eight;
+    memcpy(&eight, codes + i, 8);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) out[i + j] = entries[eight >> (8 * j) & 0xff];
+  }
+  for (; i < count; ++i) out[i] = entries[codes[i]];
+}
+
+// The same of several tables; `first` says for each column of the panel where its table starts.
 template <typename T>
 void LookUp(const uint8_t* codes, int64_t rows, int64_t width, const T* entries, const int64_t* first, char* to) {
   T* out = reinterpret_cast<T*>(to);
@@ -463,6 +477,10 @@ class TableMatrix : public CodedMatrix {
       for (int64_t l = 0; l < Lines(); ++l) tables[l] = &parts_[TableOf(column + l * kLine) * PartsSize()];
       HWY_DYNAMIC_DISPATCH(Shuffle)(codes, rows * width, tables, Lines(), entries_, reinterpret_cast<uint16_t*>(to));
       return;
+    }
+    if (tables_ == 1) {
+      return dtype == DType::kF16 ? LookUp(codes, rows * width, halves_.data(), to)
+                                  : LookUp(codes, rows * width, floats_.data(), to);
     }
     int64_t first[kMostWidth];
     for (int64_t j = 0; j < width; ++j) first[j] = TableOf(column + j) * entries_;

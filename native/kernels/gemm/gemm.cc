@@ -272,7 +272,9 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
 
 GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   // Blocks of rows of one size: one of A (rows × 256 floats, 144 kB) and one of C stay in the second-level cache.
-  const int64_t tile = TileRows(), most = kMostRows / tile * tile, count = std::max<int64_t>(b.panels(), 1);
+  // More rows share a block of B that has to be decoded.
+  const int64_t tile = TileRows(), most = kMostRows * (b.decoder == nullptr ? 1 : 2) / tile * tile;
+  const int64_t count = std::max<int64_t>(b.panels(), 1);
   GemmPlan plan;
   plan.m = m;
   plan.row_blocks = std::max<int64_t>((m + most - 1) / most, 1);

@@ -64,7 +64,7 @@ def compress_affine(
     rounded: bool,
     name: str,
 ) -> Prepared:
-    """Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]. Products of few rows scale sums of codes, unless each element has to be rounded first."""
+    """Packs codes, one a byte, that stand for scale·(code - zero_point), or zero for None; rows are [k / block, n]."""
 
 def compress_table(
     codes: NDArray[Any], bits: int, sizes: Sequence[int], strides: Sequence[int], entries: NDArray[Any], tables: int

@@ -65,7 +65,9 @@ class MatrixView:
         return np.ascontiguousarray(turned.reshape(-1, array.shape[self.columns]))
 
 
-def compressed_matrix(weight: Value, view: MatrixView, *, strict: bool) -> _native.Prepared | None:
+def compressed_matrix(
+    weight: Value, view: MatrixView, *, strict: bool, many_rows: bool = False
+) -> _native.Prepared | None:
     """A weight as a matrix of codes, or ``None`` where it has to be decoded.
 
     Args:
@@ -73,6 +75,8 @@ def compressed_matrix(weight: Value, view: MatrixView, *, strict: bool) -> _nati
         view: How it is a matrix.
         strict: Round each element to the weight's type before it is multiplied; otherwise products of few rows may
             scale sums of codes, which are more precise.
+        many_rows: It is multiplied by many rows, which wait for arithmetic and not for memory: forms that are looked up
+            one element after the other would make products slower.
 
     Raises:
         ExecutionError: The codes are not what their type says.
@@ -91,7 +95,7 @@ def compressed_matrix(weight: Value, view: MatrixView, *, strict: bool) -> _nati
             offset = None if op.offset is None else array_of(op.offset)
             return _affine(op.data, array_of(op.scale), offset, view, half=half, rounded=strict)
         if isinstance(op, constexpr_lut_to_dense):
-            return _table(op, view)
+            return _table(op, view, many_rows=many_rows)
         if isinstance(op, constexpr_sparse_to_dense):
             return _sparse(weight, view)
     except _native.NativeError as error:
@@ -163,11 +167,13 @@ def _spread(array: Array, sizes: list[int]) -> Array:
     return array
 
 
-def _table(op: constexpr_lut_to_dense, view: MatrixView) -> _native.Prepared | None:
+def _table(op: constexpr_lut_to_dense, view: MatrixView, *, many_rows: bool) -> _native.Prepared | None:
     """Indices into tables, one for each group of columns."""
     shape = tuple(int(str(size)) for size in op.result.shape)
     lut = array_of(op.lut)
     if not op.lut.dtype.is_float or len(shape) < 2:
+        return None
+    if many_rows and not np.array_equal(lut, lut.astype(np.float16)):  # shuffles look up halves alone
         return None
     if op.opset >= iOS18:
         *groups, entries, length = lut.shape

@@ -161,7 +161,7 @@ def _conv(op: conv, emit: Emitter) -> None:
 
     def pack() -> _native.Prepared:
         found = (
-            compressed_matrix(op.weight, MatrixView.of(op.weight.rank, columns=0), strict=emit.strict)
+            compressed_matrix(op.weight, MatrixView.of(op.weight.rank, columns=0), strict=emit.strict, many_rows=True)
             if op.groups == 1
             else None
         )

@@ -145,7 +145,7 @@ def test_files_are_hostile_until_checked(name, tmp_path):
     refused = 0
     for holder, key in entries(value):
         kept = holder[key]
-        for other in (None, -1, 10**9, []):
+        for other in (None, -1, 10**9):
             holder[key] = other
             try:
                 convert_document(value, tmp_path)

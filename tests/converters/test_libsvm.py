@@ -70,6 +70,8 @@ def test_classifiers(kind, kernel, labels):
     rows = predictions(convert(model))
     np.testing.assert_array_equal([row["target"] for row in rows], wanted)
     shares = [[row["classProbability"][label] for label in model.get_labels()] for row in rows]
+    if labels == 2:  # LIBSVM keeps them away from 0 and 1, and the pipeline's logistic function does not
+        shares = np.clip(shares, 1e-7, 1 - 1e-7)
     np.testing.assert_allclose(shares, wanted_shares, rtol=0, atol=TOLERANCE)
 
 

@@ -10,13 +10,17 @@ import numpy as np
 
 from gristmill.converters.common import finish, is_path, library, read_file, unknown_model
 from gristmill.errors import InputError, InputTypeError
-from gristmill.frontends.classic import SupportVectorMachine
+from gristmill.frontends.classic import Feature, LinearModel, Stage, SupportVectorMachine
 from gristmill.frontends.common import reading
 from gristmill.frontends.libsvm import read_libsvm_structure, read_libsvm_text
 from gristmill.models import datatypes
 from gristmill.models.classic import interface
-from gristmill.models.classic_writer import write_model
+from gristmill.models.classic_writer import features_of, write_model, write_stages
 from gristmill.models.model import MLModel
+from gristmill.package.proto import Message
+
+_DECISION = "decision"
+"""What passes between the parts of a pipeline."""
 
 
 def convert(
@@ -42,7 +46,8 @@ def convert(
             are zero in all of them do not count when they stand at the end.
 
     Returns:
-        A support vector classifier or regressor.
+        A support vector classifier or regressor; of two labels with probabilities, a pipeline of a regressor and a
+        logistic function, which agrees with LIBSVM where a classifier of Core ML is up to 0.005 beside.
 
     Raises:
         InputError: The arguments do not fit the model, or this is none.
@@ -57,12 +62,28 @@ def convert(
     width = sum(kind.num_elements or 1 for _, kind in inputs)
     more = width - machine.vectors.shape[1]
     machine = replace(machine, vectors=np.pad(machine.vectors, ((0, 0), (0, more))))
+    if machine.labels is not None and len(machine.prob_a) == 1 and probability:
+        return finish(_write_two(machine, inputs, (target_name, probability)), "libsvm")
     outputs: Any = target_name
     if machine.labels is not None:
         outputs = [(target_name, datatypes.Int64())]
         if machine.prob_a and probability:
             outputs.append((probability, datatypes.Dictionary(datatypes.Int64())))
     return finish(write_model(machine, inputs, outputs), "libsvm")
+
+
+def _write_two(machine: SupportVectorMachine, inputs: interface.Features, outputs: tuple[str, str]) -> Message:
+    """A machine of two labels that knows probabilities: its decision, and then a logistic function of that.
+
+    LIBSVM takes the two probabilities from that function, and keeps them 1e-7 away from 0 and 1. A support vector
+    classifier of Core ML couples pairs also where there is only one, by an iteration that ends up to 0.005 beside.
+    """
+    decision = Feature(_DECISION)
+    stages = [
+        Stage(replace(machine, labels=None, counts=(), prob_a=(), prob_b=()), features_of(inputs), [decision]),
+        Stage(LinearModel(np.array([machine.prob_a]), np.array(machine.prob_b), machine.labels), [decision]),
+    ]
+    return write_stages(stages, features_of(inputs), outputs)
 
 
 def _read(model: Any) -> SupportVectorMachine:

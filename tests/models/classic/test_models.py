@@ -127,7 +127,8 @@ def test_probabilities_of_two_are_platts_sigmoid():
     machine.probB.append(0.25)
     specs.put_labels(machine, ["a", "b"])
     result = specs.run(spec, x=[0.5])  # the decision is 1
-    assert result["p"] == pytest.approx({"a": sigmoid(0.75), "b": 1 - sigmoid(0.75)}, rel=1e-15)
+    # The coupling ends when it is within 0.005 / labels of the best, as LIBSVM's.
+    assert result["p"] == pytest.approx({"a": sigmoid(0.75), "b": 1 - sigmoid(0.75)}, abs=0.0025)
 
 
 def test_coupled_probabilities_agree_with_the_pairs():

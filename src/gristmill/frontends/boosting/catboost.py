@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,13 @@ class _Split:
     missing_more: bool
 
     def branch(self, more: Node, less: Node) -> Node:
-        return Branch(self.feature, float(float32_at_most(self.border)), less, more, not self.missing_more)
+        return Branch(self.feature, _threshold(self.border), less, more, not self.missing_more)
+
+
+@lru_cache(maxsize=1 << 16)  # trees ask for the same borders again and again
+def _threshold(border: float) -> float:
+    """The largest float64 number that does not exceed a border once it is rounded."""
+    return float(float32_at_most(border))
 
 
 class _TreeReader:

@@ -146,8 +146,6 @@ def couple(first: Array, pairs: list[tuple[int, int]], labels: int) -> Array:
         labels: How many there are.
     """
     rows = len(first)
-    if labels == 2:  # the pair's probabilities agree with themselves; iterating ends a little beside them
-        return np.concatenate([first, 1 - first], axis=1)
     r = np.zeros((rows, labels, labels))
     for number, (i, j) in enumerate(pairs):
         r[:, i, j], r[:, j, i] = first[:, number], 1 - first[:, number]

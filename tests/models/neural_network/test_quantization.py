@@ -170,7 +170,7 @@ def test_kmeans_is_near_the_best_table(bits, heavy):
     """On average within 10% of the least error, which dynamic programming finds; never above an even table's."""
     random, ratios = np.random.default_rng(bits), []
     for _ in range(8):
-        values = random.standard_normal(60) * (np.exp(random.standard_normal(60)) if heavy else 1)
+        values = random.standard_normal(40) * (np.exp(random.standard_normal(40)) if heavy else 1)
         found, even = (
             np.square(codes.table[codes.codes] - values).sum()
             for codes in (kmeans(values, bits), evenly_spaced(values, bits))

@@ -24,7 +24,7 @@ venv: .venv/.dependencies .venv/.installed
 INSTALL := $(BIN)/python -m pip install --no-compile --constraint requirements/constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-# What builds the native core comes first: `make -j2 venv` builds while the rest comes.
+# What builds the native core comes first: `make -j venv` builds while the rest comes.
 .venv/.tools: requirements/constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) --quiet --upgrade pip

@@ -40,11 +40,18 @@ def predictions(model, x, name="input"):
 
 def check_classifier(estimator, x, probabilities=True):
     found = predictions(convert(estimator), x)
-    classes = [row["classLabel"] for row in found]
-    np.testing.assert_array_equal(classes, estimator.predict(x))
+    classes = np.array([row["classLabel"] for row in found])
+    decided = np.ones(len(classes), bool)
+    if probabilities:  # few trees share some rows out equally: then roundings decide, of sums here, of their mean there
+        expected = estimator.predict_proba(x)
+        chosen = expected[np.arange(len(x)), np.searchsorted(estimator.classes_, classes)]
+        np.testing.assert_allclose(chosen, expected.max(axis=1), rtol=0, atol=1e-12)
+        decided = (expected > expected.max(axis=1, keepdims=True) - 1e-12).sum(axis=1) == 1
+        assert decided.mean() > 0.75
+    np.testing.assert_array_equal(classes[decided], estimator.predict(x)[decided])
     if probabilities:
         shares = [list(row["classProbability"].values()) for row in found]
-        np.testing.assert_allclose(shares, estimator.predict_proba(x), rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(shares, expected, rtol=0, atol=TOLERANCE)
         assert list(found[0]["classProbability"]) == estimator.classes_.tolist()
 
 

@@ -25,7 +25,7 @@ from gristmill.ir.constants import Array
 _LEAF = -1  # as a child in scikit-learn's arrays
 
 REGRESSION = "to rounding; decisions equal"
-CLASSIFICATION = "classes equal, probabilities to rounding; decisions equal"
+CLASSIFICATION = "classes equal but for equal probabilities, which go to rounding; decisions equal"
 
 
 def _grow(tree: Any, values: Array, first: int | None = None) -> Node:

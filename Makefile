@@ -20,7 +20,8 @@ help:
 
 venv: .venv/.dependencies .venv/.installed
 
-# Most of the modules that come are never imported; those that are get compiled then, once for all processes.
+# Most of the modules that come are never imported; those that are get compiled then, once for all processes. Not so
+# coremltools': Python warns of escapes in its texts when it compiles them, and tests take warnings for errors.
 INSTALL := $(BIN)/python -m pip install --no-compile --constraint requirements/constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -33,6 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .venv/.dependencies: .venv/.tools
 	$(INSTALL) --group dev
+	$(BIN)/python -W ignore -m compileall -q -j 2 .venv/lib/python*/site-packages/coremltools
 	touch $@
 
 # The package itself, editable. Again when the schema or the native core changes, or a package appears that the last

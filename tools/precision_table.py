@@ -206,8 +206,6 @@ LEFT_OUT = """
 - Models that exist as ONNX or TFLite only: there is no importer for them yet.
 - YOLOv3-tiny, a neural network: its tensors are untyped, so there is no precision to choose; `simulate` says what each
   unit makes of it.
-- ProteinMPNN and torchfcpe: `MODELS` in `tools/precision_models.py` has them, and they convert, but they are not
-  measured yet.
 - Of models that are measured, these parts: Whisper's decoder, and 28 of the 30 seconds that its encoder takes; the
   spectrograms and the constant-Q transform that Whisper, javad and pesto are given; MTCNN's loops over
   scales and boxes. EfficientNet-Lite0 sees 96×96 pixels, TransNetV2 12 frames, DistillMOS 1.28 seconds.

@@ -235,14 +235,15 @@ def test_ops_in_loops_and_branches_have_their_share():
 
 def test_rounds_of_a_loop_take_no_memory():
     """As many values are alive in the fortieth round as in the fourth."""
-    most = {}
-    for rounds in (4, 40):
+
+    def most_alive(rounds):
         made, alive = decoding(rounds), []
         run_passes(made, [Float16Typing(), DeadCode()])
-        run = Lockstep(made.main, Float32(), lambda step: alive.append(len(run._alive)))  # noqa: B023
+        run = Lockstep(made.main, Float32(), lambda step: alive.append(len(run._alive)))
         run.run({"x": numbers()})
-        most[rounds] = max(alive)
-    assert most[4] == most[40]
+        return max(alive)
+
+    assert most_alive(4) == most_alive(40)
 
 
 def test_cost_is_linear_and_memory_streams(monkeypatch):

@@ -107,6 +107,13 @@ def sparse(dtype, share=0.25):
     return make
 
 
+def nothing_but_zeros(shape):
+    """A weight that was pruned altogether."""
+    return mb.constexpr_sparse_to_dense(
+        nonzero_data=np.zeros(0, np.float16), mask=mb.const(ArrayData(np.zeros(shape, np.uint8), uint1))
+    )
+
+
 def old_sparse(shape):
     """iOS16: the mask's bits in a row."""
     mask = RNG.random(shape) < 0.4
@@ -149,6 +156,7 @@ FORMS = {
     "sparse of float32": (sparse(fp32, 0.6), "sparse weights"),
     "sparse, packed mask": (old_sparse, "sparse weights"),
     "sparse of a table": (sparse_table, "sparse weights"),
+    "sparse, all zeros": (nothing_but_zeros, "sparse weights"),
 }
 ZEROS = "uint8 of float32 with whole zero points"
 WIDE = {"int8 of float32", ZEROS, "int4 in square blocks", "a table of float32", "widened", "sparse of float32"}

@@ -39,21 +39,33 @@ inline constexpr auto kPlaceTable = PlaceTable<kSize>();
 
 GRISTMILL_SIMD_BEGIN
 
-// Elements to their places, 16 bytes at a time; `masks` has a byte for each 8 places. Reads up to 16 bytes further.
+// Elements to their places within 16 bytes.
+template <typename T>
+HWY_INLINE void ExpandPlaces(unsigned mask, const char* from, char* to) {
+  const auto& places = kPlaceTable<sizeof(T)>[mask];
+#if HWY_TARGET == HWY_SCALAR
+  for (size_t byte = 0; byte < 16; ++byte) to[byte] = places[byte] & 0x80 ? 0 : from[places[byte]];
+#else
+  const hn::FixedTag<uint8_t, 16> d;
+  const auto elements = hn::LoadU(d, reinterpret_cast<const uint8_t*>(from));
+  hn::StoreU(hn::TableLookupBytesOr0(elements, hn::LoadU(d, places.data())), d, reinterpret_cast<uint8_t*>(to));
+#endif
+}
+
+// Elements to their places; `masks` has a byte for each 8 places. Reads up to 16 bytes further.
 template <typename T>
 void ExpandElements(const uint8_t* masks, const char* from, int64_t count, char* to) {
   constexpr int64_t kPlaces = 16 / sizeof(T);
-  for (int64_t i = 0; i < count; i += kPlaces, to += 16) {
-    const unsigned mask = masks[i / 8] >> (i % 8) & ((1u << kPlaces) - 1);
-    const auto& places = kPlaceTable<sizeof(T)>[mask];
-#if HWY_TARGET == HWY_SCALAR
-    for (size_t byte = 0; byte < 16; ++byte) to[byte] = places[byte] & 0x80 ? 0 : from[places[byte]];
-#else
-    const hn::FixedTag<uint8_t, 16> d;
-    const auto elements = hn::LoadU(d, reinterpret_cast<const uint8_t*>(from));
-    hn::StoreU(hn::TableLookupBytesOr0(elements, hn::LoadU(d, places.data())), d, reinterpret_cast<uint8_t*>(to));
-#endif
-    from += sizeof(T) * static_cast<size_t>(__builtin_popcount(mask));
+  const auto mask = [masks](int64_t i) { return masks[i / 8] >> (i % 8) & ((1u << kPlaces) - 1); };
+  int64_t i = 0;
+  for (; i + kPlaces <= count; i += kPlaces, to += 16) {
+    ExpandPlaces<T>(mask(i), from, to);
+    from += sizeof(T) * static_cast<size_t>(__builtin_popcount(mask(i)));
+  }
+  if (i < count) {  // panels narrower than 16 bytes may end within them
+    char last[16];
+    ExpandPlaces<T>(mask(i), from, last);
+    memcpy(to, last, static_cast<size_t>(count - i) * sizeof(T));
   }
 }
 
@@ -122,8 +134,8 @@ class SparseMatrix : public PackedMatrix, public BlockDecoder {
       }
     }
     elements_ = elements.size();
-    data.Resize(elements.size() * sizeof(T));
-    std::memcpy(data.as<char>(), elements.data(), elements.size() * sizeof(T));
+    data.Resize(elements.size() * sizeof(T) + 16);  // what is read further, even if every element is zero
+    if (!elements.empty()) std::memcpy(data.as<char>(), elements.data(), elements.size() * sizeof(T));
   }
 
   int64_t runs_, run_bytes_;

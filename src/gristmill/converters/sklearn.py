@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from gristmill._version import __version__
+from gristmill.converters.common import finish
 from gristmill.errors import InputTypeError, UnsupportedError
 from gristmill.frontends import sklearn as frontend
 from gristmill.frontends.classic import Feature, Predictor, Stage, SupportVectorMachine
@@ -54,9 +54,7 @@ def convert(
         inputs = classic_writer.features_of(interface.as_features(inputs))
     flow = frontend.convert(sk_obj, inputs)
     spec = classic_writer.write_stages(flow.stages, flow.inputs, _outputs(flow.stages[-1], output_feature_names))
-    spec.description.metadata.userDefined["com.gristmill.version"] = __version__
-    spec.description.metadata.userDefined["com.gristmill.source"] = f"scikit-learn=={_version()}"
-    return MLModel(spec)
+    return finish(spec, f"scikit-learn=={_version()}")
 
 
 def _version() -> str:

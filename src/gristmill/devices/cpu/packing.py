@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,7 +34,7 @@ def packed(weight: Value, sizes: tuple[int, int, int], strides: tuple[int, int, 
     if place is None:
         return _native.pack_matrix(weight.dtype.name, np.ascontiguousarray(array_of(weight)), sizes, strides, at)
     with _reading(weight):
-        return _native.pack_file_matrix(weight.dtype.name, *place, int(np.prod(sizes_of(weight))), sizes, strides, at)
+        return _native.pack_file_matrix(weight.dtype.name, *place, math.prod(sizes_of(weight)), sizes, strides, at)
 
 
 def kept(value: Value) -> _native.Buffer | None:
@@ -43,8 +44,10 @@ def kept(value: Value) -> _native.Buffer | None:
         FormatError: The weight file has become shorter.
     """
     place = _place_of(value)
-    size = int(np.prod(sizes_of(value))) * value.dtype.numpy.itemsize
-    if place is None or size < _MANY:
+    if place is None:
+        return None
+    size = math.prod(sizes_of(value)) * value.dtype.numpy.itemsize
+    if size < _MANY:
         return None
     with _reading(value):
         return _native.file_buffer(*place, size)

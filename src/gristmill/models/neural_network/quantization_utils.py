@@ -93,7 +93,7 @@ class AdvancedQuantizedLayerSelector(QuantizedLayerSelector):
         self.minimum_conv_kernel_channels = minimum_conv_kernel_channels
         self.minimum_conv_weight_count = minimum_conv_weight_count
 
-    def do_quantize(self, layer: Message, weight_param: str | None = None) -> bool:  # type: ignore[override]
+    def do_quantize(self, layer: Message, weight_param: str | None = None) -> bool:  # type: ignore[override]  # coremltools'
         kind = layer.WhichOneof("layer")
         if not super().do_quantize(layer) or kind in self.skip_layer_types:
             return False
@@ -145,7 +145,7 @@ class MatrixMultiplyLayerSelector(QuantizedLayerSelector):
         self.maximum_output_channels = maximum_output_channels
         self.include_layers_with_names = names
 
-    def do_quantize(self, layer: Message, weight_param: str | None = None) -> bool:  # type: ignore[override]
+    def do_quantize(self, layer: Message, weight_param: str | None = None) -> bool:  # type: ignore[override]  # coremltools'
         match layer.WhichOneof("layer"):
             case "innerProduct":
                 inputs, outputs = layer.innerProduct.inputChannels, layer.innerProduct.outputChannels
@@ -214,7 +214,7 @@ def _change(nbits: int | None, mode: str, function: Callable[[int, Array], Any] 
         "linear_lut": lambda weights, bits, axis: evenly_spaced(weights, bits),
         "kmeans": lambda weights, bits, axis: kmeans(weights, bits),
         "kmeans_lut": lambda weights, bits, axis: kmeans(weights, bits),
-        "custom_lut": lambda weights, bits, axis: from_function(weights, bits, function),  # type: ignore[arg-type]
+        "custom_lut": lambda weights, bits, axis: from_function(weights, bits, function),  # type: ignore[arg-type]  # checked below
     }
     if mode == "dequantization":
         return _dequantize, False

@@ -9,9 +9,10 @@ from gristmill.package.proto import Message
 
 
 class IndexingLayers(LayerBuilder):
-    """Layers that find elements by their places; the modes of scattering are ``UPDATE``, ``ADD``, ``SUB``, ``MUL``,
-    ``DIV``, ``MAX`` and ``MIN``.
-    """  # noqa: D205
+    """Layers that find elements by their places.
+
+    Modes of scattering are ``UPDATE``, ``ADD``, ``SUB``, ``MUL``, ``DIV``, ``MAX`` and ``MIN``.
+    """
 
     def add_gather(self, name: str, input_names: Sequence[str], output_name: str, axis: int = 0) -> Message:
         """Slices of the first input along an axis, by the indices of the second."""

@@ -166,7 +166,7 @@ std::shared_ptr<Forest> ForestOf(const Dense<double, 1>& threshold, const Dense<
     branches[i] = {threshold.data()[i], feature.data()[i], first.data()[i], equal.data()[i], missing_is_second.data()[i]};
   std::vector<LeafValue> leaves(values.size());
   for (size_t i = 0; i < leaves.size(); ++i) leaves[i] = {values.data()[i], dimensions.data()[i]};
-  return std::make_shared<Forest>(branches, Elements(roots), Elements(begins), std::move(leaves), width);
+  return std::make_shared<Forest>(branches, Elements(roots), Elements(begins), leaves, width);
 }
 
 std::vector<void*> Pointers(const Arrays& arrays) {

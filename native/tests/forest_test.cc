@@ -12,13 +12,13 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// Random trees of up to six levels over few distinct numbers, so that values often equal thresholds.
+// Random trees of up to eight levels over few distinct numbers, so that values often equal thresholds.
 struct Trees {
   Trees(int64_t count, int64_t dimensions, bool equality, unsigned seed) : generator(seed), dimensions(dimensions), equality(equality) {
     for (int64_t i = 0; i < count; ++i) {
       roots.push_back(static_cast<int32_t>(branches.size()));
       branches.emplace_back();
-      Grow(roots.back(), 6);
+      Grow(roots.back(), static_cast<int>(i % 9));
     }
     for (const auto& own : leaves) {
       begins.push_back(static_cast<int64_t>(values.size()));
@@ -37,7 +37,8 @@ struct Trees {
       return;
     }
     const auto first = static_cast<int32_t>(branches.size());
-    const double threshold = Draw(20) == 0 ? std::numeric_limits<double>::infinity() : Draw(5) - 2;
+    const int kind = Draw(20);  // nothing is at least not-a-number, but what is missing goes where the branch says
+    const double threshold = kind == 0 ? std::numeric_limits<double>::infinity() : kind == 1 ? kNan : Draw(5) - 2;
     branches[static_cast<size_t>(node)] = {threshold, static_cast<uint32_t>(Draw(4)), first, equality && Draw(2) == 0, Draw(2) == 0};
     branches.resize(branches.size() + 2);
     Grow(first, levels - 1);
@@ -79,7 +80,8 @@ TEST_CASE("a forest's sums are those of walking its trees one after the other, t
   constexpr int64_t kFeatures = 5;
   for (int64_t dimensions : {1, 3}) {
     for (bool equality : {false, true}) {
-      const Trees trees(21, dimensions, equality, static_cast<unsigned>(dimensions) + equality);
+      const int64_t count = dimensions == 1 ? 300 : 21;
+      const Trees trees(count, dimensions, equality, static_cast<unsigned>(dimensions) + equality);
       const Forest forest = trees.Made();
       std::mt19937 generator(1);
       for (bool missing : {false, true}) {
@@ -104,7 +106,7 @@ TEST_CASE("a forest's sums are those of walking its trees one after the other, t
 }
 
 TEST_CASE("a forest that would leave its arrays, or never arrive, is refused") {
-  const Trees trees(3, 2, false, 1);
+  const Trees trees(9, 2, false, 1);
   const auto made = [&](auto change) {
     Trees other = trees;
     change(other);
@@ -114,9 +116,17 @@ TEST_CASE("a forest that would leave its arrays, or never arrive, is refused") {
   CHECK_THROWS_AS(made([](Trees& t) { t.roots[0] = static_cast<int32_t>(t.branches.size()); }), Error);
   CHECK_THROWS_AS(made([](Trees& t) { t.branches[0] = {0, 0, static_cast<int32_t>(t.branches.size()) - 1, false, false}; }), Error);
   CHECK_THROWS_AS(made([](Trees& t) { t.branches[2] = {0, 0, 1, false, false}; }), Error);
+  CHECK_THROWS_AS(made([](Trees& t) { t.roots[1] = t.roots[0]; }), Error);
   CHECK_THROWS_AS(made([](Trees& t) { t.values[0].dimension = 2; }), Error);
   CHECK_THROWS_AS(made([](Trees& t) { t.begins.back() += 1; }), Error);
   CHECK_THROWS_AS(made([](Trees& t) { t.begins.pop_back(); }), Error);
+  const auto chain = [](int32_t second) {  // node 2 is a child of node 0, and of node 1 where its first child is 2
+    const std::vector<Branch> nodes = {{0, 0, 1, false, false}, {0, 0, second, false, false}, {kNan, 0, 2, false, false},
+                                       {kNan, 0, 3, false, false}, {kNan, 0, 4, false, false}};
+    return Forest(nodes, {0}, {0, 0, 0, 0, 0, 0}, {}, 1);
+  };
+  CHECK_NOTHROW(chain(3));
+  CHECK_THROWS_AS(chain(2), Error);
   double x = 0, sums[2] = {0, 0};
   CHECK_THROWS_AS(trees.Made().AddSums(&x, 1, 1, sums, 1), Error);
 }

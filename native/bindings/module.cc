@@ -181,7 +181,9 @@ NB_MODULE(_native, m) {
   m.doc() = "The CPU engine's native core.";
   ChooseIsa();
 
-  nb::exception<Error>(m, "NativeError", PyExc_RuntimeError);
+  // The second is a kind of the first: whoever translates errors asks it first.
+  const nb::object error = nb::exception<Error>(m, "NativeError", PyExc_RuntimeError);
+  nb::exception<FileError>(m, "FileError", error.ptr());
 
   m.def("isa", &IsaName, "Name of the instruction set in use.");
   m.def("isas", &SupportedIsas, "Names of the instruction sets that this build has and this machine can run.");
@@ -209,31 +211,36 @@ NB_MODULE(_native, m) {
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
 
+  nb::class_<Reserve>(m, "Reserve")
+      .def(nb::init<size_t>(), nb::arg("bytes"), nb::call_guard<nb::gil_scoped_release>(),
+           "Memory for the constants of a model that is about to be loaded, made ready in the background.");
+
+  // What is read from files is there when an executable first needs it.
   m.def(
       "pack_file_matrix",
-      [](const std::string& dtype, int descriptor, int64_t start, int64_t count, std::array<int64_t, 3> sizes,
-         std::array<int64_t, 3> strides, int64_t at) {
+      [](const std::string& dtype, const std::string& name, int descriptor, int64_t start, int64_t count,
+         std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, int64_t at) {
         const DType type = DTypeByName(dtype);
         Require(descriptor >= 0 && start >= 0 && count >= 0, "a range of an open file");
         RequireMatrix(sizes, strides, at, static_cast<size_t>(count));
         nb::gil_scoped_release release;
         const FileRange file{descriptor, start + at * static_cast<int64_t>(SizeOf(type))};
         return std::static_pointer_cast<Prepared>(
-            PackMatrix({type, nullptr, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}, file));
+            PackMatrix({type, nullptr, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}, file, name));
       },
-      nb::arg("dtype"), nb::arg("descriptor"), nb::arg("start"), nb::arg("count"), nb::arg("sizes"), nb::arg("strides"),
-      nb::arg("at") = 0, "As pack_matrix, of `count` elements that begin at a byte of an open file.");
+      nb::arg("dtype"), nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("count"), nb::arg("sizes"),
+      nb::arg("strides"), nb::arg("at") = 0,
+      "As pack_matrix, of `count` elements that begin at a byte of an open file; in the background.");
 
   m.def(
       "file_buffer",
-      [](int descriptor, int64_t start, int64_t bytes) {
+      [](const std::string& name, int descriptor, int64_t start, int64_t bytes) {
         Require(descriptor >= 0 && start >= 0 && bytes >= 0, "a range of an open file");
         nb::gil_scoped_release release;
-        auto buffer = std::make_shared<Buffer>(static_cast<size_t>(bytes));
-        Require(FileRange{descriptor, start}.Read(0, bytes, buffer->as<char>()), "the file shrank while it was read");
-        return buffer;
+        return ReadInBackground(FileRange(descriptor, start), bytes, name);
       },
-      nb::arg("descriptor"), nb::arg("start"), nb::arg("bytes"), "Bytes of an open file.");
+      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("bytes"),
+      "Bytes of an open file; read in the background.");
 
   m.def(
       "compress_sparse",
@@ -293,6 +300,19 @@ NB_MODULE(_native, m) {
       },
       nb::arg("array"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
       "Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4.");
+
+  m.def(
+      "transform_file_weight",
+      [](const std::string& name, int descriptor, int64_t start, int64_t made, int64_t channels, int64_t tile) {
+        int64_t count = 0;
+        Require(descriptor >= 0 && start >= 0, "a range of an open file");
+        Require(made > 0 && channels > 0 && !__builtin_mul_overflow(made, channels, &count) && count < int64_t{1} << 40,
+                "the sizes of a weight");
+        nb::gil_scoped_release release;
+        return std::static_pointer_cast<Prepared>(TransformWeight(FileRange(descriptor, start), made, channels, tile, name));
+      },
+      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
+      "As transform_weight, of elements that begin at a byte of an open file; in the background.");
 
   m.def(
       "prepared_list",

@@ -12,6 +12,9 @@
 #include <sys/mman.h>
 #endif
 
+#include "core/file.h"
+#include "core/loading.h"
+
 namespace gristmill {
 
 constexpr size_t kAlignment = 64;
@@ -33,10 +36,12 @@ class Buffer {
   Buffer(std::shared_ptr<void> data, size_t bytes) : data_(std::move(data)), capacity_(bytes) {}
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  Buffer(Buffer&& other) noexcept : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)) {}
+  Buffer(Buffer&& other) noexcept
+      : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)), loading_(std::move(other.loading_)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(capacity_, other.capacity_);
+    std::swap(loading_, other.loading_);
     return *this;
   }
 
@@ -68,13 +73,37 @@ class Buffer {
   }
   size_t capacity() const { return capacity_; }
 
+  // What makes its contents, where that goes on in the background.
+  void Load(std::shared_ptr<Loading> loading) { loading_ = std::move(loading); }
+  // Returns when its contents are there; throws what Loading::Finish throws.
+  void Finish() const {
+    if (loading_ != nullptr) loading_->Finish();
+  }
+
  private:
   std::shared_ptr<void> data_;
   size_t capacity_ = 0;
+  std::shared_ptr<Loading> loading_;
 };
 
-// Memory for constants of a model that are read in order, one after the other: small ones share blocks of huge pages. A
-// block lives as long as any of its parts.
+// Memory for constants of a model that are read in order, one after the other: they share blocks of huge pages. A block
+// lives as long as any of its parts.
 Buffer SharedBlock(size_t bytes);
+
+// A shared block for the constants of a model that is about to be loaded, whose pages the system makes in the background:
+// that takes longer than reading what they are for. What was not used is given back at the end.
+class Reserve {
+ public:
+  explicit Reserve(size_t bytes);
+  ~Reserve();
+  Reserve(const Reserve&) = delete;
+  Reserve& operator=(const Reserve&) = delete;
+
+ private:
+  std::shared_ptr<Buffer> block_;
+};
+
+// Bytes of the constant `name` from a file, read in the background.
+std::shared_ptr<Buffer> ReadInBackground(const FileRange& file, int64_t bytes, std::string name);
 
 }  // namespace gristmill

@@ -70,6 +70,7 @@ int Executable::AddCall(const std::string& kernel, const Attributes& attributes,
   call.outputs = std::move(outputs);
   call.sizes = attributes.sizes();
   calls_.push_back(std::move(call));
+  for (auto& one : attributes.prepared()) prepared_.push_back(std::move(one));
   configured_ = false;
   return index;
 }
@@ -81,6 +82,7 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
   sizes_.Evaluate(symbols);
   EvaluateShapes();
   PlanArena();
+  FinishConstants();
   size_t scratch = 0;
   for (Call& call : calls_) {
     ConfigureCall(call);
@@ -91,6 +93,16 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
   configured_ = true;
   ++configurations_;
   configure_seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+void Executable::FinishConstants() {
+  for (const auto& one : prepared_) {
+    if (one != nullptr) one->Finish();
+  }
+  for (const Slot& slot : tensors_) {
+    if (slot.constant != nullptr) slot.constant->Finish();
+  }
+  prepared_.clear();
 }
 
 void Executable::EvaluateShapes() {

@@ -83,6 +83,7 @@ class Executable {
 
   int Add(Place place, DType dtype, std::vector<SizeRef> shape, int of = -1, std::shared_ptr<Buffer> constant = nullptr);
   int Root(int tensor) const;
+  void FinishConstants();
   void EvaluateShapes();
   void PlanArena();
   void PlaceTensors();
@@ -95,6 +96,7 @@ class Executable {
   std::vector<Slot> tensors_;
   std::vector<Call> calls_;
   int externals_ = 0;
+  std::vector<std::shared_ptr<Prepared>> prepared_;  // that calls use, as long as their contents may not be there yet
   std::vector<int64_t> symbols_;
   bool configured_ = false;
   int64_t configurations_ = 0;

@@ -20,6 +20,8 @@ class Prepared {
  public:
   virtual ~Prepared() = default;
   virtual size_t bytes() const = 0;
+  // Returns when its contents are there; throws FileError where they cannot be read. Nobody reads them before.
+  virtual void Finish() const {}
 };
 
 // Several of them, such as one packed matrix for each group of a convolution.
@@ -30,6 +32,9 @@ struct PreparedList : Prepared {
     size_t total = 0;
     for (const auto& item : items) total += item->bytes();
     return total;
+  }
+  void Finish() const override {
+    for (const auto& item : items) item->Finish();
   }
 };
 
@@ -67,6 +72,14 @@ class Attributes {
     std::vector<SizeRef> found;
     for (const auto& [name, value] : values_) {
       if (const auto* list = std::get_if<std::vector<SizeRef>>(&value)) found.insert(found.end(), list->begin(), list->end());
+    }
+    return found;
+  }
+  // All that was prepared among them.
+  std::vector<std::shared_ptr<Prepared>> prepared() const {
+    std::vector<std::shared_ptr<Prepared>> found;
+    for (const auto& [name, value] : values_) {
+      if (const auto* one = std::get_if<std::shared_ptr<Prepared>>(&value)) found.push_back(*one);
     }
     return found;
   }

@@ -163,12 +163,12 @@ template <int M>
 void TransformKernels(const half* weight, int64_t channels, int64_t panel, const WinogradWeight& to) {
   constexpr int kSide = M + 2;
   const int64_t lanes = static_cast<int64_t>(Lanes()), width = to.shape.width;
-  const int64_t first = panel * width, columns = std::min(width, to.made - first);
+  const int64_t columns = std::min(width, to.made - panel * width);
   HWY_ALIGN half kernels[9][HWY_MAX_BYTES / 2];
   memset(static_cast<void*>(kernels), 0, sizeof kernels);
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t o = 0; o < columns; ++o) {
-      const half* from = weight + ((first + o) * channels + c) * 9;
+      const half* from = weight + (o * channels + c) * 9;
       for (int t = 0; t < 9; ++t) memcpy(&kernels[t][o], from + t, sizeof(half));
     }
     for (int64_t v = 0; v < width; v += lanes) {
@@ -215,15 +215,39 @@ HWY_EXPORT(PixelsOf);
 HWY_EXPORT(ResultsOf);
 HWY_EXPORT(KernelsOf);
 
-std::shared_ptr<WinogradWeight> TransformWeight(const void* weight, int64_t made, int64_t channels, int64_t tile) {
+namespace {
+
+std::shared_ptr<WinogradWeight> Untransformed(int64_t made, int64_t channels, int64_t tile) {
   Require(tile == 2 || tile == 4, "Winograd tiles are 2 or 4 wide");
   auto to = std::make_shared<WinogradWeight>();
   to->tile = tile, to->channels = channels, to->made = made;
   to->shape.k = channels, to->shape.n = made, to->shape.width = PanelWidth();
   to->data.Resize(to->bytes());
+  return to;
+}
+
+}  // namespace
+
+std::shared_ptr<WinogradWeight> TransformWeight(const void* weight, int64_t made, int64_t channels, int64_t tile) {
+  auto to = Untransformed(made, channels, tile);
+  const int64_t kernel_bytes = channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16));
   ThreadPool::Global().Run(to->shape.panels(), DefaultThreads(), [&](int64_t panel, int) {
-    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, weight, channels, panel, *to);
+    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, static_cast<const char*>(weight) + panel * to->shape.width * kernel_bytes, channels, panel, *to);
   });
+  return to;
+}
+
+std::shared_ptr<WinogradWeight> TransformWeight(const FileRange& file, int64_t made, int64_t channels, int64_t tile,
+                                                std::string name) {
+  auto to = Untransformed(made, channels, tile);
+  const int64_t kernel_bytes = channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16));
+  to->data.Load(Loading::Begin(std::move(name), to->shape.panels(), [=](int64_t panel) {
+    const int64_t first = panel * to->shape.width, count = std::min(to->shape.width, made - first);
+    Buffer kernels(static_cast<size_t>(count * kernel_bytes));
+    if (!file.Read(first * kernel_bytes, count * kernel_bytes, kernels.as<char>())) return false;
+    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, kernels.as<char>(), channels, panel, *to);
+    return true;
+  }));
   return to;
 }
 

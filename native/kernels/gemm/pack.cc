@@ -1,7 +1,6 @@
 #include "kernels/gemm/pack.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -94,6 +93,9 @@ std::shared_ptr<PackedMatrix> Unfilled(const MatrixSource& source) {
   return packed;
 }
 
+// Bytes that are read at once: a few parts for each thread even of small matrices, and enough for one call.
+constexpr int64_t kPartBytes = int64_t{1} << 19;
+
 // Elements from the first to behind the last one of so many columns.
 int64_t Extent(const MatrixSource& source, int64_t columns) {
   if (source.k() == 0 || columns == 0) return 0;
@@ -111,33 +113,39 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
   return packed;
 }
 
-std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file) {
-  const int64_t size = static_cast<int64_t>(SizeOf(source.dtype));
-  std::atomic<bool> whole{true};
-  if (source.n_stride < Extent(source, 1)) {  // columns lie between each other
-    const int64_t bytes = Extent(source, source.n) * size, part = int64_t{1} << 20;
-    Buffer elements(static_cast<size_t>(bytes));
-    ThreadPool::Global().Run((bytes + part - 1) / part, DefaultThreads(), [&](int64_t i, int) {
-      if (!file.Read(i * part, std::min(part, bytes - i * part), elements.as<char>() + i * part)) whole = false;
-    });
-    Require(whole, "the file shrank while it was read");
-    MatrixSource read = source;
-    read.data = elements.as<char>();
-    return PackMatrix(read);
-  }
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name) {
   auto packed = Unfilled(source);
-  const int threads = DefaultThreads();
-  std::vector<Buffer> columns(static_cast<size_t>(threads));
-  for (Buffer& own : columns) own.Resize(static_cast<size_t>(Extent(source, packed->width) * size));
-  ThreadPool::Global().Run(packed->panels(), threads, [&](int64_t p, int thread) {
-    MatrixSource panel = source;
-    panel.n = std::min(packed->width, source.n - p * packed->width);
-    char* own = columns[static_cast<size_t>(thread)].as<char>();
-    panel.data = own;
-    if (!file.Read(p * packed->width * source.n_stride * size, Extent(panel, panel.n) * size, own)) whole = false;
-    HWY_DYNAMIC_DISPATCH(PackPanel)(panel, 0, packed->width, const_cast<char*>(packed->panel(p)));
-  });
-  Require(whole, "the file shrank while it was read");
+  const auto size = static_cast<int64_t>(SizeOf(source.dtype));
+  // Reads what a part's elements lie between, and packs them to `at` in each of `panels` panels.
+  const auto pack = [=](MatrixSource part, int64_t from, int64_t first, int64_t panels, int64_t at) {
+    const int64_t bytes = Extent(part, part.n) * size;
+    Buffer elements(static_cast<size_t>(bytes));
+    if (!file.Read(from * size, bytes, elements.as<char>())) return false;
+    part.data = elements.as<char>();
+    for (int64_t p = 0; p < panels; ++p) {
+      HWY_DYNAMIC_DISPATCH(PackPanel)(part, p, packed->width, const_cast<char*>(packed->panel(first + p)) + at);
+    }
+    return true;
+  };
+  const auto count = [](int64_t all, int64_t each) { return std::max<int64_t>(1, kPartBytes / std::max<int64_t>(1, all / each)); };
+  if (source.n_stride >= Extent(source, 1)) {  // some columns, with all of their rows
+    const int64_t each = count(Extent(source, source.n) * size, packed->panels());
+    packed->data.Load(Loading::Begin(std::move(name), (packed->panels() + each - 1) / each, [=](int64_t i) {
+      const int64_t first = i * each, panels = std::min(each, packed->panels() - first);
+      MatrixSource part = source;
+      part.n = std::min(panels * packed->width, source.n - first * packed->width);
+      return pack(part, first * packed->width * source.n_stride, first, panels, 0);
+    }));
+  } else if (source.outer == 1 && source.inner_stride >= (source.n - 1) * source.n_stride + 1) {  // some rows
+    const int64_t each = count(Extent(source, source.n) * size, source.inner);
+    packed->data.Load(Loading::Begin(std::move(name), (source.inner + each - 1) / each, [=](int64_t i) {
+      MatrixSource part = source;
+      part.inner = std::min(each, source.inner - i * each);
+      return pack(part, i * each * source.inner_stride, 0, packed->panels(), i * each * packed->width * size);
+    }));
+  } else {
+    packed->data.Load(Loading::Begin(std::move(name), 1, [=](int64_t) { return pack(source, 0, 0, packed->panels(), 0); }));
+  }
   return packed;
 }
 

@@ -50,6 +50,7 @@ struct PackedMatrix : Prepared, Panels {
   Buffer data;
 
   size_t bytes() const override { return size(); }
+  void Finish() const override { data.Finish(); }
   // How its elements are stored, for profiles.
   virtual std::string form() const { return dtype == DType::kF16 ? "f16 weights" : "f32 weights"; }
 };
@@ -74,9 +75,10 @@ struct MatrixSource {
 // Packs a constant, by as many threads as the process uses.
 std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source);
 
-// The same of a constant whose elements begin where a file's range does: `source.data` counts for nothing. Where columns lie
-// one after the other in the file, each panel's are read when it is packed, so that only the packed matrix takes memory.
-std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file);
+// The same of the constant `name`, whose elements begin where a file's range does: `source.data` counts for nothing. It is
+// read and packed in the background, in parts as far as columns or rows lie one after the other in the file, so that little
+// memory is taken beside the packed matrix.
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name);
 
 // Packs panels [p0, p1) as float32 to `to`, which has room for all panels.
 void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to);

@@ -158,6 +158,11 @@ class Package:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder / "weights" if self._save_program(folder / "weights") else None
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that lie in weight files."""
+        return sum(file.stored for name, file in (self.tree or {}).items() if name.endswith(".bin"))
+
     def release(self) -> None:
         """Gives back the memory of mapped weight files, once a device has made of them what it needs."""
         for file in (self.tree or {}).values():

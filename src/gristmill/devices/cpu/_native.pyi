@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 class NativeError(RuntimeError):
     pass
 
+class FileError(NativeError):
+    pass
+
 def isa() -> str:
     """Name of the instruction set in use."""
 
@@ -39,13 +42,24 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
-def pack_file_matrix(
-    dtype: str, descriptor: int, start: int, count: int, sizes: Sequence[int], strides: Sequence[int], at: int = 0
-) -> Prepared:
-    """As pack_matrix, of `count` elements that begin at a byte of an open file."""
+class Reserve:
+    def __init__(self, bytes: int) -> None:
+        """Memory for the constants of a model that is about to be loaded, made ready in the background."""
 
-def file_buffer(descriptor: int, start: int, bytes: int) -> Buffer:
-    """Bytes of an open file."""
+def pack_file_matrix(
+    dtype: str,
+    name: str,
+    descriptor: int,
+    start: int,
+    count: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    at: int = 0,
+) -> Prepared:
+    """As pack_matrix, of `count` elements that begin at a byte of an open file; in the background."""
+
+def file_buffer(name: str, descriptor: int, start: int, bytes: int) -> Buffer:
+    """Bytes of an open file; read in the background."""
 
 def compress_sparse(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int]) -> Prepared:
     """Packs the elements of a matrix that are not zero."""
@@ -73,6 +87,9 @@ def compress_table(
 
 def transform_weight(array: NDArray[Any], made: int, channels: int, tile: int) -> Prepared:
     """Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4."""
+
+def transform_file_weight(name: str, descriptor: int, start: int, made: int, channels: int, tile: int) -> Prepared:
+    """As transform_weight, of elements that begin at a byte of an open file; in the background."""
 
 def prepared_list(items: Sequence[Prepared]) -> Prepared:
     """Several prepared things as one."""

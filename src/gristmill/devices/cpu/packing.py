@@ -1,16 +1,17 @@
-"""Constants as kernels keep them, read straight from the model's file where their elements lie there as in memory."""
+"""Constants as kernels keep them, read straight from the model's file where their elements lie there as in memory.
+
+The native core reads and packs in the background, while lowering goes on, and has finished before a kernel runs; only
+then it says that a file has become shorter.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.contents import array_of, sizes_of
-from gristmill.errors import FormatError
 from gristmill.ir.constants import BlobData, FilePlace
 from gristmill.ir.program import Value
 
@@ -27,40 +28,30 @@ def packed(weight: Value, sizes: tuple[int, int, int], strides: tuple[int, int, 
         strides: Of the same, in elements of the contiguous constant.
         at: The element at which the matrix begins.
 
-    Raises:
-        FormatError: The weight file has become shorter.
     """
     place = _place_of(weight)
     if place is None:
         return _native.pack_matrix(weight.dtype.name, np.ascontiguousarray(array_of(weight)), sizes, strides, at)
-    with _reading(weight):
-        return _native.pack_file_matrix(weight.dtype.name, *place, math.prod(sizes_of(weight)), sizes, strides, at)
+    count = math.prod(sizes_of(weight))
+    return _native.pack_file_matrix(weight.dtype.name, weight.name, *place, count, sizes, strides, at)
+
+
+def transformed(weight: Value, tile: int) -> _native.Prepared:
+    """A constant of float16 ``[made, channels, 3, 3]`` as Winograd's filters take it, for tiles of 2 or 4."""
+    place = _place_of(weight)
+    made, channels, *_ = sizes_of(weight)
+    if place is None:
+        return _native.transform_weight(np.ascontiguousarray(array_of(weight)), made, channels, tile)
+    return _native.transform_file_weight(weight.name, *place, made, channels, tile)
 
 
 def kept(value: Value) -> _native.Buffer | None:
-    """The bytes of a large constant; nothing for others, which go through an array.
-
-    Raises:
-        FormatError: The weight file has become shorter.
-    """
+    """The bytes of a large constant; nothing for others, which go through an array."""
     place = _place_of(value)
     if place is None:
         return None
     size = math.prod(sizes_of(value)) * value.dtype.numpy.itemsize
-    if size < _MANY:
-        return None
-    with _reading(value):
-        return _native.file_buffer(*place, size)
-
-
-@contextmanager
-def _reading(value: Value) -> Iterator[None]:
-    try:
-        yield
-    except _native.NativeError as error:
-        raise FormatError(
-            f"the weights of '{value.name}' cannot be read: {error}", hint="load the model again, from a whole file"
-        ) from error
+    return None if size < _MANY else _native.file_buffer(value.name, *place, size)
 
 
 def _place_of(value: Value) -> FilePlace | None:

@@ -20,7 +20,7 @@ from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
 from gristmill.devices.reference.executor import check_result, last_uses
-from gristmill.errors import ExecutionError
+from gristmill.errors import ExecutionError, FormatError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol, is_static
@@ -127,6 +127,8 @@ class NativeStep:
             raise ExecutionError(
                 f"there is not enough memory: {error}", op=self.ops[0].title, location=self.ops[0].location
             ) from error
+        except _native.FileError as error:
+            raise FormatError(f"{error}", hint="load the model again, from a whole file") from error
         except _native.NativeError as error:
             raise ExecutionError(
                 f"the native code refuses this input: {error}",

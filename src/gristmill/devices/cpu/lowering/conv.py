@@ -16,7 +16,7 @@ from gristmill.devices.cpu.contents import array_of, is_known, sizes_of
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.lowering.registry import lowers
-from gristmill.devices.cpu.packing import packed
+from gristmill.devices.cpu.packing import packed, transformed
 from gristmill.ir import types
 from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
@@ -70,7 +70,8 @@ def winograd_tile(op: conv) -> int | None:
 
     Only for float16: the transforms lose a few bits of float32, which the contract leaves to float16 alone. Transformed
     weights are float32 and 16 / 9 or 36 / 9 times as many, and are read once for each prediction: large weights keep
-    their windows. Estimated in multiply-adds; one read from memory takes the time of about 10.
+    their windows. Estimated in multiply-adds; one read from memory takes the time of about 10, and counts as 16 because
+    the memory has to be made and filled when the model is loaded.
     """
     half = op.x.dtype is types.fp16 and op.weight.dtype is types.fp16
     made, taken, *kernel = (int(size) for size in op.weight.shape)
@@ -89,7 +90,7 @@ def winograd_tile(op: conv) -> int | None:
             continue
         products = tiles * places * made * taken
         transforms = tiles * places * (made + taken) * 8
-        costs[tile] = products * 1.1 + transforms + places * made * taken * 10
+        costs[tile] = products * 1.1 + transforms + places * made * taken * 16
     return min(costs, key=costs.__getitem__)
 
 
@@ -149,12 +150,7 @@ def _conv(op: conv, emit: Emitter) -> None:
 
     tile = winograd_tile(op) if not emit.strict else None
     if tile is not None:
-
-        def transform() -> _native.Prepared:
-            array = np.ascontiguousarray(array_of(op.weight))
-            return _native.transform_weight(array, len(array), array.shape[1], tile)
-
-        filters = emit.prepared((op.weight, "winograd", tile), transform)
+        filters = emit.prepared((op.weight, "winograd", tile), lambda: transformed(op.weight, tile))
         arguments = {**window_arguments(emit, axes), "weight": filters}
         emit.finish(op, "winograd", arguments, operands, CHANNELS_LAST, op.bias)
         return

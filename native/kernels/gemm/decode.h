@@ -11,14 +11,6 @@
 
 namespace gristmill {
 
-// Codes lie in groups of 128 elements, in the order of panels; of a panel's last group a part may be nobody's. A code is
-// one or two fields of 1, 2, 4 or 8 bits, and a group holds all its first fields before its second ones. A field of b
-// bits takes 16·b bytes: byte j of its i-th 16 holds the elements j, 16 + j, … of the i-th 128 / b, lowest bits first.
-// So 16 neighbours come out of 16 bytes with one shift and one mask.
-constexpr int64_t kGroup = 128, kLine = 16;
-constexpr int64_t kRun = 64;  // rows decoded at a time; of any panel they are whole groups
-constexpr int64_t kMostWidth = 2 * 64 / sizeof(float);  // of a panel: two vectors
-
 // A matrix of unsigned codes under 2^bits, one a byte.
 struct CodeSource {
   int bits;  // 1, 2, 3, 4, 6 or 8

@@ -7,6 +7,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/sparse.cc"
 #include "simd/foreach_target.h"
+#include "simd/few.h"
 #include "simd/simd.h"
 
 #ifndef GRISTMILL_SPARSE_TABLES
@@ -74,11 +75,35 @@ void Expand(DType dtype, const uint8_t* masks, const char* from, int64_t count, 
                        : ExpandElements<uint32_t>(masks, from, count, to);
 }
 
+// C[rows, width] (+)= A[rows, depth]·elements in their places, of float16; arguments as of ExpandElements. Returns whether
+// it was done.
+bool MultiplyElements(const uint8_t* masks, const char* from, const float* a, int64_t lda, int64_t rows, int64_t depth,
+                      float* c, int64_t ldc, bool accumulate) {
+#if HWY_TARGET == HWY_AVX2
+  MultiplyFewMade(a, lda, rows, depth, c, ldc, accumulate, [=]() HWY_ATTR {
+    return [mask = masks, at = reinterpret_cast<const uint8_t*>(from)](VF(&b)[2]) mutable HWY_ATTR {
+      const Line d;
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i, ++mask) {
+        b[i] = Widen(hn::TableLookupBytesOr0(hn::LoadU(d, at), hn::LoadU(d, kPlaceTable<2>[*mask].data())));
+        at += 2 * __builtin_popcount(*mask);
+      }
+      __builtin_prefetch(at + 2048);
+    };
+  });
+  return true;
+#else
+  (void)masks, (void)from, (void)a, (void)lda, (void)rows, (void)depth, (void)c, (void)ldc, (void)accumulate;
+  return false;
+#endif
+}
+
 GRISTMILL_SIMD_END
 
 #if HWY_ONCE
 namespace gristmill {
 
+HWY_EXPORT(MultiplyElements);
 HWY_EXPORT(Expand);
 
 namespace {
@@ -107,13 +132,24 @@ class SparseMatrix : public PackedMatrix, public BlockDecoder {
   void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const override {
     for (int64_t row = k0; row < k0 + depth; row += kRun) {
       const int64_t run = panel * runs_ + row / kRun, count = std::min(kRun, k0 + depth - row) * width;
-      const char* from = data.as<char>() + begins_[static_cast<size_t>(run)] * static_cast<int64_t>(SizeOf(dtype));
-      HWY_DYNAMIC_DISPATCH(Expand)(dtype, masks_.data() + run * run_bytes_, from, count, to);
+      HWY_DYNAMIC_DISPATCH(Expand)(dtype, Masks(run), Elements(run), count, to);
       to += count * static_cast<int64_t>(SizeOf(dtype));
     }
   }
 
+  bool Multiply(int64_t panel, int64_t k0, int64_t depth, const float* a, int64_t lda, int64_t rows, float* c,
+                int64_t ldc, bool accumulate) const override {
+    if (dtype != DType::kF16 || depth == 0) return false;
+    const int64_t run = panel * runs_ + k0 / kRun;  // those after it follow in memory
+    return HWY_DYNAMIC_DISPATCH(MultiplyElements)(Masks(run), Elements(run), a, lda, rows, depth, c, ldc, accumulate);
+  }
+
  private:
+  const uint8_t* Masks(int64_t run) const { return masks_.data() + run * run_bytes_; }
+  const char* Elements(int64_t run) const {
+    return data.as<char>() + begins_[static_cast<size_t>(run)] * static_cast<int64_t>(SizeOf(dtype));
+  }
+
   template <typename T>
   void Compress(const MatrixSource& source) {
     masks_.assign(static_cast<size_t>(panels() * runs_ * run_bytes_), 0);

@@ -7,7 +7,6 @@ N bytes never needs much more than N.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -21,15 +20,15 @@ from gristmill.ir.types import DictType, DType, ListType, TensorType, TupleType,
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
-class Data(ABC):
-    """Lazy contents of a tensor."""
+class Data:
+    """Lazy contents of a tensor: the base of all kinds. (An abstract base class would be slow to ask for.)"""
 
     dtype: DType
     shape: tuple[int, ...]
 
-    @abstractmethod
     def read(self) -> Array:
         """Evaluates to an array of ``shape`` and ``dtype.numpy``, which the caller must not write to."""
+        raise NotImplementedError(f"{type(self).__name__} has no contents to read")
 
     @property
     def size(self) -> int:

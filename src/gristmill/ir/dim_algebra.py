@@ -37,7 +37,7 @@ def floor_div(a: Dim, b: Dim) -> Dim:
     a, b = as_dim(a), as_dim(b)
     if b == 0:
         raise DimError(f"division by zero: {a}//0")
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a // b
     if _leading_sign(b) < 0:
         a, b = -a, -b
@@ -88,7 +88,7 @@ def bounds(d: Dim) -> tuple[int | None, int | None]:
 def always_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions are certainly equal; False if they differ or if that is not known."""
     a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):  # by far the most common case, here and below
+    if type(a) is int and type(b) is int:  # by far the most common case, here and below
         return a == b
     return a == b or bounds(a - b) == (0, 0)
 
@@ -96,7 +96,7 @@ def always_equal(a: Dim, b: Dim) -> bool:
 def never_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions certainly differ; False if they are equal or if that is not known."""
     a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a != b
     difference = terms_of(a - b)
     constant = difference.pop((), 0)
@@ -109,7 +109,7 @@ def never_equal(a: Dim, b: Dim) -> bool:
 def always_le(a: Dim, b: Dim) -> bool:
     """Whether ``a <= b`` certainly holds; False if it does not or if that is not known."""
     a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a <= b
     low = bounds(b - a)[0]
     return low is not None and low >= 0
@@ -118,7 +118,7 @@ def always_le(a: Dim, b: Dim) -> bool:
 def always_lt(a: Dim, b: Dim) -> bool:
     """Whether ``a < b`` certainly holds; False if it does not or if that is not known."""
     a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a < b
     low = bounds(b - a)[0]
     return low is not None and low > 0
@@ -126,6 +126,8 @@ def always_lt(a: Dim, b: Dim) -> bool:
 
 def as_dim(value: object) -> Dim:
     """The value as a dimension; DimError when it is something else."""
+    if type(value) is int:
+        return value
     d = coerce(value)
     if d is None:
         raise DimError(
@@ -377,8 +379,11 @@ def added(a: Terms, b: Terms) -> Terms:
 
 def extremum(kind: type[Min] | type[Max], operands: Iterable[Dim]) -> Dim:
     """The least or greatest: flat, in order, and without operands that another one always beats."""
+    given = list(map(as_dim, operands))
+    if all(type(d) is int for d in given):
+        return min(given) if kind is Min else max(given)
     flat: dict[Dim, None] = {}
-    for d in map(as_dim, operands):
+    for d in given:
         flat.update(dict.fromkeys(d.args if isinstance(d, kind) else (d,)))
     if len(flat) > MAX_OPERANDS:
         raise DimError(f"dimension expression too large: more than {MAX_OPERANDS} operands of one minimum or maximum")

@@ -19,7 +19,7 @@ from gristmill.ir.constants import Array, BlobData, Constant, wrapped
 from gristmill.ir.dims import product
 from gristmill.ir.opset import Opset, iOS13
 from gristmill.ir.program import Block, Location, Use, Value
-from gristmill.ir.signature import Const, OptionalOperand, Param, TypeVar, Variadic
+from gristmill.ir.signature import Const, OptionalOperand, Param, Signature, TypeVar, Variadic
 from gristmill.ir.traits import Exact, ShapeArithmetic, Trait
 from gristmill.ir.types import DType, TensorType, Type
 
@@ -176,14 +176,17 @@ class Op:
             raise
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
-        for name in (*self.params, *(name for name in operands if name not in self.params)):
+        for name in dict.fromkeys((*self.params, *operands)):  # in the order of the fields, whatever the caller's
             given = operands.get(name)
             if given is None:
                 continue
             values = (given,) if isinstance(given, Value) else tuple(given)
-            if not isinstance(self.params.get(name), Variadic) and len(values) != 1:
+            if isinstance(self.params.get(name), Variadic):
+                self.operands[name] = values
+            elif len(values) == 1:
+                self.operands[name] = values[0]
+            else:
                 raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
-            self.operands[name] = values if isinstance(self.params.get(name), Variadic) else values[0]
         self.check_operands()
         for slot, index, value in self.uses():
             value.uses[Use(self, slot, index)] = None
@@ -197,41 +200,46 @@ class Op:
         if self.opset < self.since or (self.until is not None and self.opset >= self.until):
             span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
             raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
-        known = self.params_in(self.opset)
+        signature = self.signature_in(self.opset)
         for name in self.operands:
-            if name not in known:
+            if name not in signature.params:
                 raise self.misfit(
                     f"the op has no operand '{name}' in {self.opset}",
-                    expected=", ".join(known) or "no operand",
+                    expected=", ".join(signature.params) or "no operand",
                     actual=name,
                 )
-        for name, param in known.items():
-            if name not in self.operands and not param.optional:
+        for name in signature.required:
+            if name not in self.operands:
                 raise self.misfit(f"operand '{name}' is missing")
-            for value in self._as_tuple(name) if name in self.operands else ():
-                param.check(value, self)
-        self._unify()
+        uses = list(self.uses())
+        for name, _, value in uses:
+            signature.params[name].check(value, self)
+        self._unify(signature, uses)
 
     @classmethod
     @cache
-    def params_in(cls, opset: Opset) -> Mapping[str, Param]:
-        """The operand fields that an opset has, by name."""
-        return {name: param for name, param in cls.params.items() if param.present(opset)}
+    def signature_in(cls, opset: Opset) -> Signature:
+        """The operand fields that an opset has."""
+        params = {name: param for name, param in cls.params.items() if param.present(opset)}
+        variables = {name: param.demand(opset).variable for name, param in params.items()}
+        return Signature(
+            params,
+            tuple(name for name, param in params.items() if not param.optional),
+            {name: variable for name, variable in variables.items() if variable is not None},
+        )
 
-    def _unify(self) -> None:
+    def _unify(self, signature: Signature, uses: Sequence[tuple[str, int, Value]]) -> None:
         """One type variable stands for one element type."""
         bound: dict[TypeVar, tuple[DType, str]] = {}
-        for name in self.operands:
-            param = self.params[name]
-            variable = param.constraint_at(self.opset)
-            if not isinstance(variable, TypeVar) or (isinstance(param, Const) and param.optional):
-                continue  # coremltools writes defaults out as float32, whatever the type of the other operands
-            for value in self._as_tuple(name):
-                dtype, first = bound.setdefault(variable, (value.dtype, name))
-                if value.dtype != dtype:
-                    raise self.misfit(
-                        f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
-                    )
+        for name, _, value in uses:
+            variable = signature.shared.get(name)
+            if variable is None:
+                continue
+            dtype, first = bound.setdefault(variable, (value.dtype, name))
+            if value.dtype != dtype:
+                raise self.misfit(
+                    f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
+                )
 
     def inferred_types(self) -> list[Type]:
         """Types of the results by inference alone, whatever is declared.
@@ -243,21 +251,18 @@ class Op:
             inferred = self.infer()
         except DimError as error:
             raise self.misfit(error.message, expected=error.expected, actual=error.actual) from error
-        if isinstance(inferred, Sequence):
-            return list(inferred)
-        return [inferred]
+        return [inferred] if isinstance(inferred, Type) else list(inferred)
 
     def _make_results(self, inferred: list[Type], declared: Sequence[Type] | None, names: Sequence[str] | None) -> None:
         if declared is not None:
             if len(declared) != len(inferred):
                 raise self.misfit("number of results", expected=len(inferred), actual=len(declared))
             for index, (mine, theirs) in enumerate(zip(inferred, declared, strict=True)):
+                if mine == theirs:
+                    continue
                 if not types.compatible(mine, theirs):
                     raise self.misfit(f"declared type of result {index}", expected=mine, actual=theirs)
-            inferred = [
-                mine if mine == theirs else merge_types(theirs, mine)
-                for mine, theirs in zip(inferred, declared, strict=True)
-            ]
+                inferred[index] = merge_types(theirs, mine)
         if names is None:
             names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
         if len(names) != len(inferred):
@@ -293,9 +298,12 @@ class Op:
 
     def uses(self) -> Iterator[tuple[str, int, Value]]:
         """All operands as (field, place in it, value)."""
-        for name in self.operands:
-            for index, value in enumerate(self._as_tuple(name)):
-                yield name, index, value
+        for name, found in self.operands.items():
+            if isinstance(found, tuple):
+                for index, value in enumerate(found):
+                    yield name, index, value
+            else:
+                yield name, 0, found
 
     def set_operand(self, name: str, value: Value, index: int = 0) -> None:
         """Takes another value of the same type; for one of another type make a new op."""

@@ -7,7 +7,7 @@ tuple of them, or for ``Const`` the plain Python value, its default included.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, overload
 from typing import TypeVar as _TypingVar
 
 from gristmill.errors import IRError, TypeInferenceError
@@ -78,6 +78,36 @@ Constraint: TypeAlias = TypeVar | DType | tuple[DType, ...] | AnyType | OfType
 ANY: Final = AnyType()
 
 
+class Demand(NamedTuple):
+    """What one opset demands of an operand. A model has thousands of operands and few fields: this is found once.
+
+    Attributes:
+        kind: Class of the operand's type.
+        dtypes: Element types, where it is a tensor's; ``None`` where the operand need not be a tensor.
+        variable: Stands for one element type of several operands, this one among them.
+        const: The operand is known before the program runs, or decompressed from what is.
+    """
+
+    kind: type
+    dtypes: tuple[DType, ...] | None = None
+    variable: TypeVar | None = None
+    const: bool = False
+
+
+class Signature(NamedTuple):
+    """The operand fields of an op in one opset.
+
+    Attributes:
+        params: By name, in order.
+        required: Names of those that may not be left out.
+        shared: Type variables of fields that have one, by name.
+    """
+
+    params: Mapping[str, Param]
+    required: tuple[str, ...]
+    shared: Mapping[str, TypeVar]
+
+
 class _Required:
     def __repr__(self) -> str:
         return "required"
@@ -110,6 +140,7 @@ class Param:
         self.constraint = constraint
         self.rank = (rank, rank) if isinstance(rank, int) else rank
         self.since, self.until = since, until
+        self._demands: dict[Opset, Demand] = {}  # found before
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -125,31 +156,41 @@ class Param:
 
     def allowed(self, opset: Opset) -> tuple[DType, ...] | None:
         """Element types that the operand may have; ``None`` when it need not be a tensor."""
+        return self.demand(opset).dtypes
+
+    def demand(self, opset: Opset) -> Demand:
+        """What an opset demands of the operand."""
+        found = self._demands.get(opset)
+        if found is None:
+            found = self._demands[opset] = self._demand(opset)
+        return found
+
+    def _demand(self, opset: Opset) -> Demand:
         match self.constraint_at(opset):
             case TypeVar() as variable:
-                return variable.allowed(opset)
+                return Demand(TensorType, variable.allowed(opset), variable)
             case DType() as dtype:
-                return (dtype, unit_float) if dtype == types.fp32 else (dtype,)
+                return Demand(TensorType, (dtype, unit_float) if dtype == types.fp32 else (dtype,))
             case tuple() as dtypes:
-                return (*dtypes, unit_float) if types.fp32 in dtypes else dtypes
-        return None
+                return Demand(TensorType, (*dtypes, unit_float) if types.fp32 in dtypes else dtypes)
+            case OfType() as of_type:
+                return Demand(of_type.kind)
+        return Demand(object)
 
     def check(self, value: Value, op: Op) -> None:
         """Raises TypeInferenceError when a value does not fit."""
-        constraint = self.constraint_at(op.opset)
-        if isinstance(constraint, AnyType):
-            return
-        if isinstance(constraint, OfType):
-            if not isinstance(value.type, constraint.kind):
-                raise self._misfit(value.type, op, f"a {constraint.kind.__name__}")
-            return
-        allowed = self.allowed(op.opset)
-        assert allowed is not None
-        if not isinstance(value.type, TensorType) or value.type.dtype not in allowed:
-            raise self._misfit(value.type, op, "a tensor of " + ", ".join(d.name for d in allowed))
-        if self.rank is not None and not self.rank[0] <= value.type.rank <= self.rank[1]:
+        kind, dtypes, _, const = self.demand(op.opset)
+        type = value.type
+        if dtypes is None:
+            if not isinstance(type, kind):
+                raise self._misfit(type, op, f"a {kind.__name__}")
+        elif not isinstance(type, TensorType) or type.dtype not in dtypes:
+            raise self._misfit(type, op, "a tensor of " + ", ".join(d.name for d in dtypes))
+        elif self.rank is not None and not self.rank[0] <= len(type.shape) <= self.rank[1]:
             low, high = self.rank
-            raise self._misfit(value.type, op, f"rank {low}" if low == high else f"rank {low} to {high}")
+            raise self._misfit(type, op, f"rank {low}" if low == high else f"rank {low} to {high}")
+        if const and value.constant is None and not (value.producer is not None and value.producer.has(Decompresses)):
+            raise self._misfit(type, op, "a constant, or one decompressed")
 
     def _misfit(self, actual: Type, op: Op, expected: str) -> TypeInferenceError:
         return TypeInferenceError(
@@ -166,12 +207,9 @@ class _OneOperand(Param):
         super().__init__(constraint, **limits)
         self.const = const
 
-    def check(self, value: Value, op: Op) -> None:
-        super().check(value, op)
-        const = self.const.at(op.opset) if isinstance(self.const, ByOpset) else self.const
-        decoded = value.producer is not None and value.producer.has(Decompresses)
-        if const and not (value.is_constant or decoded):
-            raise self._misfit(value.type, op, "a constant, or one decompressed")
+    def _demand(self, opset: Opset) -> Demand:
+        const = self.const.at(opset) if isinstance(self.const, ByOpset) else self.const
+        return super()._demand(opset)._replace(const=const)
 
 
 class Operand(_OneOperand):
@@ -324,6 +362,11 @@ class Const(Param, Generic[P]):
         if default is REQUIRED:
             raise IRError(f"operand '{self.name}' is missing", op=op.title, location=op.location)
         return default(op) if callable(default) else default  # type: ignore[no-any-return]  # checked by the overloads
+
+    def _demand(self, opset: Opset) -> Demand:
+        demand = super()._demand(opset)
+        # coremltools writes defaults out as float32, whatever the type of the other operands.
+        return demand._replace(variable=None) if self.optional else demand
 
     def check(self, value: Value, op: Op) -> None:
         super().check(value, op)

@@ -23,7 +23,7 @@ from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.types import TensorType, Type
 from gristmill.ir.verify import verify
 from gristmill.package.description import Range
-from gristmill.package.mil_values import Weights, read_type, read_value
+from gristmill.package.mil_values import Weights, open_size, read_type, read_value
 from gristmill.package.proto import Message
 
 _BACKEND = "IntendedBackend"  # what coremltools' ``set_intended_backends`` writes: where an op should run
@@ -209,20 +209,23 @@ class _FunctionReader:
         cls = registry.lookup(spec.type, self.opset)
         name = _op_name(spec)
         operands = self._operands(spec, block, name)
-        attributes = self._attributes(cls, spec, block, operands)
+        attributes = self._attributes(cls, spec, block, operands, name)
         blocks = [self._nested(b, block.function) for b in spec.blocks]
-        scope = self.scopes[-1]
+        scope, outermost = self.scopes[-1], len(self.scopes) == 1
+        stated: list[str] = []
+        types: list[Type] = []
         for output in spec.outputs:
             if output.name in scope:
                 raise FormatError("a value is made twice", actual=repr(output.name[:200]))
-        outermost = len(self.scopes) == 1
+            stated.append(output.name)
+            types.append(read_type(output.type, open_size))
         try:
             op = cls(
                 self.opset,
                 operands,
                 name=name,
-                result_names=[o.name if outermost else self._unique(o.name) for o in spec.outputs],
-                result_types=[read_type(o.type, lambda axis: dims.unknown()) for o in spec.outputs],
+                result_names=stated if outermost else [self._unique(n) for n in stated],
+                result_types=types,
                 blocks=blocks,
                 attributes=attributes,
                 location=self.hints.locations.get((self.name, name)),
@@ -232,20 +235,21 @@ class _FunctionReader:
         except Exception as error:  # inference met something that no well-formed program has
             raise FormatError(f"the op's types cannot be inferred: {error!r}") from error
         block.insert(op)
-        scope.update((o.name, value) for o, value in zip(spec.outputs, op.results, strict=True))
+        scope.update(zip(stated, op.results, strict=True))
 
     def _attributes(
-        self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]]
+        self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]], name: str
     ) -> dict[str, Constant]:
         """Attributes that stay such; those that are operands, as in constexpr ops up to iOS17, join ``operands``."""
         kept: dict[str, Constant] = {}
-        for key in sorted(spec.attributes):
+        stated = spec.attributes
+        for key in sorted(stated):
             if key == "name":
                 continue
             if (cls is const and key == "val") or key == _BACKEND:
-                kept[key] = read_value(spec.attributes[key], self.weights)
+                kept[key] = read_value(stated[key], self.weights)
             elif key in cls.params and key not in operands:
-                operands[key] = [self._literal(spec.attributes[key], block, f"{_op_name(spec)}_{key}")]
+                operands[key] = [self._literal(stated[key], block, f"{name}_{key}")]
             else:
                 raise FormatError(
                     f"the op has no attribute '{key[:200]}' in {self.opset}",
@@ -256,15 +260,16 @@ class _FunctionReader:
 
     def _operands(self, spec: Message, block: Block, name: str) -> dict[str, list[Value]]:
         operands: dict[str, list[Value]] = {}
-        for key in sorted(spec.inputs):
-            operands[key] = []
-            for number, binding in enumerate(spec.inputs[key].arguments):
+        inputs = spec.inputs
+        for key in sorted(inputs):
+            values = operands[key] = []
+            for number, binding in enumerate(inputs[key].arguments):
                 match binding.WhichOneof("binding"):
                     case "name":
-                        operands[key].append(self._lookup(binding.name, f"operand '{key}'"))
+                        values.append(self._lookup(binding.name, f"operand '{key}'"))
                     case "value":
                         hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
-                        operands[key].append(self._literal(binding.value, block, hint))
+                        values.append(self._literal(binding.value, block, hint))
                     case _:
                         raise FormatError(f"operand '{key[:200]}' is bound to nothing")
         return operands
@@ -278,8 +283,9 @@ class _FunctionReader:
 
 
 def _op_name(spec: Message) -> str:
-    if "name" in spec.attributes:
-        stated = spec.attributes["name"].immediateValue.tensor.strings.values
+    attributes = spec.attributes
+    if "name" in attributes:
+        stated = attributes["name"].immediateValue.tensor.strings.values
         if len(stated) == 1:
             return str(stated[0])
     return str(spec.outputs[0].name) if spec.outputs else str(spec.type)

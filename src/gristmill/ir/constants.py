@@ -21,7 +21,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class Data:
-    """Lazy contents of a tensor: the base of all kinds. (An abstract base class would be slow to ask for.)"""
+    """Lazy contents of a tensor. No abstract base class: asking for one by ``isinstance`` is slow."""
 
     dtype: DType
     shape: tuple[int, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +19,9 @@ from gristmill.ir import types
 from gristmill.ir.types import DictType, DType, ListType, TensorType, TupleType, Type
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+CONTENTS_LIMIT = 256
+"""Tensors of more elements are never followed element by element during inference."""
 
 
 class Data:
@@ -208,6 +212,22 @@ class Constant:
             return {key.python(): value.python() for key, value in self.pairs}
         elements = [element.python() for element in self.elements]
         return tuple(elements) if isinstance(self.type, TupleType) else elements
+
+    @cached_property
+    def parameter(self) -> Any:
+        """As ``python``, but a tuple for a list, so that nobody can change it. Ops read their parameters often."""
+        found = self.python()
+        return tuple(found) if isinstance(found, list) else found
+
+    @cached_property
+    def contents(self) -> Array | None:
+        """Elements of a small integer constant as Python's own numbers, for shape arithmetic; do not write to it."""
+        if not isinstance(self.type, TensorType) or not (self.type.dtype.is_integer or self.type.dtype == types.bool_):
+            return None
+        data = self.data
+        if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
+            return None
+        return data.read().astype(object)
 
     @property
     def pairs(self) -> tuple[tuple[Constant, Constant], ...]:

@@ -15,16 +15,13 @@ import numpy as np
 
 from gristmill.errors import DimError, ExecutionError, GristmillError, IRError, TypeInferenceError
 from gristmill.ir import types
-from gristmill.ir.constants import Array, BlobData, Constant, wrapped
+from gristmill.ir.constants import CONTENTS_LIMIT, Array, Constant, wrapped
 from gristmill.ir.dims import product
 from gristmill.ir.opset import Opset, iOS13
 from gristmill.ir.program import Block, Location, Use, Value
 from gristmill.ir.signature import Const, OptionalOperand, Param, Signature, TypeVar, Variadic
 from gristmill.ir.traits import Exact, ShapeArithmetic, Trait
 from gristmill.ir.types import DType, TensorType, Type
-
-CONTENTS_LIMIT = 256
-"""Tensors of more elements are never followed element by element during inference."""
 
 RuntimeValue: TypeAlias = Any
 """What an operand is while a program runs: an array, a list of arrays, or a state's cell."""
@@ -211,35 +208,26 @@ class Op:
         for name in signature.required:
             if name not in self.operands:
                 raise self.misfit(f"operand '{name}' is missing")
-        uses = list(self.uses())
-        for name, _, value in uses:
-            signature.params[name].check(value, self)
-        self._unify(signature, uses)
+        bound: dict[TypeVar, tuple[DType, str]] = {}  # one type variable stands for one element type
+        for name, _, value in self.uses():
+            param, demand = signature.params[name]
+            param.check(value, self, demand)
+            if demand.variable is not None:
+                dtype, first = bound.setdefault(demand.variable, (value.dtype, name))
+                if value.dtype != dtype:
+                    raise self.misfit(
+                        f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
+                    )
 
     @classmethod
     @cache
     def signature_in(cls, opset: Opset) -> Signature:
         """The operand fields that an opset has."""
-        params = {name: param for name, param in cls.params.items() if param.present(opset)}
-        variables = {name: param.demand(opset).variable for name, param in params.items()}
+        present = {name: param for name, param in cls.params.items() if param.present(opset)}
         return Signature(
-            params,
-            tuple(name for name, param in params.items() if not param.optional),
-            {name: variable for name, variable in variables.items() if variable is not None},
+            {name: (param, param.demand(opset)) for name, param in present.items()},
+            tuple(name for name, param in present.items() if not param.optional),
         )
-
-    def _unify(self, signature: Signature, uses: Sequence[tuple[str, int, Value]]) -> None:
-        """One type variable stands for one element type."""
-        bound: dict[TypeVar, tuple[DType, str]] = {}
-        for name, _, value in uses:
-            variable = signature.shared.get(name)
-            if variable is None:
-                continue
-            dtype, first = bound.setdefault(variable, (value.dtype, name))
-            if value.dtype != dtype:
-                raise self.misfit(
-                    f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
-                )
 
     def inferred_types(self) -> list[Type]:
         """Types of the results by inference alone, whatever is declared.
@@ -499,25 +487,12 @@ def _is_small_integer(type: Type) -> bool:
     return isinstance(count, int) and count <= CONTENTS_LIMIT
 
 
-def contents_of(constant: Constant) -> Array | None:
-    """Elements of a small integer constant, for shape arithmetic."""
-    kind = constant.type
-    if not isinstance(kind, TensorType) or not (kind.dtype.is_integer or kind.dtype == types.bool_):
-        return None
-    data = constant.data
-    if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
-        return None
-    return constant.numpy().astype(object)  # elements become Python's own numbers
-
-
 __all__ = [
-    "CONTENTS_LIMIT",
     "Effect",
     "Op",
     "OptionalOperand",
     "RunBlock",
     "RuntimeValue",
-    "contents_of",
     "merge_types",
     "round_to",
 ]

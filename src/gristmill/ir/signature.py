@@ -98,14 +98,12 @@ class Signature(NamedTuple):
     """The operand fields of an op in one opset.
 
     Attributes:
-        params: By name, in order.
+        params: By name, in order, each with what is demanded of its operand.
         required: Names of those that may not be left out.
-        shared: Type variables of fields that have one, by name.
     """
 
-    params: Mapping[str, Param]
+    params: Mapping[str, tuple[Param, Demand]]
     required: tuple[str, ...]
-    shared: Mapping[str, TypeVar]
 
 
 class _Required:
@@ -140,7 +138,6 @@ class Param:
         self.constraint = constraint
         self.rank = (rank, rank) if isinstance(rank, int) else rank
         self.since, self.until = since, until
-        self._demands: dict[Opset, Demand] = {}  # found before
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -160,12 +157,6 @@ class Param:
 
     def demand(self, opset: Opset) -> Demand:
         """What an opset demands of the operand."""
-        found = self._demands.get(opset)
-        if found is None:
-            found = self._demands[opset] = self._demand(opset)
-        return found
-
-    def _demand(self, opset: Opset) -> Demand:
         match self.constraint_at(opset):
             case TypeVar() as variable:
                 return Demand(TensorType, variable.allowed(opset), variable)
@@ -177,9 +168,9 @@ class Param:
                 return Demand(of_type.kind)
         return Demand(object)
 
-    def check(self, value: Value, op: Op) -> None:
-        """Raises TypeInferenceError when a value does not fit."""
-        kind, dtypes, _, const = self.demand(op.opset)
+    def check(self, value: Value, op: Op, demand: Demand) -> None:
+        """Raises TypeInferenceError when a value does not fit what the op's opset demands."""
+        kind, dtypes, _, const = demand
         type = value.type
         if dtypes is None:
             if not isinstance(type, kind):
@@ -207,9 +198,9 @@ class _OneOperand(Param):
         super().__init__(constraint, **limits)
         self.const = const
 
-    def _demand(self, opset: Opset) -> Demand:
+    def demand(self, opset: Opset) -> Demand:
         const = self.const.at(opset) if isinstance(self.const, ByOpset) else self.const
-        return super()._demand(opset)._replace(const=const)
+        return super().demand(opset)._replace(const=const)
 
 
 class Operand(_OneOperand):
@@ -354,8 +345,7 @@ class Const(Param, Generic[P]):
             return self.default_for(op)
         if value.constant is None:
             raise self._misfit(value.type, op, "a constant")
-        found = value.constant.python()
-        return tuple(found) if isinstance(found, list) else found  # type: ignore[return-value]  # P is tuple[...] then
+        return value.constant.parameter  # type: ignore[no-any-return]  # what the declaration of the field says
 
     def default_for(self, op: Op) -> P:
         default = self.default.at(op.opset) if isinstance(self.default, ByOpset) else self.default
@@ -363,18 +353,18 @@ class Const(Param, Generic[P]):
             raise IRError(f"operand '{self.name}' is missing", op=op.title, location=op.location)
         return default(op) if callable(default) else default  # type: ignore[no-any-return]  # checked by the overloads
 
-    def _demand(self, opset: Opset) -> Demand:
-        demand = super()._demand(opset)
+    def demand(self, opset: Opset) -> Demand:
+        demand = super().demand(opset)
         # coremltools writes defaults out as float32, whatever the type of the other operands.
         return demand._replace(variable=None) if self.optional else demand
 
-    def check(self, value: Value, op: Op) -> None:
-        super().check(value, op)
+    def check(self, value: Value, op: Op, demand: Demand) -> None:
+        super().check(value, op, demand)
         if value.constant is None:
             raise self._misfit(value.type, op, "a constant")
         if self.choices is not None:
-            found = value.constant.python()
-            for item in found if isinstance(found, list) else [found]:
+            found = value.constant.parameter
+            for item in found if isinstance(found, tuple) else [found]:
                 if item not in self.choices:
                     raise TypeInferenceError(
                         f"operand '{self.name}' has an unknown value",

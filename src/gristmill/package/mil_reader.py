@@ -175,7 +175,7 @@ class _FunctionReader:
                 if error.location is None:
                     error.location = f"function '{self.name}'"
                 raise
-        block.outputs = [self._lookup(name, "a block's output") for name in spec.outputs]
+        block.outputs = [self._lookup(name) for name in spec.outputs]
         self.scopes.pop()
 
     def _nested(self, spec: Message, function: Function | None) -> Block:
@@ -184,10 +184,11 @@ class _FunctionReader:
         self._fill(block, spec, spec.inputs)
         return block
 
-    def _lookup(self, name: str, role: str) -> Value:
+    def _lookup(self, name: str, operand: str | None = None) -> Value:
         for scope in reversed(self.scopes):
             if name in scope:
                 return scope[name]
+        role = "a block's output" if operand is None else f"operand '{operand}'"
         raise FormatError(
             f"{role} is used before it is made, or nothing makes it",
             location=f"function '{self.name}'",
@@ -215,9 +216,10 @@ class _FunctionReader:
         stated: list[str] = []
         types: list[Type] = []
         for output in spec.outputs:
-            if output.name in scope:
-                raise FormatError("a value is made twice", actual=repr(output.name[:200]))
-            stated.append(output.name)
+            result = output.name
+            if result in scope:
+                raise FormatError("a value is made twice", actual=repr(result[:200]))
+            stated.append(result)
             types.append(read_type(output.type, open_size))
         try:
             op = cls(
@@ -266,7 +268,7 @@ class _FunctionReader:
             for number, binding in enumerate(inputs[key].arguments):
                 match binding.WhichOneof("binding"):
                     case "name":
-                        values.append(self._lookup(binding.name, f"operand '{key}'"))
+                        values.append(self._lookup(binding.name, key))
                     case "value":
                         hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
                         values.append(self._literal(binding.value, block, hint))

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TypeVar as _TypingVar
 
 import numpy as np
 
@@ -65,18 +66,15 @@ class Op:
     params: ClassVar[Mapping[str, Param]] = {}
     typevars: ClassVar[Mapping[str, TypeVar]] = {}
 
-    _reference_names: ClassVar[tuple[str, ...]] = ()
     _all_traits: ClassVar[frozenset[type]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__dict__.get("op_name"):
             cls.op_name = cls.__name__
-        fields = {name: field for base in reversed(cls.__mro__) for name, field in vars(base).items()}
-        cls.params = {name: field for name, field in fields.items() if isinstance(field, Param)}
-        cls.typevars = {name: field for name, field in fields.items() if isinstance(field, TypeVar)}
+        cls.params = _declared(cls, "params", Param)
+        cls.typevars = _declared(cls, "typevars", TypeVar)
         cls._all_traits = frozenset(base for trait in cls.traits for base in trait.__mro__)
-        cls._reference_names = tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
 
     # -- what a subclass defines -------------------------------------------------------------------------------------
 
@@ -369,9 +367,15 @@ class Op:
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
+    @classmethod
+    @cache
+    def _reference_names(cls) -> tuple[str, ...]:
+        """The fields that ``reference`` asks for."""
+        return tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
+
     def _arguments(self, operands: Mapping[str, RuntimeValue]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
-        for name in self._reference_names:
+        for name in self._reference_names():
             param = self.params[name]
             if isinstance(param, Const):
                 arguments[name] = param.of(self)
@@ -437,6 +441,22 @@ class Op:
     def __repr__(self) -> str:
         results = ", ".join(map(repr, self.results))
         return f"{results} = {self.op_name}({', '.join(f'{n}=%{v.name}' for n, _, v in self.uses())})"
+
+
+F = _TypingVar("F")
+
+
+def _declared(cls: type[Op], kept_in: str, kind: type[F]) -> dict[str, F]:
+    """The fields of a kind that a class has: those that its bases keep, and its own."""
+    fields: dict[str, F] = {}
+    for base in reversed(cls.__bases__):
+        fields.update(getattr(base, kept_in, {}))
+    for name, field in vars(cls).items():
+        if isinstance(field, kind):
+            fields[name] = field
+        else:
+            fields.pop(name, None)  # something else stands in its place
+    return fields
 
 
 def _as_float64(array: Array) -> Array:

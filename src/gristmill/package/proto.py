@@ -9,31 +9,78 @@ This is the one place where messages lose their types: everything made here is `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.internal import enum_type_wrapper
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as _Message
+from google.protobuf.reflection import GeneratedProtocolMessageType
 
 from gristmill.errors import FormatError
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message as _Message
 
 Message: TypeAlias = Any
 """A message of the model format. Its fields come from the schema at run time, which a type checker cannot see."""
 
 PACKAGE = "CoreML.Specification"
 
+_OF_PROGRAMS = ("description", "mlProgram")  # the fields of a ``Model`` that is an ML Program
+
 
 @cache
 def _pool() -> descriptor_pool.DescriptorPool:
-    data = (resources.files("gristmill.package") / "schema" / "schema.binpb").read_bytes()
     pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
-        pool.Add(file)
+    for file in _schema_files(Path(__file__).with_name("schema").joinpath("schema.binpb").read_bytes()):
+        pool.AddSerializedFile(file)
     return pool
+
+
+def _schema_files(data: bytes) -> Iterator[bytes]:
+    """The files in a ``FileDescriptorSet``, which is field 1 over and over. protobuf's class for it loads slowly."""
+    at = 0
+    while at < len(data):
+        size, shift, more = 0, 0, True
+        while more:
+            at += 1
+            size |= (data[at] & 127) << shift
+            shift, more = shift + 7, data[at] > 127
+        at += 1
+        yield data[at : at + size]
+        at += size
+
+
+def _descriptor(name: str) -> Any:
+    return _pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
+
+
+@cache
+def _model() -> Any:
+    """The class of models, with the classes of what ML Programs have.
+
+    A message must not be asked for a field whose class is not made yet. But to make all 390 takes ten times as long as
+    to decode a model, and nearly all belong to models of other types: `_all_classes` makes those.
+    """
+    descriptor = _descriptor("Model")
+    made = GeneratedProtocolMessageType("Model", (_Message,), {"DESCRIPTOR": descriptor, "__module__": None})
+    for name in _OF_PROGRAMS:
+        message_factory.GetMessageClass(descriptor.fields_by_name[name].message_type)
+    if isinstance(_pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which decodes by the classes
+        _make_all(descriptor)
+    return made
+
+
+@cache
+def _all_classes() -> None:
+    _make_all(_model().DESCRIPTOR)
+
+
+def _make_all(model: Any) -> None:
+    for field in model.fields:
+        if field.message_type is not None:
+            message_factory.GetMessageClass(field.message_type)
 
 
 @cache
@@ -46,14 +93,14 @@ def message(name: str) -> Any:
     Raises:
         KeyError: The schema has no such message.
     """
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    if not name.startswith("MILSpec."):
+        _all_classes()
+    return message_factory.GetMessageClass(_descriptor(name))
 
 
 @cache
 def enum(name: str) -> Any:
     """Returns an enumeration of the schema as a wrapper with ``Name(number)`` and ``Value(name)``."""
-    from google.protobuf.internal import enum_type_wrapper
-
     return enum_type_wrapper.EnumTypeWrapper(_pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
 
 
@@ -74,7 +121,7 @@ def parse(name: str, data: bytes, location: object = None) -> Message:
         FormatError: The bytes are not such a message: truncated, corrupted, or nested deeper than protobuf's limit
             of 100 levels.
     """
-    result = message(name)()
+    result = _model()() if name == "Model" else message(name)()
     try:
         result.MergeFromString(data)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:  # protobuf in pure Python raises the latter two
@@ -84,6 +131,8 @@ def parse(name: str, data: bytes, location: object = None) -> Message:
             expected=f"a {PACKAGE}.{name} message in protobuf's wire format",
             actual=f"{len(data)} bytes that fail to decode ({error})",
         ) from error
+    if name == "Model" and result.WhichOneof("Type") != "mlProgram":
+        _all_classes()
     return result
 
 

@@ -81,23 +81,25 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 def bounds(d: Dim) -> tuple[int | None, int | None]:
     """Inclusive (lower, upper) of a dimension; None is unbounded."""
+    if type(d) is int:
+        return d, d
     d = as_dim(d)
     return d.bounds if isinstance(d, DimExpr) else (d, d)
 
 
 def always_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions are certainly equal; False if they differ or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
     if type(a) is int and type(b) is int:  # by far the most common case, here and below
         return a == b
+    a, b = as_dim(a), as_dim(b)
     return a == b or bounds(a - b) == (0, 0)
 
 
 def never_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions certainly differ; False if they are equal or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
     if type(a) is int and type(b) is int:
         return a != b
+    a, b = as_dim(a), as_dim(b)
     difference = terms_of(a - b)
     constant = difference.pop((), 0)
     step = math.gcd(*difference.values())
@@ -108,18 +110,18 @@ def never_equal(a: Dim, b: Dim) -> bool:
 
 def always_le(a: Dim, b: Dim) -> bool:
     """Whether ``a <= b`` certainly holds; False if it does not or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
     if type(a) is int and type(b) is int:
         return a <= b
+    a, b = as_dim(a), as_dim(b)
     low = bounds(b - a)[0]
     return low is not None and low >= 0
 
 
 def always_lt(a: Dim, b: Dim) -> bool:
     """Whether ``a < b`` certainly holds; False if it does not or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
     if type(a) is int and type(b) is int:
         return a < b
+    a, b = as_dim(a), as_dim(b)
     low = bounds(b - a)[0]
     return low is not None and low > 0
 

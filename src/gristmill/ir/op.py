@@ -171,7 +171,8 @@ class Op:
             raise
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
-        for name in dict.fromkeys((*self.params, *operands)):  # in the order of the fields, whatever the caller's
+        in_order = dict.fromkeys((*self.params, *operands)) if operands else ()
+        for name in in_order:
             given = operands.get(name)
             if given is None:
                 continue
@@ -253,8 +254,9 @@ class Op:
             names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
         if len(names) != len(inferred):
             raise self.misfit("number of result names", expected=len(inferred), actual=len(names))
-        self.results = [Value(type, name, producer=self) for name, type in zip(names, inferred, strict=True)]
-        if self.results and self.results[0].contents is None:
+        for name, type in zip(names, inferred, strict=True):
+            self.results.append(Value(type, name, producer=self))
+        if self.results:
             self.results[0].contents = self.result_contents()
 
     def _unbind(self) -> None:

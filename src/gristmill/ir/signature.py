@@ -211,7 +211,7 @@ class Operand(_OneOperand):
     @overload
     def __get__(self, op: Op, owner: type) -> Value: ...
     def __get__(self, op: Op | None, owner: type) -> Operand | Value:
-        return self if op is None else op.operand(self.name)
+        return self if op is None else op.operands[self.name]  # type: ignore[return-value]  # one value, when it is bound
 
 
 class OptionalOperand(_OneOperand):

@@ -100,7 +100,7 @@ class _Verifier:
                 self.define(value, inside)
         owner = block.owner if isinstance(block.owner, Op) else None
         for index, value in enumerate(block.outputs):
-            self.use(value, Use(block, None, index), owner)
+            self.use(value, owner, block, None, index)
             if isinstance(value.type, StateType):
                 self.report(f"the block's output {index} is a state", owner, actual=value.name)
         self.visible.difference_update(inside)
@@ -115,18 +115,18 @@ class _Verifier:
         self.visible.add(value)
         inside.append(value)
 
-    def use(self, value: Value, use: Use, op: Op | None) -> None:
+    def use(self, value: Value, op: Op | None, user: Op | Block, slot: str | None, index: int) -> None:
         if value not in self.visible:
             self.report(
-                f"{_role(use)} is not visible here",
+                f"{_role(slot, index)} is not visible here",
                 op,
                 expected="an argument, or a result of an op further up in this block or around it",
                 actual=value,
             )
         if self.fresh:
             return
-        if use not in value.uses:
-            self.report(f"{_role(use)} does not know of its use", op, actual=value)
+        if Use(user, slot, index) not in value.uses:
+            self.report(f"{_role(slot, index)} does not know of its use", op, actual=value)
         self.used[value] = self.used.get(value, 0) + 1
 
     # -- ops ---------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class _Verifier:
             self.block(block, depth + 1)
         states: set[Value] = set()
         for slot, index, value in op.uses():
-            self.use(value, Use(op, slot, index), op)
+            self.use(value, op, op, slot, index)
             if isinstance(value.type, StateType):
                 states.add(value)
         if states or op.has(ReadsState) or op.has(WritesState):
@@ -196,8 +196,8 @@ def _chain(block: Block) -> tuple[list[Op], str]:
     return ops, ""
 
 
-def _role(use: Use) -> str:
-    return f"operand '{use.slot}'" if use.slot is not None else f"output {use.position} of the block"
+def _role(slot: str | None, index: int) -> str:
+    return f"operand '{slot}'" if slot is not None else f"output {index} of the block"
 
 
 def _title(use: Use) -> str:

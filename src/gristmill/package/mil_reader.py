@@ -6,8 +6,11 @@ is allocated in proportion to a number that the file merely states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -36,12 +39,12 @@ class Hints:
     Attributes:
         shapes: Named dimensions, by function and name of the input or block argument; ``None`` for those without.
         ranges: Bounds of dimensions, by function and name of the input.
-        locations: Where ops come from, by function and name of the op.
+        locations: Where ops come from, by function, then by name of the op.
     """
 
     shapes: Mapping[tuple[str, str], Sequence[Dim | None]] = field(default_factory=dict)
     ranges: Mapping[tuple[str, str], Sequence[Range]] = field(default_factory=dict)
-    locations: Mapping[tuple[str, str], Location] = field(default_factory=dict)
+    locations: Mapping[str, Mapping[str, Location]] = field(default_factory=dict)
 
 
 def read_program(spec: Message, weights: Weights, hints: Hints | None = None) -> Program:
@@ -60,16 +63,34 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
     refuse_unknown_fields(spec, "program")
     if spec.version != 1:
         raise UnsupportedError("unknown version of the program format", expected=1, actual=spec.version)
+    with _uncollected():
+        program = _read_program(spec, weights, hints or Hints())
+        verify(program, fresh=True)
+    return program
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Stops the search for cycles of garbage: among the thousands of objects of a new program there are none."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _read_program(spec: Message, weights: Weights, hints: Hints) -> Program:
     program = Program()
     try:
         for name, value in sorted(spec.attributes.items()):
             program.attributes[name] = read_value(value, weights)
         # A message's map has no order of its own; the default function comes first.
         for name in sorted(spec.functions, key=lambda name: (name != "main", name)):
-            program.add_function(_FunctionReader(name, spec.functions[name], weights, hints or Hints()).read())
+            program.add_function(_FunctionReader(name, spec.functions[name], weights, hints).read())
     except RecursionError as error:
         raise FormatError("the program is nested too deeply") from error
-    verify(program, fresh=True)
     return program
 
 
@@ -119,28 +140,28 @@ class _FunctionReader:
     def __init__(self, name: str, spec: Message, weights: Weights, hints: Hints) -> None:
         self.name, self.spec, self.weights, self.hints = name, spec, weights, hints
         self.opset = Opset.parse(spec.opset)
+        self.locations = hints.locations.get(name, {})
         self.scopes: list[dict[str, Value]] = []
-        self.taken: set[str] = set()
         self.suffixes: dict[str, int] = {}
 
     def read(self) -> Function:
+        body = self._body()
+        if body.inputs:
+            raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
+        function = Function(self.name, self._inputs(), self.opset)
+        for name, value in sorted(self.spec.attributes.items()):
+            function.attributes[name] = read_value(value, self.weights)
+        self._fill(function.body, body, self.spec.inputs)
+        return function
+
+    def _body(self) -> Message:
         if self.spec.opset not in self.spec.block_specializations:
             raise FormatError(
                 f"function '{self.name}' has no block for its opset",
                 expected=self.spec.opset,
                 actual=", ".join(sorted(self.spec.block_specializations)) or "no block",
             )
-        body = self.spec.block_specializations[self.spec.opset]
-        if body.inputs:
-            raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
-        function = Function(self.name, self._inputs(), self.opset)
-        for name, value in sorted(self.spec.attributes.items()):
-            function.attributes[name] = read_value(value, self.weights)
-        # Values of the outermost block keep their names, which the model's outputs refer to.
-        self.taken.update(value.name for value in function.inputs)
-        self.taken.update(output.name for op in body.operations for output in op.outputs)
-        self._fill(function.body, body, self.spec.inputs)
-        return function
+        return self.spec.block_specializations[self.spec.opset]
 
     def _inputs(self) -> dict[str, Type]:
         found: dict[str, Type] = {}
@@ -196,12 +217,18 @@ class _FunctionReader:
             actual=repr(name[:200]),
         )
 
+    @cached_property
+    def _taken(self) -> set[str]:
+        """Names in use. Values of the outermost block keep theirs, which the model's outputs refer to."""
+        results = (output.name for op in self._body().operations for output in op.outputs)
+        return {*(spec.name for spec in self.spec.inputs), *results}
+
     def _unique(self, hint: str) -> str:
         name = hint
-        while name in self.taken:
+        while name in self._taken:
             number = self.suffixes[hint] = self.suffixes.get(hint, -1) + 1
             name = f"{hint}_{number}"
-        self.taken.add(name)
+        self._taken.add(name)
         return name
 
     # -- ops ---------------------------------------------------------------------------------------------------------
@@ -211,7 +238,7 @@ class _FunctionReader:
         name = _op_name(spec)
         operands = self._operands(spec, block, name)
         attributes = self._attributes(cls, spec, block, operands, name)
-        blocks = [self._nested(b, block.function) for b in spec.blocks]
+        blocks = [self._nested(b, block.function) for b in spec.blocks] if spec.blocks else ()
         scope, outermost = self.scopes[-1], len(self.scopes) == 1
         stated: list[str] = []
         types: list[Type] = []
@@ -230,14 +257,15 @@ class _FunctionReader:
                 result_types=types,
                 blocks=blocks,
                 attributes=attributes,
-                location=self.hints.locations.get((self.name, name)),
+                location=self.locations.get(name),
             )
         except GristmillError:
             raise
         except Exception as error:  # inference met something that no well-formed program has
             raise FormatError(f"the op's types cannot be inferred: {error!r}") from error
         block.insert(op)
-        scope.update(zip(stated, op.results, strict=True))
+        for result, value in zip(stated, op.results, strict=True):
+            scope[result] = value
 
     def _attributes(
         self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]], name: str

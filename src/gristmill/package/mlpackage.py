@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.errors import FormatError
 from gristmill.package.files import Tree, plain_path
@@ -25,8 +24,7 @@ _LARGEST_MANIFEST = 1 << 20  # bytes; real ones have less than a thousandth
 _NAMESPACE = "5d1be1a8-6f0c-5a43-9b0e-7ef5ad0c2a11"  # of identifiers made here; an arbitrary constant
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One entry of a manifest: its ``path`` is relative to ``Data/``."""
 
     path: str
@@ -35,8 +33,7 @@ class Item:
     description: str = ""
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a package says it holds.
 
     Attributes:

@@ -109,7 +109,6 @@ class Package:
     @property
     def spec(self) -> Message:
         """The whole specification, a ``Model`` message that may be edited in place."""
-        proto.message("Model")  # with the classes of all fields: somebody may look at any
         if not self._encoded:
             from gristmill.package import saving  # with what only writing takes
 

@@ -27,8 +27,6 @@ Message: TypeAlias = Any
 
 PACKAGE = "CoreML.Specification"
 
-_OF_PROGRAMS = ("description", "mlProgram")  # the fields of a ``Model`` that is an ML Program
-
 
 @cache
 def _pool() -> descriptor_pool.DescriptorPool:
@@ -58,29 +56,15 @@ def _descriptor(name: str) -> Any:
 
 @cache
 def _model() -> Any:
-    """The class of models, with the classes of what ML Programs have.
+    """The class of models, without the classes of its fields.
 
-    A message must not be asked for a field whose class is not made yet. But to make all 390 takes ten times as long as
-    to decode a model, and nearly all belong to models of other types: `_all_classes` makes those.
+    protobuf makes these when they are touched, and a model touches few of the 390; to make them all, as its factory
+    does, takes ten times as long as to decode a model.
     """
     descriptor = _descriptor("Model")
-    made = GeneratedProtocolMessageType("Model", (_Message,), {"DESCRIPTOR": descriptor, "__module__": None})
-    for name in _OF_PROGRAMS:
-        message_factory.GetMessageClass(descriptor.fields_by_name[name].message_type)
-    if isinstance(_pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which decodes by the classes
-        _make_all(descriptor)
-    return made
-
-
-@cache
-def _all_classes() -> None:
-    _make_all(_model().DESCRIPTOR)
-
-
-def _make_all(model: Any) -> None:
-    for field in model.fields:
-        if field.message_type is not None:
-            message_factory.GetMessageClass(field.message_type)
+    if isinstance(_pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which makes none by itself
+        return message_factory.GetMessageClass(descriptor)
+    return GeneratedProtocolMessageType("Model", (_Message,), {"DESCRIPTOR": descriptor, "__module__": None})
 
 
 @cache
@@ -93,9 +77,8 @@ def message(name: str) -> Any:
     Raises:
         KeyError: The schema has no such message.
     """
-    if not name.startswith("MILSpec."):
-        _all_classes()
-    return message_factory.GetMessageClass(_descriptor(name))
+    model = _model()  # before any other, which might refer to it, as a pipeline does
+    return model if name == "Model" else message_factory.GetMessageClass(_descriptor(name))
 
 
 @cache
@@ -121,7 +104,7 @@ def parse(name: str, data: bytes, location: object = None) -> Message:
         FormatError: The bytes are not such a message: truncated, corrupted, or nested deeper than protobuf's limit
             of 100 levels.
     """
-    result = _model()() if name == "Model" else message(name)()
+    result = message(name)()
     try:
         result.MergeFromString(data)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:  # protobuf in pure Python raises the latter two
@@ -131,8 +114,6 @@ def parse(name: str, data: bytes, location: object = None) -> Message:
             expected=f"a {PACKAGE}.{name} message in protobuf's wire format",
             actual=f"{len(data)} bytes that fail to decode ({error})",
         ) from error
-    if name == "Model" and result.WhichOneof("Type") != "mlProgram":
-        _all_classes()
     return result
 
 

@@ -163,12 +163,9 @@ class Op:
         for block in self.blocks:
             block.owner = self
         self._bind(operands)
-        try:
-            inferred = self.inferred_types()
-            self._make_results(inferred, result_types, result_names)
-        except BaseException:
-            self._unbind()
-            raise
+        self._make_results(self.inferred_types(), result_types, result_names)
+        for slot, index, value in self.uses():  # at last: what failed has used nothing
+            value.uses[Use(self, slot, index)] = None
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
         in_order = dict.fromkeys((*self.params, *operands)) if operands else ()
@@ -184,8 +181,6 @@ class Op:
             else:
                 raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
         self.check_operands()
-        for slot, index, value in self.uses():
-            value.uses[Use(self, slot, index)] = None
 
     def check_operands(self) -> None:
         """Checks the operands against the signature.
@@ -258,10 +253,6 @@ class Op:
             self.results.append(Value(type, name, producer=self))
         if self.results:
             self.results[0].contents = self.result_contents()
-
-    def _unbind(self) -> None:
-        for slot, index, value in self.uses():
-            value.uses.pop(Use(self, slot, index), None)
 
     # -- operands ----------------------------------------------------------------------------------------------------
 
@@ -363,7 +354,8 @@ class Op:
             block.outputs = ()
             for op in reversed(block):
                 op.erase()
-        self._unbind()
+        for slot, index, value in self.uses():
+            value.uses.pop(Use(self, slot, index), None)
         if self.block is not None:
             self.block.remove(self)
 

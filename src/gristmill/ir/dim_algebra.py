@@ -37,7 +37,7 @@ def floor_div(a: Dim, b: Dim) -> Dim:
     a, b = as_dim(a), as_dim(b)
     if b == 0:
         raise DimError(f"division by zero: {a}//0")
-    if type(a) is int and type(b) is int:
+    if isinstance(a, int) and isinstance(b, int):
         return a // b
     if _leading_sign(b) < 0:
         a, b = -a, -b
@@ -50,6 +50,8 @@ def ceil_div(a: Dim, b: Dim) -> Dim:
     Raises:
         DimError: ``b`` is the constant 0.
     """
+    if type(a) is int and type(b) is int:
+        return -floor_div(-a, b)
     a, b = as_dim(a), as_dim(b)
     return floor_div(a + b - 1, b) if always_lt(0, b) else -floor_div(-a, b)
 
@@ -382,7 +384,7 @@ def added(a: Terms, b: Terms) -> Terms:
 def extremum(kind: type[Min] | type[Max], operands: Iterable[Dim]) -> Dim:
     """The least or greatest: flat, in order, and without operands that another one always beats."""
     given = list(map(as_dim, operands))
-    if all(type(d) is int for d in given):
+    if set(map(type, given)) == {int}:
         return min(given) if kind is Min else max(given)
     flat: dict[Dim, None] = {}
     for d in given:

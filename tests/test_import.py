@@ -8,6 +8,10 @@ import sys
 import pytest
 
 import gristmill as ct
+from gristmill.ir.builder import mb
+from gristmill.ir.program import Program
+from gristmill.ir.types import TensorType, fp32
+from gristmill.package import Package
 
 HEAVY = ("torch", "google.protobuf", "numpy", "click", "rich", "PIL", "coremltools")
 
@@ -31,6 +35,20 @@ def test_attributes_load_what_they_need():
     modules = loaded_after("import gristmill as ct\nassert ct.models.MLModel.__name__ == 'MLModel'\nct.convert")
     assert {"numpy", "google.protobuf"} <= modules
     assert modules.isdisjoint({"torch", "coremltools"})
+
+
+def test_running_a_model_loads_nothing_that_only_writing_takes(tmp_path):
+    """Nor what reads and writes MIL text, converts, or describes messages: a model is run far more often than made."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+        mb.output(mb.relu(x=x, name="y"))
+    path = Package.from_program(program).save(tmp_path / "m.mlpackage")
+    modules = loaded_after(
+        f"import gristmill as ct\nassert ct.models.MLModel({str(path)!r}).predict({{'x': [-1.0, 0, 2]}})['y'][2] == 2"
+    )
+    writing = ("package.saving", "package.mil_writer", "package.blob_writer", "ir.parser", "ir.printer", "ir.builder")
+    assert modules.isdisjoint({f"gristmill.{name}" for name in (*writing, "models.convert", "models.profile")})
+    assert "google.protobuf.descriptor_pb2" not in modules
 
 
 def test_command_line_help_loads_nothing_heavy():

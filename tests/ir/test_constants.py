@@ -13,6 +13,7 @@ from gristmill.ir.constants import (
     ArrayData,
     BlobData,
     CastData,
+    Constant,
     LazyData,
     ReshapeData,
     TransposeData,
@@ -158,6 +159,28 @@ def test_lazy_expressions():
     np.testing.assert_array_equal(data.read(), np.array([[0], [3], [1], [4], [2], [5]], np.float16))
     data.read()
     assert len(reads) == 2
+
+
+def test_what_ops_read_of_a_constant_is_kept():
+    """Parameters as what cannot be changed; contents for shape arithmetic of small integers alone."""
+    ints, floats = constant([3, -1]), constant(0.5)
+    assert ints.parameter == (3, -1)
+    assert ints.parameter is ints.parameter
+    assert ints.python() == [3, -1]
+    assert floats.parameter == 0.5
+    assert constant("valid").parameter == "valid"
+    assert ints.contents is not None
+    assert ints.contents.tolist() == [3, -1]
+    assert ints.contents is ints.contents
+    assert ints.contents.dtype == object
+    assert type(ints.contents[0]) is int
+    assert constant([True]).contents is not None
+    assert floats.contents is None
+    assert constant("a").contents is None
+    assert constant(np.zeros(257, np.int32)).contents is None
+    assert (
+        Constant(TensorType(int32, (2,)), BlobData(int32, (2,), "weight.bin", 64)).contents is None
+    )  # no file at hand
 
 
 @pytest.mark.parametrize("produced", [np.zeros((3, 2), np.float32), np.zeros((2, 3), np.float64)])

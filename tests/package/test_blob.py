@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from gristmill.errors import FormatError, GristmillError, InputError, UnsupportedError
 from gristmill.ir import types
 from gristmill.ir.types import DType
-from gristmill.package.blob import STORABLE, BlobReader, BlobWriter, pack, packed_size, unpack
+from gristmill.package.blob import STORABLE, BlobReader, pack, packed_size, unpack
+from gristmill.package.blob_writer import BlobWriter
 from gristmill.package.files import OpenFile
 
 ALL = sorted(STORABLE, key=lambda d: d.name)

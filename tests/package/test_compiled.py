@@ -13,7 +13,7 @@ import pytest
 from gristmill.errors import FormatError, UnsupportedError
 from gristmill.ir import types
 from gristmill.package import load
-from gristmill.package.blob import BlobWriter
+from gristmill.package.blob_writer import BlobWriter
 
 TEXT = """program(1.0)
 [buildInfo = dict<tensor<string, []>, tensor<string, []>>({{"coremlc-version", "3404.23.1"}})]

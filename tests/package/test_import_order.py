@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 
 import pytest
+
+from gristmill.ir.builder import mb
+from gristmill.ir.program import Program
+from gristmill.ir.types import TensorType, fp32
+from gristmill.package import Package, proto
 
 OURS = """
 from gristmill.package import Package, proto
@@ -29,8 +35,10 @@ assert model.SerializeToString(deterministic=True) == data
 """
 
 
-def run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+def run(code: str, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -45,6 +53,51 @@ def test_alone() -> None:
 def test_both(order: str) -> None:
     """In either order, each decodes what the other encodes."""
     run(order + MEETING)
+
+
+def relu() -> bytes:
+    """A model that is an ML Program."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (3,))}) as (x,):
+        mb.output(mb.relu(x=x, name="y"))
+    return proto.serialize(Package.from_program(program).spec)
+
+
+def network() -> bytes:
+    """A pipeline with a model that is a network."""
+    spec = proto.message("Model")()
+    spec.pipeline.models.add().neuralNetwork.layers.add(name="first")
+    return proto.serialize(spec)
+
+
+@pytest.mark.parametrize("implementation", ["upb", "python"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"""
+package = Package(proto.parse("Model", {relu()!r}))
+assert package.kind == "mlProgram" and package.description.output[0].name == "y"
+assert package.program.main.outputs[0].name == "y"
+assert len(package.spec.pipeline.models) == len(package.spec.neuralNetwork.layers) == 0
+""",
+        f"""
+assert proto.parse("Model", {network()!r}).pipeline.models[0].neuralNetwork.layers[0].name == "first"
+""",
+        """
+proto.parse("MILSpec.Program", b"")
+made = proto.message("Pipeline")()
+made.models.add().treeEnsembleClassifier.treeEnsemble.SetInParent()
+assert isinstance(made.models[0], proto.message("Model"))
+""",
+    ],
+    ids=["program", "network", "made"],
+)
+def test_classes_are_made_before_they_are_needed(code: str, implementation: str) -> None:
+    """In a fresh process, whatever comes first: an ML Program that is only run needs few of the message classes."""
+    run(
+        f"from gristmill.package import Package, proto\n{code}",
+        PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=implementation,
+    )
 
 
 def test_nothing_is_registered_in_the_default_pool() -> None:

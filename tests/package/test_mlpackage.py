@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gristmill.errors import FormatError
-from gristmill.package import files, mlpackage
+from gristmill.package import mlpackage, saving
 from gristmill.package.files import OpenFile, Tree
 from gristmill.package.mlpackage import AUTHOR, MODEL, Item, new_manifest, read_manifest
 
@@ -168,7 +168,7 @@ def test_mutations_give_our_errors_only(package: Path, data: st.DataObject) -> N
 def test_a_loaded_file_stays_what_it_was(package: Path) -> None:
     """Replacing or deleting the folder does not change what an open tree reads."""
     tree = Tree(package)
-    with files.replacing(package) as new:
+    with saving.replacing(package) as new:
         _write(new, "folder", "another model")
     assert tree.find("Data", MODEL).read() == b"model"
 
@@ -191,9 +191,9 @@ def test_deep_folders(package: Path) -> None:
 def test_replacing_keeps_the_old_on_failure(tmp_path: Path) -> None:
     """A target is replaced in one step, or not at all, and nothing is left beside it."""
     for target in (tmp_path / "file", tmp_path / "folder"):
-        with files.replacing(target) as new:
+        with saving.replacing(target) as new:
             _write(new, target.name, "one")
-        with files.replacing(target) as new:
+        with saving.replacing(target) as new:
             _write(new, target.name, "two")
         with pytest.raises(RuntimeError):
             _fail_to_replace(target)
@@ -202,7 +202,7 @@ def test_replacing_keeps_the_old_on_failure(tmp_path: Path) -> None:
 
 
 def _fail_to_replace(target: Path) -> None:
-    with files.replacing(target) as new:
+    with saving.replacing(target) as new:
         _write(new, target.name, "three")
         raise RuntimeError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import tracemalloc
 from pathlib import Path
@@ -243,6 +244,39 @@ def test_nested_blocks_that_reuse_names(tmp_path: Path) -> None:
     loop_op = again.main.outputs[0].producer
     assert loop_op is not None
     assert [block.arguments[0].name for block in loop_op.blocks] == ["i", "i_0"]
+
+
+def test_equal_small_constants_are_decoded_once(tmp_path: Path) -> None:
+    """What programs say over and over is one object, which nobody can write to; large constants are their own."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp32, (2, 3))}) as (x,):
+        first = mb.transpose(x=x, perm=[1, 0], name="first")
+        second = mb.transpose(x=mb.add(x=first, y=np.ones((3, 2), np.float32)), perm=[1, 0], name="second")
+        mb.output(mb.transpose(x=second, perm=[0, 1], name="third"))
+    main = reread(Package.from_program(program), tmp_path).program.main
+    one, two, other = (op.operand("perm").constant for op in main.body if op.op_name == "transpose")
+    assert one is two
+    assert one is not other
+    assert (one.parameter, other.parameter) == ((1, 0), (0, 1))
+    with pytest.raises(ValueError, match="read-only"):
+        one.numpy()[0] = 0
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_decoding_leaves_the_garbage_collector_as_it_was(saved: Path, collects: bool) -> None:
+    """Also when it fails."""
+    good, bad = load(saved), load(saved)
+    bad.spec.mlProgram.functions["main"].block_specializations["CoreML7"].operations[1].type = "no_such_op"
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        assert good.program.main.outputs
+        assert gc.isenabled() == collects
+        with pytest.raises(UnsupportedError, match="unknown op"):
+            _ = bad.program
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_lazy_constants_are_evaluated_when_written(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gristmill.errors import IRError
 from gristmill.ir.constants import Array, Constant
-from gristmill.ir.op import Op, contents_of
+from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Location
 from gristmill.ir.traits import DataMovement
@@ -37,8 +37,9 @@ class const(Op):  # ops are named as MIL names them
         return self.value.type
 
     def result_contents(self) -> Array | None:
-        self.result.constant = self.value
-        return contents_of(self.value)
+        value = self.value
+        self.result.constant = value
+        return value.contents
 
     def reference(self) -> Array:
         return self.value.numpy()

@@ -7,9 +7,9 @@ N bytes never needs much more than N.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,16 +20,19 @@ from gristmill.ir.types import DictType, DType, ListType, TensorType, TupleType,
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
+CONTENTS_LIMIT = 256
+"""Tensors of more elements are never followed element by element during inference."""
 
-class Data(ABC):
-    """Lazy contents of a tensor."""
+
+class Data:
+    """Lazy contents of a tensor. No abstract base class: asking for one by ``isinstance`` is slow."""
 
     dtype: DType
     shape: tuple[int, ...]
 
-    @abstractmethod
     def read(self) -> Array:
         """Evaluates to an array of ``shape`` and ``dtype.numpy``, which the caller must not write to."""
+        raise NotImplementedError(f"{type(self).__name__} has no contents to read")
 
     @property
     def size(self) -> int:
@@ -209,6 +212,22 @@ class Constant:
             return {key.python(): value.python() for key, value in self.pairs}
         elements = [element.python() for element in self.elements]
         return tuple(elements) if isinstance(self.type, TupleType) else elements
+
+    @cached_property
+    def parameter(self) -> Any:
+        """As ``python``, but a tuple for a list, so that nobody can change it. Ops read their parameters often."""
+        found = self.python()
+        return tuple(found) if isinstance(found, list) else found
+
+    @cached_property
+    def contents(self) -> Array | None:
+        """Elements of a small integer constant as Python's own numbers, for shape arithmetic; do not write to it."""
+        if not isinstance(self.type, TensorType) or not (self.type.dtype.is_integer or self.type.dtype == types.bool_):
+            return None
+        data = self.data
+        if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
+            return None
+        return data.read().astype(object)
 
     @property
     def pairs(self) -> tuple[tuple[Constant, Constant], ...]:

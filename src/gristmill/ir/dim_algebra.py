@@ -50,6 +50,8 @@ def ceil_div(a: Dim, b: Dim) -> Dim:
     Raises:
         DimError: ``b`` is the constant 0.
     """
+    if type(a) is int and type(b) is int:
+        return -floor_div(-a, b)
     a, b = as_dim(a), as_dim(b)
     return floor_div(a + b - 1, b) if always_lt(0, b) else -floor_div(-a, b)
 
@@ -81,23 +83,25 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 def bounds(d: Dim) -> tuple[int | None, int | None]:
     """Inclusive (lower, upper) of a dimension; None is unbounded."""
+    if type(d) is int:
+        return d, d
     d = as_dim(d)
     return d.bounds if isinstance(d, DimExpr) else (d, d)
 
 
 def always_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions are certainly equal; False if they differ or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):  # by far the most common case, here and below
+    if type(a) is int and type(b) is int:  # by far the most common case, here and below
         return a == b
+    a, b = as_dim(a), as_dim(b)
     return a == b or bounds(a - b) == (0, 0)
 
 
 def never_equal(a: Dim, b: Dim) -> bool:
     """Whether the dimensions certainly differ; False if they are equal or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a != b
+    a, b = as_dim(a), as_dim(b)
     difference = terms_of(a - b)
     constant = difference.pop((), 0)
     step = math.gcd(*difference.values())
@@ -108,24 +112,26 @@ def never_equal(a: Dim, b: Dim) -> bool:
 
 def always_le(a: Dim, b: Dim) -> bool:
     """Whether ``a <= b`` certainly holds; False if it does not or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a <= b
+    a, b = as_dim(a), as_dim(b)
     low = bounds(b - a)[0]
     return low is not None and low >= 0
 
 
 def always_lt(a: Dim, b: Dim) -> bool:
     """Whether ``a < b`` certainly holds; False if it does not or if that is not known."""
-    a, b = as_dim(a), as_dim(b)
-    if isinstance(a, int) and isinstance(b, int):
+    if type(a) is int and type(b) is int:
         return a < b
+    a, b = as_dim(a), as_dim(b)
     low = bounds(b - a)[0]
     return low is not None and low > 0
 
 
 def as_dim(value: object) -> Dim:
     """The value as a dimension; DimError when it is something else."""
+    if type(value) is int:
+        return value
     d = coerce(value)
     if d is None:
         raise DimError(
@@ -377,8 +383,11 @@ def added(a: Terms, b: Terms) -> Terms:
 
 def extremum(kind: type[Min] | type[Max], operands: Iterable[Dim]) -> Dim:
     """The least or greatest: flat, in order, and without operands that another one always beats."""
+    given = list(map(as_dim, operands))
+    if set(map(type, given)) == {int}:
+        return min(given) if kind is Min else max(given)
     flat: dict[Dim, None] = {}
-    for d in map(as_dim, operands):
+    for d in given:
         flat.update(dict.fromkeys(d.args if isinstance(d, kind) else (d,)))
     if len(flat) > MAX_OPERANDS:
         raise DimError(f"dimension expression too large: more than {MAX_OPERANDS} operands of one minimum or maximum")

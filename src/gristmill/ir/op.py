@@ -10,21 +10,19 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TypeVar as _TypingVar
 
 import numpy as np
 
 from gristmill.errors import DimError, ExecutionError, GristmillError, IRError, TypeInferenceError
 from gristmill.ir import types
-from gristmill.ir.constants import Array, BlobData, Constant, wrapped
+from gristmill.ir.constants import CONTENTS_LIMIT, Array, Constant, wrapped
 from gristmill.ir.dims import product
 from gristmill.ir.opset import Opset, iOS13
 from gristmill.ir.program import Block, Location, Use, Value
-from gristmill.ir.signature import Const, OptionalOperand, Param, TypeVar, Variadic
+from gristmill.ir.signature import Const, OptionalOperand, Param, Signature, TypeVar, Variadic
 from gristmill.ir.traits import Exact, ShapeArithmetic, Trait
 from gristmill.ir.types import DType, TensorType, Type
-
-CONTENTS_LIMIT = 256
-"""Tensors of more elements are never followed element by element during inference."""
 
 RuntimeValue: TypeAlias = Any
 """What an operand is while a program runs: an array, a list of arrays, or a state's cell."""
@@ -68,18 +66,15 @@ class Op:
     params: ClassVar[Mapping[str, Param]] = {}
     typevars: ClassVar[Mapping[str, TypeVar]] = {}
 
-    _reference_names: ClassVar[tuple[str, ...]] = ()
     _all_traits: ClassVar[frozenset[type]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__dict__.get("op_name"):
             cls.op_name = cls.__name__
-        fields = {name: field for base in reversed(cls.__mro__) for name, field in vars(base).items()}
-        cls.params = {name: field for name, field in fields.items() if isinstance(field, Param)}
-        cls.typevars = {name: field for name, field in fields.items() if isinstance(field, TypeVar)}
+        cls.params = _declared(cls, "params", Param)
+        cls.typevars = _declared(cls, "typevars", TypeVar)
         cls._all_traits = frozenset(base for trait in cls.traits for base in trait.__mro__)
-        cls._reference_names = tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
 
     # -- what a subclass defines -------------------------------------------------------------------------------------
 
@@ -168,25 +163,24 @@ class Op:
         for block in self.blocks:
             block.owner = self
         self._bind(operands)
-        try:
-            inferred = self.inferred_types()
-            self._make_results(inferred, result_types, result_names)
-        except BaseException:
-            self._unbind()
-            raise
+        self._make_results(self.inferred_types(), result_types, result_names)
+        for slot, index, value in self.uses():  # at last: what failed has used nothing
+            value.uses[Use(self, slot, index)] = None
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
-        for name in (*self.params, *(name for name in operands if name not in self.params)):
+        in_order = dict.fromkeys((*self.params, *operands)) if operands else ()
+        for name in in_order:
             given = operands.get(name)
             if given is None:
                 continue
             values = (given,) if isinstance(given, Value) else tuple(given)
-            if not isinstance(self.params.get(name), Variadic) and len(values) != 1:
+            if isinstance(self.params.get(name), Variadic):
+                self.operands[name] = values
+            elif len(values) == 1:
+                self.operands[name] = values[0]
+            else:
                 raise self.misfit(f"operand '{name}' is one value", actual=f"{len(values)} values")
-            self.operands[name] = values if isinstance(self.params.get(name), Variadic) else values[0]
         self.check_operands()
-        for slot, index, value in self.uses():
-            value.uses[Use(self, slot, index)] = None
 
     def check_operands(self) -> None:
         """Checks the operands against the signature.
@@ -197,41 +191,37 @@ class Op:
         if self.opset < self.since or (self.until is not None and self.opset >= self.until):
             span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
             raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
-        known = self.params_in(self.opset)
+        signature = self.signature_in(self.opset)
         for name in self.operands:
-            if name not in known:
+            if name not in signature.params:
                 raise self.misfit(
                     f"the op has no operand '{name}' in {self.opset}",
-                    expected=", ".join(known) or "no operand",
+                    expected=", ".join(signature.params) or "no operand",
                     actual=name,
                 )
-        for name, param in known.items():
-            if name not in self.operands and not param.optional:
+        for name in signature.required:
+            if name not in self.operands:
                 raise self.misfit(f"operand '{name}' is missing")
-            for value in self._as_tuple(name) if name in self.operands else ():
-                param.check(value, self)
-        self._unify()
-
-    @classmethod
-    @cache
-    def params_in(cls, opset: Opset) -> Mapping[str, Param]:
-        """The operand fields that an opset has, by name."""
-        return {name: param for name, param in cls.params.items() if param.present(opset)}
-
-    def _unify(self) -> None:
-        """One type variable stands for one element type."""
-        bound: dict[TypeVar, tuple[DType, str]] = {}
-        for name in self.operands:
-            param = self.params[name]
-            variable = param.constraint_at(self.opset)
-            if not isinstance(variable, TypeVar) or (isinstance(param, Const) and param.optional):
-                continue  # coremltools writes defaults out as float32, whatever the type of the other operands
-            for value in self._as_tuple(name):
-                dtype, first = bound.setdefault(variable, (value.dtype, name))
+        bound: dict[TypeVar, tuple[DType, str]] = {}  # one type variable stands for one element type
+        for name, _, value in self.uses():
+            param, demand = signature.params[name]
+            param.check(value, self, demand)
+            if demand.variable is not None:
+                dtype, first = bound.setdefault(demand.variable, (value.dtype, name))
                 if value.dtype != dtype:
                     raise self.misfit(
                         f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
                     )
+
+    @classmethod
+    @cache
+    def signature_in(cls, opset: Opset) -> Signature:
+        """The operand fields that an opset has."""
+        present = {name: param for name, param in cls.params.items() if param.present(opset)}
+        return Signature(
+            {name: (param, param.demand(opset)) for name, param in present.items()},
+            tuple(name for name, param in present.items() if not param.optional),
+        )
 
     def inferred_types(self) -> list[Type]:
         """Types of the results by inference alone, whatever is declared.
@@ -243,32 +233,26 @@ class Op:
             inferred = self.infer()
         except DimError as error:
             raise self.misfit(error.message, expected=error.expected, actual=error.actual) from error
-        if isinstance(inferred, Sequence):
-            return list(inferred)
-        return [inferred]
+        return [inferred] if isinstance(inferred, Type) else list(inferred)
 
     def _make_results(self, inferred: list[Type], declared: Sequence[Type] | None, names: Sequence[str] | None) -> None:
         if declared is not None:
             if len(declared) != len(inferred):
                 raise self.misfit("number of results", expected=len(inferred), actual=len(declared))
             for index, (mine, theirs) in enumerate(zip(inferred, declared, strict=True)):
+                if mine == theirs:
+                    continue
                 if not types.compatible(mine, theirs):
                     raise self.misfit(f"declared type of result {index}", expected=mine, actual=theirs)
-            inferred = [
-                mine if mine == theirs else merge_types(theirs, mine)
-                for mine, theirs in zip(inferred, declared, strict=True)
-            ]
+                inferred[index] = merge_types(theirs, mine)
         if names is None:
             names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
         if len(names) != len(inferred):
             raise self.misfit("number of result names", expected=len(inferred), actual=len(names))
-        self.results = [Value(type, name, producer=self) for name, type in zip(names, inferred, strict=True)]
-        if self.results and self.results[0].contents is None:
+        for name, type in zip(names, inferred, strict=True):
+            self.results.append(Value(type, name, producer=self))
+        if self.results:
             self.results[0].contents = self.result_contents()
-
-    def _unbind(self) -> None:
-        for slot, index, value in self.uses():
-            value.uses.pop(Use(self, slot, index), None)
 
     # -- operands ----------------------------------------------------------------------------------------------------
 
@@ -293,9 +277,12 @@ class Op:
 
     def uses(self) -> Iterator[tuple[str, int, Value]]:
         """All operands as (field, place in it, value)."""
-        for name in self.operands:
-            for index, value in enumerate(self._as_tuple(name)):
-                yield name, index, value
+        for name, found in self.operands.items():
+            if isinstance(found, tuple):
+                for index, value in enumerate(found):
+                    yield name, index, value
+            else:
+                yield name, 0, found
 
     def set_operand(self, name: str, value: Value, index: int = 0) -> None:
         """Takes another value of the same type; for one of another type make a new op."""
@@ -367,15 +354,22 @@ class Op:
             block.outputs = ()
             for op in reversed(block):
                 op.erase()
-        self._unbind()
+        for slot, index, value in self.uses():
+            value.uses.pop(Use(self, slot, index), None)
         if self.block is not None:
             self.block.remove(self)
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
+    @classmethod
+    @cache
+    def _reference_names(cls) -> tuple[str, ...]:
+        """The fields that ``reference`` asks for."""
+        return tuple(name for name in inspect.signature(cls.reference).parameters if name in cls.params)
+
     def _arguments(self, operands: Mapping[str, RuntimeValue]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
-        for name in self._reference_names:
+        for name in self._reference_names():
             param = self.params[name]
             if isinstance(param, Const):
                 arguments[name] = param.of(self)
@@ -443,6 +437,22 @@ class Op:
         return f"{results} = {self.op_name}({', '.join(f'{n}=%{v.name}' for n, _, v in self.uses())})"
 
 
+F = _TypingVar("F")
+
+
+def _declared(cls: type[Op], kept_in: str, kind: type[F]) -> dict[str, F]:
+    """The fields of a kind that a class has: those that its bases keep, and its own."""
+    fields: dict[str, F] = {}
+    for base in reversed(cls.__bases__):
+        fields.update(getattr(base, kept_in, {}))
+    for name, field in vars(cls).items():
+        if isinstance(field, kind):
+            fields[name] = field
+        else:
+            fields.pop(name, None)  # something else stands in its place
+    return fields
+
+
 def _as_float64(array: Array) -> Array:
     return array.astype(np.float64, copy=False)
 
@@ -491,25 +501,12 @@ def _is_small_integer(type: Type) -> bool:
     return isinstance(count, int) and count <= CONTENTS_LIMIT
 
 
-def contents_of(constant: Constant) -> Array | None:
-    """Elements of a small integer constant, for shape arithmetic."""
-    kind = constant.type
-    if not isinstance(kind, TensorType) or not (kind.dtype.is_integer or kind.dtype == types.bool_):
-        return None
-    data = constant.data
-    if data.size > CONTENTS_LIMIT or (isinstance(data, BlobData) and not data.readable):
-        return None
-    return constant.numpy().astype(object)  # elements become Python's own numbers
-
-
 __all__ = [
-    "CONTENTS_LIMIT",
     "Effect",
     "Op",
     "OptionalOperand",
     "RunBlock",
     "RuntimeValue",
-    "contents_of",
     "merge_types",
     "round_to",
 ]

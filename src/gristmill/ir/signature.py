@@ -7,7 +7,7 @@ tuple of them, or for ``Const`` the plain Python value, its default included.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, overload
 from typing import TypeVar as _TypingVar
 
 from gristmill.errors import IRError, TypeInferenceError
@@ -78,6 +78,34 @@ Constraint: TypeAlias = TypeVar | DType | tuple[DType, ...] | AnyType | OfType
 ANY: Final = AnyType()
 
 
+class Demand(NamedTuple):
+    """What one opset demands of an operand. A model has thousands of operands and few fields: this is found once.
+
+    Attributes:
+        kind: Class of the operand's type.
+        dtypes: Element types, where it is a tensor's; ``None`` where the operand need not be a tensor.
+        variable: Stands for one element type of several operands, this one among them.
+        const: The operand is known before the program runs, or decompressed from what is.
+    """
+
+    kind: type
+    dtypes: tuple[DType, ...] | None = None
+    variable: TypeVar | None = None
+    const: bool = False
+
+
+class Signature(NamedTuple):
+    """The operand fields of an op in one opset.
+
+    Attributes:
+        params: By name, in order, each with what is demanded of its operand.
+        required: Names of those that may not be left out.
+    """
+
+    params: Mapping[str, tuple[Param, Demand]]
+    required: tuple[str, ...]
+
+
 class _Required:
     def __repr__(self) -> str:
         return "required"
@@ -125,31 +153,35 @@ class Param:
 
     def allowed(self, opset: Opset) -> tuple[DType, ...] | None:
         """Element types that the operand may have; ``None`` when it need not be a tensor."""
+        return self.demand(opset).dtypes
+
+    def demand(self, opset: Opset) -> Demand:
+        """What an opset demands of the operand."""
         match self.constraint_at(opset):
             case TypeVar() as variable:
-                return variable.allowed(opset)
+                return Demand(TensorType, variable.allowed(opset), variable)
             case DType() as dtype:
-                return (dtype, unit_float) if dtype == types.fp32 else (dtype,)
+                return Demand(TensorType, (dtype, unit_float) if dtype == types.fp32 else (dtype,))
             case tuple() as dtypes:
-                return (*dtypes, unit_float) if types.fp32 in dtypes else dtypes
-        return None
+                return Demand(TensorType, (*dtypes, unit_float) if types.fp32 in dtypes else dtypes)
+            case OfType() as of_type:
+                return Demand(of_type.kind)
+        return Demand(object)
 
-    def check(self, value: Value, op: Op) -> None:
-        """Raises TypeInferenceError when a value does not fit."""
-        constraint = self.constraint_at(op.opset)
-        if isinstance(constraint, AnyType):
-            return
-        if isinstance(constraint, OfType):
-            if not isinstance(value.type, constraint.kind):
-                raise self._misfit(value.type, op, f"a {constraint.kind.__name__}")
-            return
-        allowed = self.allowed(op.opset)
-        assert allowed is not None
-        if not isinstance(value.type, TensorType) or value.type.dtype not in allowed:
-            raise self._misfit(value.type, op, "a tensor of " + ", ".join(d.name for d in allowed))
-        if self.rank is not None and not self.rank[0] <= value.type.rank <= self.rank[1]:
+    def check(self, value: Value, op: Op, demand: Demand) -> None:
+        """Raises TypeInferenceError when a value does not fit what the op's opset demands."""
+        kind, dtypes, _, const = demand
+        type = value.type
+        if dtypes is None:
+            if not isinstance(type, kind):
+                raise self._misfit(type, op, f"a {kind.__name__}")
+        elif not isinstance(type, TensorType) or type.dtype not in dtypes:
+            raise self._misfit(type, op, "a tensor of " + ", ".join(d.name for d in dtypes))
+        elif self.rank is not None and not self.rank[0] <= len(type.shape) <= self.rank[1]:
             low, high = self.rank
-            raise self._misfit(value.type, op, f"rank {low}" if low == high else f"rank {low} to {high}")
+            raise self._misfit(type, op, f"rank {low}" if low == high else f"rank {low} to {high}")
+        if const and value.constant is None and not (value.producer is not None and value.producer.has(Decompresses)):
+            raise self._misfit(type, op, "a constant, or one decompressed")
 
     def _misfit(self, actual: Type, op: Op, expected: str) -> TypeInferenceError:
         return TypeInferenceError(
@@ -166,12 +198,9 @@ class _OneOperand(Param):
         super().__init__(constraint, **limits)
         self.const = const
 
-    def check(self, value: Value, op: Op) -> None:
-        super().check(value, op)
-        const = self.const.at(op.opset) if isinstance(self.const, ByOpset) else self.const
-        decoded = value.producer is not None and value.producer.has(Decompresses)
-        if const and not (value.is_constant or decoded):
-            raise self._misfit(value.type, op, "a constant, or one decompressed")
+    def demand(self, opset: Opset) -> Demand:
+        const = self.const.at(opset) if isinstance(self.const, ByOpset) else self.const
+        return super().demand(opset)._replace(const=const)
 
 
 class Operand(_OneOperand):
@@ -182,7 +211,7 @@ class Operand(_OneOperand):
     @overload
     def __get__(self, op: Op, owner: type) -> Value: ...
     def __get__(self, op: Op | None, owner: type) -> Operand | Value:
-        return self if op is None else op.operand(self.name)
+        return self if op is None else op.operands[self.name]  # type: ignore[return-value]  # one value, when it is bound
 
 
 class OptionalOperand(_OneOperand):
@@ -316,8 +345,7 @@ class Const(Param, Generic[P]):
             return self.default_for(op)
         if value.constant is None:
             raise self._misfit(value.type, op, "a constant")
-        found = value.constant.python()
-        return tuple(found) if isinstance(found, list) else found  # type: ignore[return-value]  # P is tuple[...] then
+        return value.constant.parameter  # type: ignore[no-any-return]  # what the declaration of the field says
 
     def default_for(self, op: Op) -> P:
         default = self.default.at(op.opset) if isinstance(self.default, ByOpset) else self.default
@@ -325,13 +353,18 @@ class Const(Param, Generic[P]):
             raise IRError(f"operand '{self.name}' is missing", op=op.title, location=op.location)
         return default(op) if callable(default) else default  # type: ignore[no-any-return]  # checked by the overloads
 
-    def check(self, value: Value, op: Op) -> None:
-        super().check(value, op)
+    def demand(self, opset: Opset) -> Demand:
+        demand = super().demand(opset)
+        # coremltools writes defaults out as float32, whatever the type of the other operands.
+        return demand._replace(variable=None) if self.optional else demand
+
+    def check(self, value: Value, op: Op, demand: Demand) -> None:
+        super().check(value, op, demand)
         if value.constant is None:
             raise self._misfit(value.type, op, "a constant")
         if self.choices is not None:
-            found = value.constant.python()
-            for item in found if isinstance(found, list) else [found]:
+            found = value.constant.parameter
+            for item in found if isinstance(found, tuple) else [found]:
                 if item not in self.choices:
                     raise TypeInferenceError(
                         f"operand '{self.name}' has an unknown value",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from gristmill.devices.base import CallProfile, Device, DirectRun
-from gristmill.devices.profiles import NumericsProfile
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, TypeInferenceError, UnsupportedError
 from gristmill.ir.constants import Array
@@ -18,7 +17,6 @@ from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.features import ArrayFeature, Feature, feature, known_names
 from gristmill.models.kinds import PROGRAMS, read_program, runnable
-from gristmill.models.profile import Profile, machine_peaks
 from gristmill.package import Package, load, proto
 from gristmill.package.network_messages import NETWORKS
 from gristmill.package.proto import Message
@@ -28,9 +26,11 @@ from gristmill.runtime.state import State
 if TYPE_CHECKING:
     from gristmill.analysis.simulation import Envelope
     from gristmill.analysis.verify import ConversionReport
+    from gristmill.devices.profiles import NumericsProfile
     from gristmill.models.by_shape import ByShape
     from gristmill.models.classic import ClassicModel
     from gristmill.models.compute_device import MLComputeDevice
+    from gristmill.models.profile import Profile
     from gristmill.runtime.plan import Plan
     from gristmill.runtime.targets import Target
 
@@ -486,6 +486,8 @@ class MLModel:
             The calls in order with time, operations and bytes, beside the machine's own peaks, measured at once. A
             model that is no program is one call, also within a pipeline.
         """
+        from gristmill.models.profile import Profile, machine_peaks  # which running a model does without
+
         found = [self._calls(data, state) for _ in range(max(1, runs))]
         best = min(found, key=lambda calls: sum(call.seconds for call in calls))
         return Profile(best, *machine_peaks())

@@ -95,12 +95,12 @@ def axes_of(
         raise op.misfit("pad: before and after each spatial axis, not negative", expected=2 * rank, actual=pad)
     axes = []
     for k, (size, taps, stride, dilation) in enumerate(zip(sizes, kernel, strides, dilations, strict=True)):
-        axis = Axis(taps, stride, dilation)
         around: tuple[Dim, Dim] = (0, 0)
         if pad_type == "custom":
             around = pad[2 * k], pad[2 * k + 1]
         elif pad_type != "valid":
-            around = same_padding(size, axis.extent, stride, lower=pad_type == "same_lower")
+            extent = Axis(taps, stride, dilation).extent
+            around = same_padding(size, extent, stride, lower=pad_type == "same_lower")
         axes.append(Axis(taps, stride, dilation, *around))
     return tuple(axes)
 

@@ -15,11 +15,10 @@ and may straddle bytes; the padding is what is left of the last byte.
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,11 +32,11 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 ALIGNMENT = 64
 VERSION = 2
 SENTINEL = 0xDEADBEEF
-_HEADER = struct.Struct("<II56x")
-_METADATA = struct.Struct("<IIQQQ32x")
+HEADER = struct.Struct("<II56x")
+METADATA = struct.Struct("<IIQQQ32x")
 
 # Numbers of the file format; those of a protobuf DataType are different.
-_NUMBER_OF = {
+NUMBER_OF = {
     types.fp16: 1,
     types.fp32: 2,
     types.uint8: 3,
@@ -53,10 +52,10 @@ _NUMBER_OF = {
     types.int32: 14,
     types.uint32: 15,
 }
-_DTYPE_OF = {number: dtype for dtype, number in _NUMBER_OF.items()}
+_DTYPE_OF = {number: dtype for dtype, number in NUMBER_OF.items()}
 _NOT_OURS = {5: "bfloat16", 16: "float8e4m3fn", 17: "float8e5m2"}
 
-STORABLE = frozenset(_NUMBER_OF)
+STORABLE = frozenset(NUMBER_OF)
 """Element types that a blob can hold."""
 
 
@@ -147,8 +146,8 @@ class BlobReader:
 
     def __init__(self, file: OpenFile) -> None:
         self.file = file
-        header = file.read(0, _HEADER.size, what="header")
-        self.count, version = _HEADER.unpack(header)
+        header = file.read(0, HEADER.size, what="header")
+        self.count, version = HEADER.unpack(header)
         if version != VERSION:
             raise FormatError(
                 "not a weight file", location=self.file.path, expected=f"version {VERSION}", actual=version
@@ -162,12 +161,12 @@ class BlobReader:
             UnsupportedError: Its element type has no place in a program here.
         """
         where = f"{self.file.path}, offset {offset}"
-        if offset < _HEADER.size or offset % ALIGNMENT:
+        if offset < HEADER.size or offset % ALIGNMENT:
             raise FormatError(
-                "no blob can be there", location=where, expected=f"a multiple of {ALIGNMENT}, at least {_HEADER.size}"
+                "no blob can be there", location=where, expected=f"a multiple of {ALIGNMENT}, at least {HEADER.size}"
             )
-        sentinel, number, size, start, padding = _METADATA.unpack(
-            self.file.read(offset, _METADATA.size, what="blob metadata")
+        sentinel, number, size, start, padding = METADATA.unpack(
+            self.file.read(offset, METADATA.size, what="blob metadata")
         )
         if sentinel != SENTINEL:
             raise FormatError("no blob is there", location=where, expected=hex(SENTINEL), actual=hex(sentinel))
@@ -177,11 +176,11 @@ class BlobReader:
         if dtype is None:
             raise FormatError("unknown element type of a blob", location=where, actual=number)
         # Python's integers do not overflow, so these sums are what they say.
-        if start % ALIGNMENT or start < offset + _METADATA.size or start + size > self.file.size:
+        if start % ALIGNMENT or start < offset + METADATA.size or start + size > self.file.size:
             raise FormatError(
                 "a blob's data lies outside its file, or not on a boundary",
                 location=where,
-                expected=f"aligned to {ALIGNMENT}, between {offset + _METADATA.size} and {self.file.size}",
+                expected=f"aligned to {ALIGNMENT}, between {offset + METADATA.size} and {self.file.size}",
                 actual=f"{size} bytes at {start}",
             )
         padding = padding if dtype.bits < 8 else 0
@@ -218,88 +217,3 @@ class BlobReader:
                 actual=f"{blob.count} elements of {blob.dtype}",
             )
         return blob
-
-
-class BlobWriter:
-    """Writes a blob file in one stream; equal blobs are stored once.
-
-    Args:
-        file: An empty binary file. Left open; call `close` to complete it. Without one nothing is kept but the places
-            where things would be.
-    """
-
-    def __init__(self, file: BinaryIO | None) -> None:
-        self._file = file
-        self.count = 0
-        self._end = _HEADER.size
-        self._known: dict[tuple[DType, int, bytes], int] = {}
-
-    def write(self, array: Array, dtype: DType) -> int:
-        """Writes a tensor and returns the offset of its metadata.
-
-        Args:
-            array: Elements held as ``dtype.numpy``.
-            dtype: Their element type.
-
-        Raises:
-            InputError: A blob cannot hold such elements.
-        """
-        return self.write_stream([array], dtype, array.size)
-
-    def write_stream(self, chunks: Iterable[Array], dtype: DType, count: int) -> int:
-        """Writes a tensor that comes in pieces and returns the offset of its metadata.
-
-        Args:
-            chunks: Its elements in row-major order; of a type under a byte, all pieces but the last have a
-                multiple of 8 elements.
-            dtype: Their element type.
-            count: How many elements there are.
-        """
-        if dtype not in STORABLE:
-            raise InputError("a weight file cannot hold this element type", actual=dtype)
-        offset = _aligned(self._end)
-        start, size = offset + _METADATA.size, packed_size(count, dtype)
-        padding = size * 8 - count * dtype.bits
-        self._put(
-            bytes(offset - self._end) + _METADATA.pack(SENTINEL, _NUMBER_OF[dtype], size, start, padding), self._end
-        )
-        digest, written = hashlib.blake2b(digest_size=32), 0
-        for chunk in chunks:
-            if written * dtype.bits % 8:
-                raise InputError("only the last piece may end inside a byte", actual=f"{written} elements of {dtype}")
-            data = pack(chunk, dtype)
-            digest.update(data)
-            self._put(data)
-            written += chunk.size
-        if written != count:
-            raise InputError("a tensor came out in another size than announced", expected=count, actual=written)
-        # One pass tells whether the same contents are there already; if so, the next blob overwrites these.
-        known = self._known.setdefault((dtype, count, digest.digest()), offset)
-        if known == offset:
-            self.count += 1
-            self._end = start + size
-        return known
-
-    def digest(self) -> bytes:
-        """A digest of all blobs so far, their types and places."""
-        whole = hashlib.blake2b(digest_size=32)
-        for (dtype, count, contents), offset in self._known.items():
-            whole.update(f"{dtype} {count} {offset} ".encode() + contents)
-        return whole.digest()
-
-    def close(self) -> None:
-        """Completes the file: cuts off a dropped duplicate and writes the number of blobs."""
-        self._put(_HEADER.pack(self.count, VERSION), at=0)
-        if self._file is not None:
-            self._file.truncate(self._end)
-            self._file.flush()
-
-    def _put(self, data: Buffer, at: int | None = None) -> None:
-        if self._file is not None:
-            if at is not None:
-                self._file.seek(at)
-            self._file.write(data)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT

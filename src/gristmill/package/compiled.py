@@ -17,9 +17,10 @@ from typing import Any
 
 from gristmill.errors import InputError, UnsupportedError
 from gristmill.ir.printer import write_program
-from gristmill.package import files, proto
+from gristmill.package import proto
 from gristmill.package.model import SPECIFICATION, Package, load
 from gristmill.package.proto import Message
+from gristmill.package.saving import replacing
 
 _ARRAY_NAMES = {65552: "Float16", 65568: "Float32", 65600: "Double", 131080: "Int8", 131104: "Int32"}
 _COLOR_NAMES = {"RGB": "RGB", "BGR": "BGR", "GRAYSCALE": "Grayscale", "GRAYSCALE_FLOAT16": "Grayscale16Half"}
@@ -42,7 +43,7 @@ def compile_package(package: Package, path: str | os.PathLike[str]) -> Path:
         raise InputError("a compiled model is a folder", expected="a path ending in .mlmodelc", actual=target)
     if not package.kind:
         raise UnsupportedError("the model is compiled already, and its contents are not known", location=package.path)
-    with files.replacing(target) as new:
+    with replacing(target) as new:
         new.mkdir()
         if package.kind == "mlProgram":
             _write_program(package, new)

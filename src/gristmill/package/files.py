@@ -1,4 +1,4 @@
-"""Files of a model: opened once and kept open, and replaced in one step.
+"""Files of a model: opened once and kept open.
 
 A model's files are all opened when it is loaded. Whatever happens to their names later (the model is saved over itself,
 its folder is replaced or deleted), the files that were loaded are the ones that are read.
@@ -10,14 +10,11 @@ import itertools
 import mmap
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -235,28 +232,3 @@ def plain_path(stated: str, location: object) -> str:
             actual=repr(stated[:200]),
         )
     return pure.as_posix()
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Gives a path to write a file or folder to, which takes the target's place when all went well.
-
-    It lies beside the target, so that moving it is one step, and readers that hold the old files keep them. After an
-    error the target is what it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        new, old = scratch / "new", scratch / "old"
-        yield new
-        if target.is_dir() and not target.is_symlink():  # a folder cannot be renamed onto a folder
-            target.rename(old)
-            try:
-                new.rename(target)
-            except BaseException:
-                old.rename(target)
-                raise
-        else:
-            new.replace(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -6,8 +6,11 @@ is allocated in proportion to a number that the file merely states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -23,7 +26,7 @@ from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.types import TensorType, Type
 from gristmill.ir.verify import verify
 from gristmill.package.description import Range
-from gristmill.package.mil_values import Weights, read_type, read_value
+from gristmill.package.mil_values import Weights, open_size, read_type, read_value
 from gristmill.package.proto import Message
 
 _BACKEND = "IntendedBackend"  # what coremltools' ``set_intended_backends`` writes: where an op should run
@@ -36,12 +39,12 @@ class Hints:
     Attributes:
         shapes: Named dimensions, by function and name of the input or block argument; ``None`` for those without.
         ranges: Bounds of dimensions, by function and name of the input.
-        locations: Where ops come from, by function and name of the op.
+        locations: Where ops come from, by function, then by name of the op.
     """
 
     shapes: Mapping[tuple[str, str], Sequence[Dim | None]] = field(default_factory=dict)
     ranges: Mapping[tuple[str, str], Sequence[Range]] = field(default_factory=dict)
-    locations: Mapping[tuple[str, str], Location] = field(default_factory=dict)
+    locations: Mapping[str, Mapping[str, Location]] = field(default_factory=dict)
 
 
 def read_program(spec: Message, weights: Weights, hints: Hints | None = None) -> Program:
@@ -60,16 +63,34 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
     refuse_unknown_fields(spec, "program")
     if spec.version != 1:
         raise UnsupportedError("unknown version of the program format", expected=1, actual=spec.version)
+    with _uncollected():
+        program = _read_program(spec, weights, hints or Hints())
+        verify(program, fresh=True)
+    return program
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Stops the search for cycles of garbage: among the thousands of objects of a new program there are none."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _read_program(spec: Message, weights: Weights, hints: Hints) -> Program:
     program = Program()
     try:
         for name, value in sorted(spec.attributes.items()):
             program.attributes[name] = read_value(value, weights)
         # A message's map has no order of its own; the default function comes first.
         for name in sorted(spec.functions, key=lambda name: (name != "main", name)):
-            program.add_function(_FunctionReader(name, spec.functions[name], weights, hints or Hints()).read())
+            program.add_function(_FunctionReader(name, spec.functions[name], weights, hints).read())
     except RecursionError as error:
         raise FormatError("the program is nested too deeply") from error
-    verify(program, fresh=True)
     return program
 
 
@@ -119,28 +140,28 @@ class _FunctionReader:
     def __init__(self, name: str, spec: Message, weights: Weights, hints: Hints) -> None:
         self.name, self.spec, self.weights, self.hints = name, spec, weights, hints
         self.opset = Opset.parse(spec.opset)
+        self.locations = hints.locations.get(name, {})
         self.scopes: list[dict[str, Value]] = []
-        self.taken: set[str] = set()
         self.suffixes: dict[str, int] = {}
 
     def read(self) -> Function:
+        body = self._body()
+        if body.inputs:
+            raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
+        function = Function(self.name, self._inputs(), self.opset)
+        for name, value in sorted(self.spec.attributes.items()):
+            function.attributes[name] = read_value(value, self.weights)
+        self._fill(function.body, body, self.spec.inputs)
+        return function
+
+    def _body(self) -> Message:
         if self.spec.opset not in self.spec.block_specializations:
             raise FormatError(
                 f"function '{self.name}' has no block for its opset",
                 expected=self.spec.opset,
                 actual=", ".join(sorted(self.spec.block_specializations)) or "no block",
             )
-        body = self.spec.block_specializations[self.spec.opset]
-        if body.inputs:
-            raise FormatError(f"the block of function '{self.name}' has inputs of its own", expected="the function's")
-        function = Function(self.name, self._inputs(), self.opset)
-        for name, value in sorted(self.spec.attributes.items()):
-            function.attributes[name] = read_value(value, self.weights)
-        # Values of the outermost block keep their names, which the model's outputs refer to.
-        self.taken.update(value.name for value in function.inputs)
-        self.taken.update(output.name for op in body.operations for output in op.outputs)
-        self._fill(function.body, body, self.spec.inputs)
-        return function
+        return self.spec.block_specializations[self.spec.opset]
 
     def _inputs(self) -> dict[str, Type]:
         found: dict[str, Type] = {}
@@ -175,7 +196,7 @@ class _FunctionReader:
                 if error.location is None:
                     error.location = f"function '{self.name}'"
                 raise
-        block.outputs = [self._lookup(name, "a block's output") for name in spec.outputs]
+        block.outputs = [self._lookup(name) for name in spec.outputs]
         self.scopes.pop()
 
     def _nested(self, spec: Message, function: Function | None) -> Block:
@@ -184,10 +205,11 @@ class _FunctionReader:
         self._fill(block, spec, spec.inputs)
         return block
 
-    def _lookup(self, name: str, role: str) -> Value:
+    def _lookup(self, name: str, operand: str | None = None) -> Value:
         for scope in reversed(self.scopes):
             if name in scope:
                 return scope[name]
+        role = "a block's output" if operand is None else f"operand '{operand}'"
         raise FormatError(
             f"{role} is used before it is made, or nothing makes it",
             location=f"function '{self.name}'",
@@ -195,12 +217,18 @@ class _FunctionReader:
             actual=repr(name[:200]),
         )
 
+    @cached_property
+    def _taken(self) -> set[str]:
+        """Names in use. Values of the outermost block keep theirs, which the model's outputs refer to."""
+        results = (output.name for op in self._body().operations for output in op.outputs)
+        return {*(spec.name for spec in self.spec.inputs), *results}
+
     def _unique(self, hint: str) -> str:
         name = hint
-        while name in self.taken:
+        while name in self._taken:
             number = self.suffixes[hint] = self.suffixes.get(hint, -1) + 1
             name = f"{hint}_{number}"
-        self.taken.add(name)
+        self._taken.add(name)
         return name
 
     # -- ops ---------------------------------------------------------------------------------------------------------
@@ -209,43 +237,49 @@ class _FunctionReader:
         cls = registry.lookup(spec.type, self.opset)
         name = _op_name(spec)
         operands = self._operands(spec, block, name)
-        attributes = self._attributes(cls, spec, block, operands)
-        blocks = [self._nested(b, block.function) for b in spec.blocks]
-        scope = self.scopes[-1]
+        attributes = self._attributes(cls, spec, block, operands, name)
+        blocks = [self._nested(b, block.function) for b in spec.blocks] if spec.blocks else ()
+        scope, outermost = self.scopes[-1], len(self.scopes) == 1
+        stated: list[str] = []
+        types: list[Type] = []
         for output in spec.outputs:
-            if output.name in scope:
-                raise FormatError("a value is made twice", actual=repr(output.name[:200]))
-        outermost = len(self.scopes) == 1
+            result = output.name
+            if result in scope:
+                raise FormatError("a value is made twice", actual=repr(result[:200]))
+            stated.append(result)
+            types.append(read_type(output.type, open_size))
         try:
             op = cls(
                 self.opset,
                 operands,
                 name=name,
-                result_names=[o.name if outermost else self._unique(o.name) for o in spec.outputs],
-                result_types=[read_type(o.type, lambda axis: dims.unknown()) for o in spec.outputs],
+                result_names=stated if outermost else [self._unique(n) for n in stated],
+                result_types=types,
                 blocks=blocks,
                 attributes=attributes,
-                location=self.hints.locations.get((self.name, name)),
+                location=self.locations.get(name),
             )
         except GristmillError:
             raise
         except Exception as error:  # inference met something that no well-formed program has
             raise FormatError(f"the op's types cannot be inferred: {error!r}") from error
         block.insert(op)
-        scope.update((o.name, value) for o, value in zip(spec.outputs, op.results, strict=True))
+        for result, value in zip(stated, op.results, strict=True):
+            scope[result] = value
 
     def _attributes(
-        self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]]
+        self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]], name: str
     ) -> dict[str, Constant]:
         """Attributes that stay such; those that are operands, as in constexpr ops up to iOS17, join ``operands``."""
         kept: dict[str, Constant] = {}
-        for key in sorted(spec.attributes):
+        stated = spec.attributes
+        for key in sorted(stated):
             if key == "name":
                 continue
             if (cls is const and key == "val") or key == _BACKEND:
-                kept[key] = read_value(spec.attributes[key], self.weights)
+                kept[key] = read_value(stated[key], self.weights)
             elif key in cls.params and key not in operands:
-                operands[key] = [self._literal(spec.attributes[key], block, f"{_op_name(spec)}_{key}")]
+                operands[key] = [self._literal(stated[key], block, f"{name}_{key}")]
             else:
                 raise FormatError(
                     f"the op has no attribute '{key[:200]}' in {self.opset}",
@@ -256,15 +290,16 @@ class _FunctionReader:
 
     def _operands(self, spec: Message, block: Block, name: str) -> dict[str, list[Value]]:
         operands: dict[str, list[Value]] = {}
-        for key in sorted(spec.inputs):
-            operands[key] = []
-            for number, binding in enumerate(spec.inputs[key].arguments):
+        inputs = spec.inputs
+        for key in sorted(inputs):
+            values = operands[key] = []
+            for number, binding in enumerate(inputs[key].arguments):
                 match binding.WhichOneof("binding"):
                     case "name":
-                        operands[key].append(self._lookup(binding.name, f"operand '{key}'"))
+                        values.append(self._lookup(binding.name, key))
                     case "value":
                         hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
-                        operands[key].append(self._literal(binding.value, block, hint))
+                        values.append(self._literal(binding.value, block, hint))
                     case _:
                         raise FormatError(f"operand '{key[:200]}' is bound to nothing")
         return operands
@@ -278,8 +313,9 @@ class _FunctionReader:
 
 
 def _op_name(spec: Message) -> str:
-    if "name" in spec.attributes:
-        stated = spec.attributes["name"].immediateValue.tensor.strings.values
+    attributes = spec.attributes
+    if "name" in attributes:
+        stated = attributes["name"].immediateValue.tensor.strings.values
         if len(stated) == 1:
             return str(stated[0])
     return str(spec.outputs[0].name) if spec.outputs else str(spec.type)

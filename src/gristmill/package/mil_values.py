@@ -20,8 +20,14 @@ from gristmill.package.proto import Message
 OpenDim: TypeAlias = Callable[[int], Dim]
 """Gives the dimension for an axis whose size a file does not state."""
 
+
+def open_size(axis: int) -> Dim:
+    """An ``OpenDim`` that knows nothing of the axis."""
+    return unknown()
+
+
 _LARGEST_DIM = (1 << 63) - 1  # what an index can count
-_LARGEST_REPEATED = 128  # bytes of a type that is remembered
+_LARGEST_REPEATED = 128  # bytes of a type or a constant that is remembered
 
 # Element type: its number in the format, and the field of TensorValue that carries it. A float16 has no field of its
 # own and an 8-bit integer would waste one: both travel as bytes, as do types under a byte, packed as in a weight file.
@@ -101,7 +107,7 @@ def read_type(spec: Message, open_dim: OpenDim) -> Type:
 @lru_cache(maxsize=1024)
 def _static_type(wire: bytes) -> TensorType | None:
     """A tensor's type without open dimensions, or ``None``. A program has few such types, but says them often."""
-    found = _read_type(proto.parse("MILSpec.ValueType", wire), lambda axis: unknown())
+    found = _read_type(proto.parse("MILSpec.ValueType", wire), open_size)
     return found if isinstance(found, TensorType) and found.is_static else None
 
 
@@ -204,7 +210,23 @@ def read_value(spec: Message, weights: Weights) -> Constant:
     Raises:
         FormatError: Type and contents disagree, or the contents are not where they are said to be.
     """
-    type = read_type(spec.type, lambda axis: unknown())
+    if spec.WhichOneof("value") == "immediateValue":
+        wire = spec.SerializeToString()
+        repeated = _small_tensor(wire) if len(wire) <= _LARGEST_REPEATED else None
+        if repeated is not None:
+            return repeated
+    return _read_value(spec, weights)
+
+
+@lru_cache(maxsize=1024)
+def _small_tensor(wire: bytes) -> Constant | None:
+    """A constant of a tensor type, or ``None``. Programs say the same few strides, axes and flags over and over."""
+    spec = proto.parse("MILSpec.Value", wire)
+    return _read_value(spec, Weights()) if spec.type.WhichOneof("type") == "tensorType" else None
+
+
+def _read_value(spec: Message, weights: Weights) -> Constant:
+    type = read_type(spec.type, open_size)
     if isinstance(type, TensorType) and not type.is_static:
         raise FormatError("a constant has a dimension of unknown size", actual=type)
     if spec.WhichOneof("value") == "blobFileValue":
@@ -266,9 +288,11 @@ def _read_tensor(spec: Message, type: TensorType) -> Data:
         raise FormatError("a constant's contents do not fill its shape", expected=f"{count} elements", actual=held.size)
     typed = _as_dtype(held, dtype)
     try:
-        return ArrayData(typed.reshape(shape), dtype)
+        array = typed.reshape(shape)
     except ValueError as error:  # more dimensions, or larger ones beside a zero, than NumPy can have
         raise FormatError("a constant's shape is out of bounds", actual=type) from error
+    array.flags.writeable = False  # equal constants share it
+    return ArrayData(array, dtype)
 
 
 def _unpack(data: bytes, dtype: DType, count: int) -> Array:

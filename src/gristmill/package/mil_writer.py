@@ -16,7 +16,8 @@ from gristmill.ir.program import Block, Function, Program, Use, Value
 from gristmill.ir.traits import Decompresses
 from gristmill.ir.types import TensorType
 from gristmill.package import proto
-from gristmill.package.blob import STORABLE, BlobWriter
+from gristmill.package.blob import STORABLE
+from gristmill.package.blob_writer import BlobWriter
 from gristmill.package.mil_values import Store, text_value, write_type, write_value
 from gristmill.package.proto import Message
 

@@ -7,11 +7,9 @@ is the model itself. By convention that is ``com.apple.CoreML/model.mlmodel``, w
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.errors import FormatError
 from gristmill.package.files import Tree, plain_path
@@ -23,11 +21,10 @@ WEIGHTS = f"{AUTHOR}/weights"
 
 _FORMAT_VERSION = "1.0.0"
 _LARGEST_MANIFEST = 1 << 20  # bytes; real ones have less than a thousandth
-_NAMESPACE = uuid.UUID("5d1be1a8-6f0c-5a43-9b0e-7ef5ad0c2a11")  # of identifiers made here; an arbitrary constant
+_NAMESPACE = "5d1be1a8-6f0c-5a43-9b0e-7ef5ad0c2a11"  # of identifiers made here; an arbitrary constant
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One entry of a manifest: its ``path`` is relative to ``Data/``."""
 
     path: str
@@ -36,8 +33,7 @@ class Item:
     description: str = ""
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a package says it holds.
 
     Attributes:
@@ -70,9 +66,12 @@ def new_manifest(items: Iterable[Item], root: Item, digest: bytes) -> Manifest:
         root: The model itself.
         digest: A digest of the whole package's contents.
     """
+    import uuid  # which only new packages need
+
+    namespace = uuid.UUID(_NAMESPACE)
 
     def identifier(item: Item) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{digest.hex()}/{item.path}")).upper()
+        return str(uuid.uuid5(namespace, f"{digest.hex()}/{item.path}")).upper()
 
     return Manifest({identifier(item): item for item in items}, identifier(root))
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gristmill.ops  # noqa: F401  # programs are made of them
-from gristmill.errors import FormatError, InputError, MissingFileError, UnsupportedError
+from gristmill.errors import FormatError, MissingFileError, UnsupportedError
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
-from gristmill.package import description, files, mil_reader, mil_writer, mlpackage, notes, proto
+from gristmill.package import description, files, mil_reader, mlpackage, notes, proto
 from gristmill.package.files import OpenFile, Tree
 from gristmill.package.mil_values import Weights, static_shape
-from gristmill.package.mlpackage import AUTHOR, MODEL, WEIGHTS, Item
 from gristmill.package.network_messages import NETWORKS
 from gristmill.package.proto import Message
 
@@ -68,7 +63,9 @@ class Package:
         Raises:
             UnsupportedError: The program has an input or output that applications cannot hand over.
         """
-        spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
+        from gristmill.package import saving  # with what only writing takes
+
+        spec = saving.new_spec(program)
         spec.description.CopyFrom(model_description or description.describe(program))
         if spec.description.functions:  # which came with iOS 18, whatever generation of ops they use
             spec.specificationVersion = max(spec.specificationVersion, int(Opset.iOS18))
@@ -90,7 +87,9 @@ class Package:
             from gristmill.package.network_writer import rewrite_network  # which only networks need
 
             return Package(rewrite_network(self._spec, program))
-        spec = proto.message("Model")(specificationVersion=int(mil_writer.newest_opset(program)))
+        from gristmill.package import saving  # with what only writing takes
+
+        spec = saving.new_spec(program)
         spec.specificationVersion = max(spec.specificationVersion, self._spec.specificationVersion)
         spec.description.CopyFrom(self._spec.description)
         return Package(spec, source=lambda: program)
@@ -111,9 +110,9 @@ class Package:
     def spec(self) -> Message:
         """The whole specification, a ``Model`` message that may be edited in place."""
         if not self._encoded:
-            # Offsets follow from the contents alone, so the weights that `save` writes are the ones referred to here.
-            encoded, _ = mil_writer.write_program(self.program, None)
-            self._put_program(encoded)
+            from gristmill.package import saving  # with what only writing takes
+
+            saving.encode(self)
         return self._spec
 
     @property
@@ -154,9 +153,9 @@ class Package:
             if not tree:
                 return None
             return tree.root if self._weights.flat else tree.root / self._weights.base / "weights"
-        folder = Path(tempfile.mkdtemp(prefix="gristmill-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder / "weights" if self._save_program(folder / "weights") else None
+        from gristmill.package import saving  # with what only writing takes
+
+        return saving.temporary_weights(self)
 
     @property
     def weight_bytes(self) -> int:
@@ -182,86 +181,11 @@ class Package:
             InputError: The path does not suit the model.
             UnsupportedError: The model is a compiled network, whose format is not known here.
         """
+        from gristmill.package import saving  # with what only writing takes
+
         target = Path(path).expanduser()
-        if not self.kind:
-            raise UnsupportedError(
-                "a compiled network cannot be saved", location=self.path, hint="use its .mlmodel file"
-            )
-        if target.suffix == ".mlpackage" and target.is_file():
-            raise InputError("a file is there, where the model would be a folder", actual=target)
-        if target.suffix == ".mlpackage":
-            with files.replacing(target) as new:
-                self._save_package(new)
-        elif target.suffix == ".mlmodel" and self.kind != "mlProgram" and not target.is_dir():
-            with files.replacing(target) as new:
-                new.write_bytes(self._spec_bytes())
-        else:
-            allowed = ".mlpackage" if self.kind == "mlProgram" else ".mlpackage or .mlmodel"
-            raise InputError("the model cannot be saved there", expected=f"a path ending in {allowed}", actual=target)
+        saving.save(self, target)
         return target
-
-    def _save_package(self, new: Path) -> None:
-        data = new / "Data"
-        model, weights = Item(MODEL, "model.mlmodel", AUTHOR, "CoreML Model Specification"), None
-        if self._source is not None:
-            digest = self._save_program(data / WEIGHTS)
-        elif self.tree is not None and mlpackage.MANIFEST in self.tree:
-            for name, file in self.tree.items():
-                if file is self._file:
-                    (new / name).parent.mkdir(parents=True, exist_ok=True)
-                    (new / name).write_bytes(self._spec_bytes())
-                else:
-                    file.copy_to(new / name)
-            return
-        else:
-            digest = self._copy_weights(data / WEIGHTS)
-        items = [model]
-        if digest:
-            weights = Item(WEIGHTS, "weights", AUTHOR, "CoreML Model Weights")
-            items.append(weights)
-        spec = self._spec_bytes()
-        (data / MODEL).parent.mkdir(parents=True, exist_ok=True)
-        (data / MODEL).write_bytes(spec)
-        whole = hashlib.blake2b(spec + digest, digest_size=32).digest()
-        (new / mlpackage.MANIFEST).write_bytes(mlpackage.new_manifest(items, model, whole).to_json())
-
-    def _save_program(self, folder: Path) -> bytes:
-        folder.mkdir(parents=True)
-        path = folder / mil_writer.WEIGHT_FILE.rsplit("/", 1)[-1]
-        with path.open("w+b") as file:
-            encoded, digest = mil_writer.write_program(self.program, file)
-        if not digest:
-            path.unlink()
-            folder.rmdir()
-        if not self._encoded:
-            self._put_program(encoded)
-        return digest
-
-    def _put_program(self, encoded: Message) -> None:
-        self._spec.mlProgram.CopyFrom(encoded)
-        notes.write_notes(self.program, self._spec.description.metadata)
-        self._encoded = True
-
-    def _copy_weights(self, folder: Path) -> bytes:
-        digest = hashlib.blake2b(digest_size=32)
-        if not self._weights.tree:
-            return b""
-        for name, file in self._weights.tree.items():
-            file.copy_to(folder / name)
-            digest.update(f"{name} {file.size} ".encode())
-            for chunk in file.chunks():
-                digest.update(chunk)
-        return digest.digest()
-
-    def _spec_bytes(self) -> bytes:
-        """The specification's bytes: those of the file as long as they say the same."""
-        if self._file is not None:
-            original = bytes(self._file.read())
-            loaded = proto.parse("Model", original, self._file.path)
-            # Not-a-number differs from itself, but not in bytes.
-            if loaded == self._spec or proto.serialize(loaded) == proto.serialize(self._spec):
-                return original
-        return proto.serialize(self.spec)
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:

@@ -116,20 +116,17 @@ def _named(dim: Dim) -> Dim | None:
     return None if isinstance(dim, DimExpr) and any(map(dims.is_unknown, dim.symbols)) else dim
 
 
-def read_locations(metadata: Message) -> dict[tuple[str, str], Location]:
-    """Where ops come from, by function and name."""
+def read_locations(metadata: Message) -> dict[str, dict[str, Location]]:
+    """Where ops come from, by function, then by name."""
     content = _get(metadata, LOCATIONS)
     if not isinstance(content, dict) or not isinstance(content.get("places"), list):
         return {}
-    places = [_location(p) for p in content["places"]]
-    found = {}
-    for function, ops in _items(content.get("ops")):
-        for op, number in _items(ops):
-            if isinstance(number, int) and 0 <= number < len(places):
-                place = places[number]
-                if place is not None:
-                    found[function, op] = place
-    return found
+    stated = enumerate(map(_location, content["places"]))
+    places = {number: place for number, place in stated if place is not None}
+    return {
+        function: {op: places[n] for op, n in _items(ops) if isinstance(n, int) and n in places}
+        for function, ops in _items(content.get("ops"))
+    }
 
 
 def _location(fields: Any) -> Location | None:

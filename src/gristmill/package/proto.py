@@ -9,17 +9,18 @@ This is the one place where messages lose their types: everything made here is `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.internal import enum_type_wrapper
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as _Message
+from google.protobuf.reflection import GeneratedProtocolMessageType
 
 from gristmill.errors import FormatError
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message as _Message
 
 Message: TypeAlias = Any
 """A message of the model format. Its fields come from the schema at run time, which a type checker cannot see."""
@@ -29,11 +30,41 @@ PACKAGE = "CoreML.Specification"
 
 @cache
 def _pool() -> descriptor_pool.DescriptorPool:
-    data = (resources.files("gristmill.package") / "schema" / "schema.binpb").read_bytes()
     pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
-        pool.Add(file)
+    for file in _schema_files(Path(__file__).with_name("schema").joinpath("schema.binpb").read_bytes()):
+        pool.AddSerializedFile(file)
     return pool
+
+
+def _schema_files(data: bytes) -> Iterator[bytes]:
+    """The files in a ``FileDescriptorSet``, which is field 1 over and over. protobuf's class for it loads slowly."""
+    at = 0
+    while at < len(data):
+        size, shift, more = 0, 0, True
+        while more:
+            at += 1
+            size |= (data[at] & 127) << shift
+            shift, more = shift + 7, data[at] > 127
+        at += 1
+        yield data[at : at + size]
+        at += size
+
+
+def _descriptor(name: str) -> Any:
+    return _pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
+
+
+@cache
+def _model() -> Any:
+    """The class of models, without the classes of its fields.
+
+    protobuf makes these when they are touched, and a model touches few of the 390; to make them all, as its factory
+    does, takes ten times as long as to decode a model.
+    """
+    descriptor = _descriptor("Model")
+    if isinstance(_pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which makes none by itself
+        return message_factory.GetMessageClass(descriptor)
+    return GeneratedProtocolMessageType("Model", (_Message,), {"DESCRIPTOR": descriptor, "__module__": None})
 
 
 @cache
@@ -46,14 +77,13 @@ def message(name: str) -> Any:
     Raises:
         KeyError: The schema has no such message.
     """
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    model = _model()  # before any other, which might refer to it, as a pipeline does
+    return model if name == "Model" else message_factory.GetMessageClass(_descriptor(name))
 
 
 @cache
 def enum(name: str) -> Any:
     """Returns an enumeration of the schema as a wrapper with ``Name(number)`` and ``Value(name)``."""
-    from google.protobuf.internal import enum_type_wrapper
-
     return enum_type_wrapper.EnumTypeWrapper(_pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
 
 

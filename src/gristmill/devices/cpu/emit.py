@@ -233,7 +233,7 @@ class Emitter:
     def _claim(value: Value) -> None:
         """Raises ExecutionError where a result of a fixed shape takes more memory than can be had."""
         try:
-            claim((int(str(size)) for size in value.shape), value.dtype.numpy.itemsize)
+            claim(map(int, value.shape), value.dtype.numpy.itemsize)
         except MemoryError as error:
             op = value.producer
             raise ExecutionError(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from gristmill.devices.cpu.dataflow import operands_of
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Value
 from gristmill.ir.types import TensorType
@@ -32,11 +33,13 @@ class Group:
         ops: In the program's order.
         root: The op whose kernel the others finish.
         scaling: The product that the root's kernel makes of its operand.
+        weight: What counts towards ``MAX_OPS``.
     """
 
     ops: list[Op] = field(default_factory=list)
     root: Op | None = None
     scaling: Op | None = None
+    weight: int = 0
 
     @property
     def first(self) -> Op:
@@ -85,20 +88,21 @@ def group(
         return True
 
     for op in ops:
-        own = Group([op], root=op if is_root(op) else None)
+        own = Group([op], root=op if is_root(op) else None, weight=_weight(op))
         if is_elementwise(op):
-            for _, _, value in op.uses():
+            for value in operands_of(op):
                 producer = value.producer
                 found = group_of.get(producer) if producer is not None else None
-                if found is None or found is own or value.type != _shaped(op, value):
+                if found is None or found is own or value.shape != op.result.shape:
                     continue
                 if found.root is None and not is_elementwise(found.ops[0]):
                     continue  # a kernel that finishes nothing
-                if _count(found.ops) + _count(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
+                if found.weight + own.weight > MAX_OPS or not may_move(found.ops, own.ops, op):
                     continue
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
                     continue
-                merged = Group(sorted({*found.ops, *own.ops}, key=place.__getitem__), found.root or own.root)
+                together = sorted({*found.ops, *own.ops}, key=place.__getitem__)
+                merged = Group(together, found.root or own.root, weight=found.weight + own.weight)
                 if merged.root is not None and merged.ops[0] is not merged.root:
                     continue  # the root's kernel would need what an earlier member makes
                 if merged.root is not None and not all(joins_root(o, merged.root) for o in merged.followers):
@@ -131,18 +135,13 @@ def absorb_scalings(groups: Sequence[Group], scaling_of: Callable[[Op], Op | Non
     return [found for found in groups if found not in absorbed]
 
 
-def _count(ops: Sequence[Op]) -> int:
-    return sum(max(1, sum(not _is_number(value) for _, _, value in op.uses()) - 1) for op in ops)
+def _weight(op: Op) -> int:
+    return max(1, sum(not _is_number(value) for _, _, value in op.uses()) - 1)
 
 
 def _is_number(value: Value) -> bool:
     """Whether a value is an immediate number of a step, or no tensor at all."""
     return not isinstance(value.type, TensorType) or (value.constant is not None and value.constant.data.size == 1)
-
-
-def _shaped(op: Op, value: Value) -> object:
-    """A value's type if it had the shape of the op's result."""
-    return value.tensor.with_shape(op.results[0].tensor.shape)
 
 
 def _place_in(user: Op, place: dict[Op, int]) -> int:

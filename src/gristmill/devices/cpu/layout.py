@@ -6,6 +6,7 @@ the program says: channels then fill vectors, and a 1×1 convolution is a matrix
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from enum import Enum
 from typing import TypeVar
@@ -19,6 +20,7 @@ class Layout(Enum):
     PLAIN = "plain"
     CHANNELS_LAST = "channels last"
 
+    @functools.cache  # of two layouts and a few ranks
     def permutation(self, rank: int) -> tuple[int, ...]:
         """Which logical axis lies at each place in memory."""
         if self is Layout.PLAIN or rank < 3:
@@ -27,7 +29,7 @@ class Layout(Enum):
 
     def order(self, items: Sequence[T]) -> list[T]:
         """Something given for each logical axis, in the order of memory."""
-        return [items[axis] for axis in self.permutation(len(items))]
+        return list(items) if self is Layout.PLAIN else [items[axis] for axis in self.permutation(len(items))]
 
 
 PLAIN, CHANNELS_LAST = Layout.PLAIN, Layout.CHANNELS_LAST

@@ -8,6 +8,7 @@ kernels multiply as they read.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -33,13 +34,11 @@ class Group:
         ops: In the program's order.
         root: The op whose kernel the others finish.
         scaling: The product that the root's kernel makes of its operand.
-        weight: What counts towards ``MAX_OPS``.
     """
 
     ops: list[Op] = field(default_factory=list)
     root: Op | None = None
     scaling: Op | None = None
-    weight: int = 0
 
     @property
     def first(self) -> Op:
@@ -75,6 +74,7 @@ def group(
     """
     place = {op: index for index, op in enumerate(ops)}
     group_of: dict[Op, Group] = {}
+    weight = functools.cache(_weight)
 
     def may_move(members: Sequence[Op], others: Sequence[Op], to: Op) -> bool:
         """Whether the members can wait until ``to``, which others have joined already."""
@@ -88,7 +88,7 @@ def group(
         return True
 
     for op in ops:
-        own = Group([op], root=op if is_root(op) else None, weight=_weight(op))
+        own = Group([op], root=op if is_root(op) else None)
         if is_elementwise(op):
             for value in operands_of(op):
                 producer = value.producer
@@ -97,12 +97,11 @@ def group(
                     continue
                 if found.root is None and not is_elementwise(found.ops[0]):
                     continue  # a kernel that finishes nothing
-                if found.weight + own.weight > MAX_OPS or not may_move(found.ops, own.ops, op):
+                if sum(map(weight, [*found.ops, *own.ops])) > MAX_OPS or not may_move(found.ops, own.ops, op):
                     continue
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
                     continue
-                together = sorted({*found.ops, *own.ops}, key=place.__getitem__)
-                merged = Group(together, found.root or own.root, weight=found.weight + own.weight)
+                merged = Group(sorted({*found.ops, *own.ops}, key=place.__getitem__), found.root or own.root)
                 if merged.root is not None and merged.ops[0] is not merged.root:
                     continue  # the root's kernel would need what an earlier member makes
                 if merged.root is not None and not all(joins_root(o, merged.root) for o in merged.followers):

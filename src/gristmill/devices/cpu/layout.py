@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TypeVar
 
+from gristmill.ir.program import Value
+
 T = TypeVar("T")
 
 
@@ -19,6 +21,12 @@ class Layout(Enum):
 
     PLAIN = "plain"
     CHANNELS_LAST = "channels last"
+
+    __hash__ = object.__hash__  # each is one object; an enumeration's own hash runs in Python
+
+    def of(self, value: Value) -> Layout:
+        """The layout itself, or plain for what has no spatial dimensions."""
+        return self if self is Layout.PLAIN or value.rank >= 3 else Layout.PLAIN
 
     @functools.cache  # of two layouts and a few ranks
     def permutation(self, rank: int) -> tuple[int, ...]:

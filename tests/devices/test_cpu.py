@@ -16,8 +16,9 @@ from gristmill.devices.cpu.plan import NativeStep
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import symbol
+from gristmill.ir.opset import iOS18
 from gristmill.ir.program import Program
-from gristmill.ir.types import TensorType, fp16, fp32
+from gristmill.ir.types import TensorType, bool_, fp16, fp32
 from gristmill.runtime.session import Session
 from tests.passes.programs import build
 
@@ -141,6 +142,32 @@ def test_a_product_finishes_what_follows_it():
     product = x.astype(np.float64) @ weight.T
     wanted = np.maximum(product * special.ndtr(product) + y, 0)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)  # sums of 8 in float32
+
+
+def test_values_are_let_go_after_the_step_that_needs_them_last():
+    """A segment, an op on the reference device, one that holds blocks, a segment: each reads what came before it."""
+
+    def body(x, y, p):
+        first = mb.exp(x=x, name="first")
+        second = mb.local_response_norm(x=first, size=3, name="second")
+        with mb.nested() as yes:
+            mb.output(mb.relu(x=first))
+        with mb.nested() as no:
+            mb.output(mb.relu(x=y))
+        third = mb.cond(pred=p, blocks=(yes, no), name="third")
+        return mb.add(x=third, y=second), y
+
+    made = Program()
+    kinds = {"x": TensorType(fp32, (1, 4, 2, 2)), "y": TensorType(fp32, (1, 4, 2, 2)), "p": TensorType(bool_, ())}
+    with mb.function(made, "main", kinds, iOS18) as values:
+        mb.output(*body(*values))
+    steps = CpuDevice().prepare(made.main).plan.steps
+    assert [sorted(value.name for value in step.dying) for step in steps] == [
+        ["x"],
+        [],  # the block of the next op reads what this one has read
+        ["first", "p"],
+        ["second", "third"],  # and the function gives y back
+    ]
 
 
 def _kernels(program: Program) -> list[str]:

@@ -36,7 +36,7 @@ def array_of(value: Value) -> Array:
 
 def sizes_of(value: Value) -> tuple[int, ...]:
     """The shape of a known tensor."""
-    return tuple(int(str(size)) for size in value.shape)
+    return tuple(map(int, value.shape))
 
 
 def _decoded(op: Op, value: Value) -> Array:

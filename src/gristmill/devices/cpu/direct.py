@@ -46,7 +46,7 @@ def direct_run(function: Function, plan: BlockPlan) -> DirectRun | None:
         return None
 
     def slot(value: Value, name: str) -> _Slot:
-        shape = tuple(int(str(size)) for size in value.shape)
+        shape = tuple(map(int, value.shape))
         return _Slot(name, value.dtype.numpy, shape, places.get(value, -1))
 
     inputs = [slot(value, value.name) for value in function.inputs]

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gristmill.devices.base import Refusal
+from gristmill.devices.cpu.dataflow import operands_of
 from gristmill.devices.cpu.program import ProgramBuilder
 from gristmill.ir import types
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
-from gristmill.ir.signature import Const
 from gristmill.ops import activation as act
 from gristmill.ops import elementwise_binary as binary
 from gristmill.ops import elementwise_unary as unary
@@ -42,20 +42,19 @@ class Steps:
 STEPS: dict[type[Op], Steps] = {}
 
 _FLOATS = (types.fp16, types.fp32)
+_ANY = (*_FLOATS, types.int32, types.bool_)
 
 
 def floats_only(op: Op) -> Refusal | None:
     """Refuses ops with an operand or a result that is not of floats."""
-    operands = [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
-    if all(value.dtype in _FLOATS for value in (*operands, *op.results)):
+    if all(value.dtype in _FLOATS for value in (*operands_of(op), *op.results)):
         return None
     return Refusal("only floats have a native kernel")
 
 
 def any_type(op: Op) -> Refusal | None:
     """Takes 32-bit integers and truth values as well."""
-    operands = [value for name, _, value in op.uses() if not isinstance(op.params[name], Const)]
-    if all(value.dtype in (*_FLOATS, types.int32, types.bool_) for value in (*operands, *op.results)):
+    if all(value.dtype in _ANY for value in (*operands_of(op), *op.results)):
         return None
     return Refusal("integers of this size have no native kernel")
 
@@ -239,7 +238,7 @@ def _select(op: select, p: ProgramBuilder) -> int:
 
 def _castable(op: unary.cast) -> Refusal | None:
     to, x = op.result.dtype, op.x.dtype
-    if to in (*_FLOATS, types.int32, types.bool_) or to == x:
+    if to in _ANY or to == x:
         return None
     return Refusal(f"casts to {to} have no native kernel")
 

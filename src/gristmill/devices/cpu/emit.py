@@ -114,7 +114,7 @@ class Emitter:
 
     def tensor(self, value: Value, layout: Layout = PLAIN) -> int:
         """The number of a value's tensor in a layout; transposes it where it exists only in another one."""
-        layout = PLAIN if value.rank < 3 else layout
+        layout = layout.of(value)
         found = self._tensors.get((value, layout))
         if found is None:
             found = self._tensors[value, layout] = self._make(value, layout)
@@ -126,8 +126,7 @@ class Emitter:
             data = kept(value) if layout is PLAIN else None
             if data is not None:
                 return self.executable.constant(value.dtype.name, shape, data)
-            array = array_of(value)
-            return self.constant(np.transpose(array, layout.permutation(array.ndim)), value.dtype.name)
+            return self.constant(array_of(value).transpose(layout.permutation(value.rank)), value.dtype.name)
         other = CHANNELS_LAST if layout is PLAIN else PLAIN
         if value in self._sized and (value, other) not in self._tensors:
             return self._sizes_of(value, layout)
@@ -161,7 +160,7 @@ class Emitter:
 
     def result(self, value: Value, layout: Layout = PLAIN) -> int:
         """A new tensor for an op's result."""
-        layout = PLAIN if value.rank < 3 else layout
+        layout = layout.of(value)
         if is_static(value.shape):
             self._claim(value)
         shape = self.sizes(layout.order(value.shape))
@@ -180,7 +179,7 @@ class Emitter:
 
     def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim = 0) -> None:
         """A result that is the bytes of another tensor, from one of its elements on, under its own shape."""
-        layout = PLAIN if value.rank < 3 else layout
+        layout = layout.of(value)
         shape = self.sizes(layout.order(value.shape))
         self.define(value, self.executable.alias(tensor, value.dtype.name, shape, self.size(start)), layout)
 
@@ -233,7 +232,7 @@ class Emitter:
     def _claim(value: Value) -> None:
         """Raises ExecutionError where a result of a fixed shape takes more memory than can be had."""
         try:
-            claim((int(str(size)) for size in value.shape), value.dtype.numpy.itemsize)
+            claim(map(int, value.shape), value.dtype.numpy.itemsize)
         except MemoryError as error:
             op = value.producer
             raise ExecutionError(

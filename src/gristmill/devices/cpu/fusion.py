@@ -8,10 +8,12 @@ kernels multiply as they read.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from gristmill.devices.cpu.dataflow import operands_of
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Value
 from gristmill.ir.types import TensorType
@@ -72,6 +74,7 @@ def group(
     """
     place = {op: index for index, op in enumerate(ops)}
     group_of: dict[Op, Group] = {}
+    weight = functools.cache(_weight)
 
     def may_move(members: Sequence[Op], others: Sequence[Op], to: Op) -> bool:
         """Whether the members can wait until ``to``, which others have joined already."""
@@ -87,14 +90,14 @@ def group(
     for op in ops:
         own = Group([op], root=op if is_root(op) else None)
         if is_elementwise(op):
-            for _, _, value in op.uses():
+            for value in operands_of(op):
                 producer = value.producer
                 found = group_of.get(producer) if producer is not None else None
-                if found is None or found is own or value.type != _shaped(op, value):
+                if found is None or found is own or value.shape != op.result.shape:
                     continue
                 if found.root is None and not is_elementwise(found.ops[0]):
                     continue  # a kernel that finishes nothing
-                if _count(found.ops) + _count(own.ops) > MAX_OPS or not may_move(found.ops, own.ops, op):
+                if sum(map(weight, [*found.ops, *own.ops])) > MAX_OPS or not may_move(found.ops, own.ops, op):
                     continue
                 if found.root is not None and (own.root is not None or not joins_root(op, found.root)):
                     continue
@@ -131,18 +134,13 @@ def absorb_scalings(groups: Sequence[Group], scaling_of: Callable[[Op], Op | Non
     return [found for found in groups if found not in absorbed]
 
 
-def _count(ops: Sequence[Op]) -> int:
-    return sum(max(1, sum(not _is_number(value) for _, _, value in op.uses()) - 1) for op in ops)
+def _weight(op: Op) -> int:
+    return max(1, sum(not _is_number(value) for _, _, value in op.uses()) - 1)
 
 
 def _is_number(value: Value) -> bool:
     """Whether a value is an immediate number of a step, or no tensor at all."""
     return not isinstance(value.type, TensorType) or (value.constant is not None and value.constant.data.size == 1)
-
-
-def _shaped(op: Op, value: Value) -> object:
-    """A value's type if it had the shape of the op's result."""
-    return value.tensor.with_shape(op.results[0].tensor.shape)
 
 
 def _place_in(user: Op, place: dict[Op, int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,20 +13,21 @@ import numpy as np
 from gristmill.devices.base import CallProfile, Observer, Refusal
 from gristmill.devices.cpu import _native, lowering
 from gristmill.devices.cpu.contents import contents, is_known
+from gristmill.devices.cpu.dataflow import Dataflow, live_ops, operands_of, read_in, symbols_met
 from gristmill.devices.cpu.elementwise import STEPS
 from gristmill.devices.cpu.emit import Emitter, PreparedConstants, epilogue_kind
 from gristmill.devices.cpu.fusion import Group, absorb_scalings, group
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
-from gristmill.devices.reference.executor import check_result, last_uses
+from gristmill.devices.reference.executor import check_result
 from gristmill.errors import ExecutionError, FormatError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol, is_static
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
-from gristmill.ir.traits import ControlFlow, Decompresses, WritesState
+from gristmill.ir.traits import ControlFlow, Decompresses
 from gristmill.ir.types import StateType, TensorType, fp16
 from gristmill.ops.sizes import claim
 
@@ -42,15 +43,15 @@ def native_refusal(op: Op) -> Refusal | None:
     found = LOWERINGS.get(type(op)) or STEPS.get(type(op))
     if found is None:
         return Refusal(f"'{op.op_name}' has no native kernel")
-    for value in (*(value for _, _, value in op.uses()), *op.results):
+    for value in (*operands_of(op), *op.results):
         kind = value.type
-        if not is_known(value) and isinstance(kind, TensorType) and not _is_native(kind):
+        if isinstance(kind, TensorType) and not _is_native(kind) and not is_known(value):
             return Refusal(f"a native tensor is not {kind}")
     return found.supports(op)
 
 
 def _is_native(kind: TensorType) -> bool:
-    return kind.dtype.name in NATIVE_TYPES and kind.rank <= MAX_RANK
+    return kind.dtype.name in NATIVE_TYPES and len(kind.shape) <= MAX_RANK
 
 
 class Environment:
@@ -151,6 +152,16 @@ class NativeStep:
             for kernel, ops in [self.emitter.calls[number]]
         ]
 
+    @property
+    def made(self) -> list[Value]:
+        """What the environment gets from it."""
+        return [v for v in self.emitter.externals if isinstance(v, Value) and v not in self.emitter.inputs]
+
+    @property
+    def read(self) -> set[Value]:
+        """What it takes from the environment, states that it only writes among it."""
+        return self.emitter.inputs | self.emitter.written.keys() | set(self.emitter.written.values())
+
     def _symbols(self, environment: Environment) -> list[int]:
         return [environment.sizes[name] for name in self.emitter.symbols]
 
@@ -195,6 +206,16 @@ class ReferenceStep:
     op: Op
     reason: Refusal
     dying: list[Value] = field(default_factory=list)
+
+    @property
+    def made(self) -> list[Value]:
+        """What the environment gets from it."""
+        return self.op.results
+
+    @property
+    def read(self) -> set[Value]:
+        """What it takes from the environment, and its blocks do."""
+        return set(operands_of(self.op)).union(*map(read_in, self.op.blocks))
 
     def run(self, environment: Environment, run_block: RunPlan) -> None:
         op = self.op
@@ -278,7 +299,6 @@ class Planner:
             block: What to plan.
             known: Symbols whose sizes are known before it starts.
         """
-        dying = last_uses(block)
         # In a block that may run again, undoing would keep what every turn overwrote.
         outermost = isinstance(block.owner, Function)
         # What decompresses is known beforehand too, but observers want to see it.
@@ -289,6 +309,7 @@ class Planner:
         given = frozenset(sizes)  # what an op of the block decides is known only where that op runs
         refusals: dict[Op, Refusal | None] = {}
         sized: set[Op] = set()
+        decided: dict[str, Value] = {}  # sizes that are known once a value is there
         for op in brought_together(ops) if self._fuse else ops:
             if self._fuse and _is_sized(op, given):
                 refusals[op] = None
@@ -299,15 +320,17 @@ class Planner:
                 refusals[op] = Refusal("nobody uses its results")  # but observers want to see them
             if refusals[op] is not None:
                 for result in op.results:
+                    decided |= dict.fromkeys(_symbols_bound_by(result) - sizes, result)
                     sizes |= _symbols_bound_by(result)
-        live = _live_ops(block, refusals, sized) if self._fuse else dict.fromkeys(refusals)
+        live = live_ops(block, refusals, sized, decided, _reads) if self._fuse else dict.fromkeys(refusals)
+        flow = Dataflow(block, refusals, sized, live)
         steps: list[Step] = []
         nested: dict[Block, BlockPlan] = {}
         pending: list[Op] = []
 
         def flush() -> None:
             if pending:
-                step = self._segment(list(pending), live, refusals, sized, in_place=outermost)
+                step = self._segment(list(pending), flow, in_place=outermost)
                 if step.emitter.calls or step.emitter.externals:
                     steps.append(step)
                 pending.clear()
@@ -325,10 +348,8 @@ class Planner:
                 nested[inner] = self.plan(inner, frozenset(sizes))
             steps.append(ReferenceStep(op, refusal))
         flush()
-        for step in steps:
-            ops = step.ops if isinstance(step, NativeStep) else [step.op]
-            # What a write uses last may have other users after it, now that it was moved.
-            step.dying = [value for op in ops if not op.has(WritesState) for value in dying.get(op, ())]
+        for value, step in _last_needed(block, steps).items():
+            step.dying.append(value)
         return BlockPlan(block, steps, nested)
 
     @staticmethod
@@ -336,36 +357,15 @@ class Planner:
         refusal = native_refusal(op)
         if refusal is not None:
             return refusal
-        for value in (*op.results, *(value for _, _, value in op.uses())):
-            if isinstance(value.type, TensorType):
-                unknown = {s.name for d in value.type.shape if isinstance(d, DimExpr) for s in d.symbols} - sizes
-                if unknown:
-                    return Refusal(f"the size {min(unknown)} is known only while the model runs")
-        return None
+        unknown = symbols_met(op) - sizes
+        return Refusal(f"the size {min(unknown)} is known only while the model runs") if unknown else None
 
-    def _segment(
-        self,
-        ops: list[Op],
-        live: Mapping[Op, None],
-        refusals: Mapping[Op, Refusal | None],
-        sized: set[Op],
-        *,
-        in_place: bool,
-    ) -> NativeStep:
+    def _segment(self, ops: list[Op], flow: Dataflow, *, in_place: bool) -> NativeStep:
         inside = set(ops)
-        block = ops[0].block
 
-        def users(value: Value) -> list[Op | Block]:
-            return [
-                user
-                for user in value.users
-                if not isinstance(user, Op) or user.block is not block or (user in live and user not in sized)
-            ]
-
+        @functools.cache  # results are asked for when they are grouped, made and handed over
         def needed_outside(value: Value) -> bool:
-            if value.producer in sized:  # a native op makes its own
-                return any(not isinstance(user, Op) or refusals.get(user, True) is not None for user in value.users)
-            return any(user not in inside for user in users(value)) or not self._fuse
+            return not self._fuse or flow.needed_outside(value, inside)
 
         # What a state holds in the end is an array of its own.
         left = {written[0]: written[1] for op in ops if (written := written_by(op))}
@@ -373,22 +373,24 @@ class Planner:
         def exported(value: Value) -> bool:
             return needed_outside(value) or value in left.values()
 
-        run = [op for op in ops if op not in sized]
-        groups = group(run, _is_elementwise, _is_root, _joins_root, users) if self._fuse else [_alone(op) for op in run]
+        run = [op for op in ops if op not in flow.sized]
         if self._fuse:
-            groups = absorb_scalings(groups, self._scaling_of, users)
+            groups = group(run, _is_elementwise, _is_root, _joins_root, flow.users)
+            groups = absorb_scalings(groups, self._scaling_of, flow.users)
+        else:
+            groups = [_alone(op) for op in run]
         updates: dict[Op, Value] = {}
-        if in_place and self._fuse:
+        if left and in_place and self._fuse:
             place = {op: index for index, found in enumerate(groups) for op in found.ops}
             final = set(left.values())
-            updates = updates_in_place(run, place, users, lambda v: needed_outside(v) or v in final)
+            updates = updates_in_place(run, place, flow.users, lambda v: needed_outside(v) or v in final)
             left = {state: value for state, value in left.items() if value.producer not in updates}
         emitter = Emitter(
             self._threads,
-            users,
+            flow.users,
             exported,
             self._prepared,
-            sized={value for op in sized for value in op.results},
+            sized={value for op in flow.sized for value in op.results},
             in_place=updates,
             strict=self._strict,
         )
@@ -437,7 +439,7 @@ def _joins_root(op: Op, root: Op) -> bool:
         value.producer is root
         or ((known := contents(value)) is not None and known.data.size == 1)
         or epilogue_kind(value, root.result, layout) is not None
-        for _, _, value in op.uses()
+        for value in operands_of(op)
     )
 
 
@@ -455,23 +457,18 @@ def _is_sized(op: Op, sizes: Set[str]) -> bool:
     return all(symbol.name in sizes for dim in found if isinstance(dim, DimExpr) for symbol in dim.symbols)
 
 
-def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op]) -> dict[Op, None]:
-    """Ops whose results somebody reads: shapes that a program computes are often known to the planner already."""
-    live: dict[Op, None] = {}
-    needed: set[Value] = set(block.outputs)
-    for op in reversed(list(refusals)):
-        if not (op.has(WritesState) or op.has(ControlFlow) or any(result in needed for result in op.results)):
-            continue
-        live[op] = None
-        if op in sized:
-            continue
-        found = LOWERINGS.get(type(op)) if refusals[op] is None else None
-        for name, _, value in op.uses():
-            if found is None or found.reads is None or name in found.reads:
-                needed.add(value)
-        for inner in op.blocks:
-            needed.update(inner.outputs)
-            for held in inner.walk():
-                needed.update(value for _, _, value in held.uses())
-                needed.update(value for deeper in held.blocks for value in deeper.outputs)
-    return dict.fromkeys(reversed(list(live)))
+def _reads(op: Op) -> Collection[str] | None:
+    """Names of the operands that a native op reads while it runs; ``None`` for all."""
+    found = LOWERINGS.get(type(op))
+    return None if found is None else found.reads
+
+
+def _last_needed(block: Block, steps: Sequence[Step]) -> dict[Value, Step]:
+    """For each of a block's values that dies in it the step after which nobody needs it."""
+    last: dict[Value, Step] = {}
+    own = set(block.arguments)
+    for step in steps:
+        own.update(step.made)
+        last.update(dict.fromkeys(step.made, step))
+        last.update((value, step) for value in step.read if value in own)
+    return {value: step for value, step in last.items() if value not in block.outputs}

@@ -33,10 +33,10 @@ class ProgramBuilder:
         """The virtual register that holds a value: made by an earlier step, or loaded."""
         if value in self._made:
             return self._made[value]
-        number = self.immediate(value)
-        if number is not None:
-            return self.constant(number, integer=not value.dtype.is_float)
         if value not in self._input_of:
+            number = self.immediate(value)
+            if number is not None:
+                return self.constant(number, integer=not value.dtype.is_float)
             self._input_of[value] = len(self.inputs)
             self.inputs.append(value)
         return -1 - self._input_of[value]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from gristmill.ir.op import Op
 from gristmill.ir.program import Value
+from gristmill.ir.traits import ReadsState, WritesState
 from gristmill.ops.scatter_gather import scatter
 from gristmill.ops.slicing import slice_by_index, slice_by_size, slice_update
 from gristmill.ops.state import coreml_update_state, read_state, write_state
@@ -42,6 +43,8 @@ def brought_together(ops: Sequence[Op]) -> list[Op]:
     Converters read states first and write them last; between the two there may be ops without a native kernel, which
     end a segment.
     """
+    if not any(op.has(ReadsState) or op.has(WritesState) for op in ops):
+        return list(ops)
     return _reads_late(_writes_early(ops))
 
 

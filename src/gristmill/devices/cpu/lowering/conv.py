@@ -142,7 +142,7 @@ def _conv(op: conv, emit: Emitter) -> None:
     else:
         operands, scaled = [emit.tensor(op.x, CHANNELS_LAST)], False
     made, taken, *kernel = op.weight.shape
-    taps = int(np.prod([int(k) for k in kernel]))
+    taps = math.prod(map(int, kernel))
     if op.groups > 1 and taken == 1 and taps <= MAX_DEPTHWISE_TAPS:
         weights = emit.constant(np.moveaxis(array_of(op.weight), 0, -1).reshape(taps, made), op.weight.dtype.name)
         emit.finish(op, "depthwise", window_arguments(emit, axes), [*operands, weights], CHANNELS_LAST, op.bias)

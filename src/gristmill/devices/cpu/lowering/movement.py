@@ -36,20 +36,18 @@ def _identity(op: identity, emit: Emitter) -> None:
 
 @lowers(transpose)
 def _transpose(op: transpose, emit: Emitter) -> None:
-    perm = tuple(axis % op.x.rank for axis in op.perm)
-    if emit.layout(op.x) is CHANNELS_LAST and perm == CHANNELS_LAST.permutation(op.x.rank):
-        emit.alias(op.result, emit.tensor(op.x, CHANNELS_LAST))
-        return
-    if emit.layout(op.x) is PLAIN and tuple(perm[a] for a in CHANNELS_LAST.permutation(op.x.rank)) == tuple(
-        range(op.x.rank)
-    ):
-        emit.alias(op.result, emit.tensor(op.x), CHANNELS_LAST)
-        return
-    wide = [axis for axis in perm if op.x.shape[axis] != 1]
-    if emit.layout(op.x) is PLAIN and wide == sorted(wide):
-        emit.alias(op.result, emit.tensor(op.x))
-        return
-    emit.call("view", {"perm": list(perm)}, [emit.tensor(op.x)], [emit.result(op.result)])
+    x, rank, layout = op.x, op.x.rank, emit.layout(op.x)
+    perm = tuple(axis % rank for axis in op.perm)
+    last = CHANNELS_LAST.permutation(rank)
+    wide = [axis for axis in perm if x.shape[axis] != 1]
+    if layout is CHANNELS_LAST and perm == last:
+        emit.alias(op.result, emit.tensor(x, CHANNELS_LAST))
+    elif layout is PLAIN and tuple(perm[axis] for axis in last) == PLAIN.permutation(rank):
+        emit.alias(op.result, emit.tensor(x), CHANNELS_LAST)
+    elif layout is PLAIN and wide == sorted(wide):
+        emit.alias(op.result, emit.tensor(x))
+    else:
+        emit.call("view", {"perm": list(perm)}, [emit.tensor(x)], [emit.result(op.result)])
 
 
 def _few_interleaved(op: concat) -> Refusal | None:
@@ -124,6 +122,9 @@ def _start_if_dense(
 
 
 def _known_start(op: Any) -> Refusal | None:
+    begin = sizes_of(op.begin)
+    if begin is not None and all(isinstance(place, int) for place in begin):
+        return None  # numbers always say from which end they count
     return None if op.starts() is not None else Refusal("where the slice begins is known only while the model runs")
 
 

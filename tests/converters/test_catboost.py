@@ -115,6 +115,13 @@ def test_levels_that_are_answered_ask_nothing(tmp_path):
     assert len(model.get_spec().treeEnsembleRegressor.treeEnsemble.nodes) == 5
 
 
+def test_exponentials_by_hand(tmp_path):
+    value = tree([1, 2, 3, 4], (0, 0.5), (2, 1.5))
+    value["model_info"] = {"params": {"loss_function": {"type": "Poisson"}}}
+    x = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 2], [1, 0, 2]], float)
+    np.testing.assert_allclose(numbers(convert_document(value, tmp_path), x), np.exp([3, 5, 7, 9]), rtol=TOLERANCE)
+
+
 def test_features_are_rounded_to_float32_first(tmp_path):
     """CatBoost compares ``float32(x) > border``."""
     model = convert_document(tree([0, 1], (0, float(np.float32(0.1)))), tmp_path, mode="raw")
@@ -136,8 +143,8 @@ def test_features_that_only_catboost_computes(tmp_path):
 
 def test_functions_that_core_ml_lacks(tmp_path):
     value = tree([1, 2], (0, 0.5))
-    value["model_info"] = {"params": {"loss_function": {"type": "Poisson"}}}
-    with pytest.raises(UnsupportedError, match=r"'Poisson'.*\n.*softmax.*\n.*exponential.*\n.*mode='raw'"):
+    value["model_info"] = {"params": {"loss_function": {"type": "RMSEWithUncertainty"}}}
+    with pytest.raises(UnsupportedError, match=r"'RMSEWithUncertainty'.*\n.*softmax.*\n.*second.*\n.*mode='raw'"):
         convert_document(value, tmp_path)
     np.testing.assert_array_equal(numbers(convert_document(value, tmp_path, mode="raw"), np.zeros((1, 3))), [3])
 
@@ -235,6 +242,12 @@ def test_two_labels(catboost, labels):
 def test_more_labels(catboost, loss):
     model = catboost.CatBoostClassifier(loss_function=loss, **OPTIONS).fit(X, THREE)
     check_many(convert(model), NEW, model.predict_proba(NEW), TOLERANCE)
+
+
+@pytest.mark.parametrize("loss", ["Poisson", "Tweedie:variance_power=1.5"])
+def test_exponentials(catboost, loss):
+    model = catboost.CatBoostRegressor(loss_function=loss, **OPTIONS).fit(X, np.abs(SCORE) + 0.5)
+    np.testing.assert_allclose(numbers(convert(model), NEW), model.predict(NEW), rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("loss", ["MAE", "Quantile", "MultiRMSE", "MultiLogloss", "CrossEntropy"])

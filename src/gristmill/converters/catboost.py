@@ -45,7 +45,7 @@ def convert(
         n_classes: How many labels a classifier has; the model says it, and it is checked.
 
     Returns:
-        A tree ensemble.
+        A tree ensemble; for losses that predict exponentials, a pipeline of one and a linear model.
 
     Raises:
         InputError: The arguments do not fit the model, or this is none.

@@ -105,7 +105,9 @@ def _ensemble(estimator: Any) -> tuple[list[Node], Array]:
 
 @predicts("HistGradientBoostingRegressor", becomes="treeEnsembleRegressor", exactness=REGRESSION)
 def histogram_regressor(estimator: Any) -> TreeEnsemble:
-    require(estimator, "loss", "squared_error", "absolute_error", "quantile", *_EXPONENTIAL)
+    require(
+        estimator, "loss", "squared_error", "absolute_error", "quantile", *_EXPONENTIAL, hint="fit it with one of these"
+    )
     roots, base = _ensemble(estimator)
     exponential = estimator.loss in _EXPONENTIAL
     return TreeEnsemble(roots, base.tolist(), TreeTransform.EXPONENTIAL if exponential else TreeTransform.NONE)

@@ -32,11 +32,14 @@ NOTES = """\
 - **Numbers in `OneHotEncoder`** have to be integers: another number is an error, also where unknown ones are ignored.
 - **Equal probabilities.** The first class wins, as in scikit-learn, but for two classes with one score: there the
   second does. Sums in another order may break a tie of a forest otherwise.
+- **`HistGradientBoostingRegressor` of the losses `poisson` and `gamma`** is a pipeline: Core ML's trees have no
+  exponential function, so they give logistic functions of their sums far below zero, which a `glmRegressor` multiplies
+  ([boosted-trees.md](boosted-trees.md)).
 - **`LogisticRegression` of several classes** is written with the first class as reference; probabilities are those of
   softmax all the same.
 - **Refused**, with an error that names estimator, parameter and what to do: several outputs, kernels that are functions
-  or matrices, distances but the Euclidean one, weights by distance, losses that predict exponentials, estimators that
-  boosting starts from, indicators of missing values, rare categories, limits of scalers, weights of transformers.
+  or matrices, distances but the Euclidean one, weights by distance, estimators that boosting starts from, indicators
+  of missing values, rare categories, limits of scalers, weights of transformers.
 """
 
 

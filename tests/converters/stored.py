@@ -1,7 +1,8 @@
 """Models that other libraries wrote, with what they predict: for tests that run without the library.
 
 ``python -m tests.converters.stored LIBRARY …`` writes them anew, with the library installed. Each is ``data/NAME.json``
-or ``.txt`` as the library exported it, and ``data/NAME.npy``: its own predictions for ``boosting.NEW``.
+or ``.txt`` as the library exported it, and ``data/NAME.npy``: its own predictions for ``boosting.NEW``. CatBoost also
+writes Core ML's format: ``catboost_core_ml.mlmodel`` takes a category beside numbers (``with_words``).
 """
 
 from __future__ import annotations
@@ -45,6 +46,23 @@ def write_catboost():
     deep = CatBoostRegressor(nan_mode="Max", grow_policy="Depthwise", **options).fit(X, SCORE)
     save_catboost(deep, FOLDER / "catboost_deep.json")
     np.save(FOLDER / "catboost_deep.npy", deep.predict(NEW))
+
+
+def with_words(x):
+    """Rows as CatBoost takes them in Core ML's format: rounded to float32, nothing missing, and a word after them."""
+    numbers = np.nan_to_num(x).astype(np.float32).astype(float)
+    words = np.array(["ash", "birch", "cedar"])[(numbers.sum(axis=1) * 100).round().astype(int) % 3]
+    return [[*row, word] for row, word in zip(numbers.tolist(), words.tolist(), strict=True)]
+
+
+def write_catboost_core_ml():
+    from catboost import CatBoostRegressor, Pool
+
+    pool = Pool(with_words(X), SCORE + [len(row[-1]) for row in with_words(X)], cat_features=[5])
+    options = {"iterations": 4, "depth": 3, "thread_count": 1, "verbose": 0, "allow_writing_files": False}
+    model = CatBoostRegressor(one_hot_max_size=3, **options).fit(pool)
+    model.save_model(str(FOLDER / "catboost_core_ml.mlmodel"), format="coreml", pool=pool)
+    np.save(FOLDER / "catboost_core_ml.npy", model.predict(with_words(NEW)))
 
 
 def save_catboost(model, path):

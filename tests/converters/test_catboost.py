@@ -26,7 +26,7 @@ from tests.converters.boosting import (
     near,
     numbers,
 )
-from tests.converters.stored import FOLDER
+from tests.converters.stored import FOLDER, with_words
 
 TOLERANCE = 1e-12
 convert = ct.converters.catboost.convert
@@ -60,6 +60,31 @@ def test_other_trees_of_a_file():
     np.testing.assert_allclose(numbers(model, NEW), np.load(FOLDER / "catboost_deep.npy"), rtol=TOLERANCE)
 
 
+def test_a_core_ml_file_of_catboost():
+    """CatBoost writes Core ML's format itself, with categories as a pipeline of a mapping and trees."""
+    model = ct.models.MLModel(FOLDER / "catboost_core_ml.mlmodel")
+    names = [feature.name for feature in model.get_spec().description.input]
+    rows = model.predict([dict(zip(names, row, strict=True)) for row in with_words(NEW)])
+    wanted = np.load(FOLDER / "catboost_core_ml.npy")
+    np.testing.assert_allclose([row["prediction"][0] for row in rows], wanted, rtol=TOLERANCE)
+    mapping, trees = model.get_spec().pipeline.models
+    assert (mapping.WhichOneof("Type"), trees.WhichOneof("Type")) == ("categoricalMapping", "treeEnsembleRegressor")
+    places = {node.branchFeatureIndex for node in trees.treeEnsembleRegressor.treeEnsemble.nodes}
+    assert 5 in places  # some trees ask for the word
+
+
+@pytest.mark.interop
+def test_coremltools_reads_what_is_converted_and_what_catboost_wrote(tmp_path):
+    coremltools = pytest.importorskip("coremltools")
+    ours = [convert(FOLDER / "catboost_two.json"), convert(FOLDER / "catboost_deep.json", feature_names="x")]
+    for number, model in enumerate([*ours, ct.models.MLModel(FOLDER / "catboost_core_ml.mlmodel")]):
+        path = str(tmp_path / f"{number}.mlmodel")
+        model.save(path)
+        theirs = coremltools.models.MLModel(path, skip_model_load=True).get_spec()
+        own = model.get_spec()
+        assert theirs.SerializeToString(deterministic=True) == own.SerializeToString(deterministic=True)
+
+
 def tree(values, *splits):
     """A document with one oblivious tree of splits (feature, border)."""
     floats = [{"feature_index": i, "flat_feature_index": i, "nan_value_treatment": "AsIs"} for i in range(3)]
@@ -90,6 +115,13 @@ def test_levels_that_are_answered_ask_nothing(tmp_path):
     assert len(model.get_spec().treeEnsembleRegressor.treeEnsemble.nodes) == 5
 
 
+def test_exponentials_by_hand(tmp_path):
+    value = tree([1, 2, 3, 4], (0, 0.5), (2, 1.5))
+    value["model_info"] = {"params": {"loss_function": {"type": "Poisson"}}}
+    x = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 2], [1, 0, 2]], float)
+    np.testing.assert_allclose(numbers(convert_document(value, tmp_path), x), np.exp([3, 5, 7, 9]), rtol=TOLERANCE)
+
+
 def test_features_are_rounded_to_float32_first(tmp_path):
     """CatBoost compares ``float32(x) > border``."""
     model = convert_document(tree([0, 1], (0, float(np.float32(0.1)))), tmp_path, mode="raw")
@@ -111,8 +143,8 @@ def test_features_that_only_catboost_computes(tmp_path):
 
 def test_functions_that_core_ml_lacks(tmp_path):
     value = tree([1, 2], (0, 0.5))
-    value["model_info"] = {"params": {"loss_function": {"type": "Poisson"}}}
-    with pytest.raises(UnsupportedError, match=r"'Poisson'.*\n.*softmax.*\n.*exponential.*\n.*mode='raw'"):
+    value["model_info"] = {"params": {"loss_function": {"type": "RMSEWithUncertainty"}}}
+    with pytest.raises(UnsupportedError, match=r"'RMSEWithUncertainty'.*\n.*softmax.*\n.*second.*\n.*mode='raw'"):
         convert_document(value, tmp_path)
     np.testing.assert_array_equal(numbers(convert_document(value, tmp_path, mode="raw"), np.zeros((1, 3))), [3])
 
@@ -212,6 +244,12 @@ def test_more_labels(catboost, loss):
     check_many(convert(model), NEW, model.predict_proba(NEW), TOLERANCE)
 
 
+@pytest.mark.parametrize("loss", ["Poisson", "Tweedie:variance_power=1.5"])
+def test_exponentials(catboost, loss):
+    model = catboost.CatBoostRegressor(loss_function=loss, **OPTIONS).fit(X, np.abs(SCORE) + 0.5)
+    np.testing.assert_allclose(numbers(convert(model), NEW), model.predict(NEW), rtol=TOLERANCE)
+
+
 @pytest.mark.parametrize("loss", ["MAE", "Quantile", "MultiRMSE", "MultiLogloss", "CrossEntropy"])
 def test_losses(catboost, loss):
     y = np.stack([SCORE, SCORE**2], axis=1) if loss == "MultiRMSE" else SCORE
@@ -233,17 +271,43 @@ def test_a_file_of_its_own_format(catboost, tmp_path):
         convert(tmp_path / "noise.cbm")
 
 
-def test_catboosts_own_core_ml_file(catboost, tmp_path):
-    """CatBoost writes Core ML's format itself: its file, run here, agrees with it too."""
+LEARNED = {"score": SCORE, "two": TWO, "words": np.array(["no", "yes"])[TWO], "three": THREE}
+
+
+@pytest.mark.parametrize("target", LEARNED)
+def test_catboosts_own_core_ml_file(catboost, target, tmp_path):
+    """CatBoost writes Core ML's format itself, always as a regressor of sums: it agrees with it too.
+
+    Its files lack the biases of several dimensions, other than zero only for regressors of several targets.
+    """
     x, new = np.nan_to_num(X), np.nan_to_num(NEW)
-    model = catboost.CatBoostRegressor(**OPTIONS).fit(x, SCORE)
+    kind = catboost.CatBoostRegressor if target == "score" else catboost.CatBoostClassifier
+    model = kind(**OPTIONS).fit(x, LEARNED[target])
     model.save_model(str(tmp_path / "theirs.mlmodel"), format="coreml")
     theirs = ct.models.MLModel(str(tmp_path / "theirs.mlmodel"))
     same = new.astype(np.float32).astype(np.float64)  # its thresholds expect rounded features
     rows = [dict(zip([f"feature_{i}" for i in range(5)], row, strict=True)) for row in same.tolist()]
-    found = np.array([np.ravel(row["prediction"])[0] for row in theirs.predict(rows)])
-    np.testing.assert_allclose(found, model.predict(same), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(numbers(convert(model), same), model.predict(same), rtol=TOLERANCE, atol=TOLERANCE)
+    found = np.squeeze([row["prediction"] for row in theirs.predict(rows)])
+    sums = model.predict(same, prediction_type="RawFormulaVal")
+    np.testing.assert_allclose(found, sums, rtol=1e-9, atol=1e-9)
+    ours = numbers(convert(model, mode="raw"), same)
+    np.testing.assert_allclose(ours, sums, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("target", LEARNED)
+def test_coremltools_reads_files_of_both(catboost, target, tmp_path):
+    coremltools = pytest.importorskip("coremltools")
+    kind = catboost.CatBoostRegressor if target == "score" else catboost.CatBoostClassifier
+    model = kind(**OPTIONS).fit(X, LEARNED[target])
+    model.save_model(str(tmp_path / "theirs.mlmodel"), format="coreml")
+    ours = convert(model)
+    ours.save(tmp_path / "ours.mlmodel")
+    for name, wanted in (("theirs", "treeEnsembleRegressor"), ("ours", ours.get_spec().WhichOneof("Type"))):
+        found = coremltools.models.MLModel(str(tmp_path / f"{name}.mlmodel"), skip_model_load=True).get_spec()
+        again = ct.models.MLModel(str(tmp_path / f"{name}.mlmodel")).get_spec()
+        assert found.WhichOneof("Type") == wanted
+        assert found.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
 
 
 def test_objects_that_are_no_models(catboost):

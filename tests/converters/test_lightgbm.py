@@ -67,12 +67,15 @@ def test_regressors(objective, y, options):
     np.testing.assert_allclose(found, booster.predict(NEW), rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("objective", ["poisson", "gamma", "tweedie"])
+def test_exponentials(objective):
+    booster = train(objective, np.abs(SCORE) + 0.5)
+    np.testing.assert_allclose(numbers(convert(booster), NEW), booster.predict(NEW), rtol=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("objective", "options"),
     [
-        ("poisson", {}),
-        ("gamma", {}),
-        ("tweedie", {}),
         ("cross_entropy_lambda", {}),
         ("regression", {"reg_sqrt": True}),
     ],

@@ -23,7 +23,7 @@ from tests.converters.sklearn_models import (
 
 pytest.importorskip("sklearn")
 
-from sklearn import discriminant_analysis, ensemble, linear_model, neighbors, preprocessing, svm, tree
+from sklearn import discriminant_analysis, ensemble, linear_model, neighbors, pipeline, preprocessing, svm, tree
 
 TREES = parameters(
     tree.DecisionTreeClassifier(random_state=0),
@@ -74,6 +74,14 @@ def test_boosting_with_exponential_loss():
 def test_trees_that_predict_numbers(estimator):
     check_regressor(estimator.fit(X, SCORE), NEW)
     check_regressor(estimator.fit(with_gaps(X), SCORE), with_gaps(NEW))
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_trees_that_predict_exponentials(loss):
+    """A pipeline: logistic functions far below zero, times a large number."""
+    estimator = ensemble.HistGradientBoostingRegressor(max_iter=10, loss=loss).fit(with_gaps(X), np.exp(SCORE / 2))
+    check_regressor(estimator, with_gaps(NEW))
+    check_regressor(pipeline.make_pipeline(preprocessing.StandardScaler(), estimator).fit(X, np.exp(SCORE / 2)), NEW)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])

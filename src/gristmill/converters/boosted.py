@@ -8,10 +8,10 @@ from typing import Any
 from gristmill.converters.common import finish
 from gristmill.errors import InputError
 from gristmill.frontends.boosting.boosted import Boosted, Mode
-from gristmill.frontends.classic import Label
+from gristmill.frontends.classic import Label, Stage
 from gristmill.models import datatypes
 from gristmill.models.classic import interface
-from gristmill.models.classic_writer import write_model
+from gristmill.models.classic_writer import features_of, write_stages
 from gristmill.models.model import MLModel
 
 
@@ -48,7 +48,8 @@ def write_boosted(
     width = len(description.base)
     several = description.labels is None and width > 1
     outputs = [(target, datatypes.Array(width))] if several else target
-    return finish(write_model(description, _inputs(boosted, feature_names), outputs), boosted.source)
+    inputs = features_of(_inputs(boosted, feature_names))
+    return finish(write_stages([Stage(description, inputs)], inputs, outputs), boosted.source)
 
 
 def _inputs(boosted: Boosted, names: Any) -> interface.Features:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.converters.boosted import write_boosted
-from gristmill.converters.common import is_json, is_path, library, parse_json, read_file, unknown_model
+from gristmill.converters.common import is_path, library, not_fitted, parse_json, read_json, unknown_model
 from gristmill.errors import InputError
 from gristmill.frontends.boosting.boosted import Boosted
 from gristmill.frontends.boosting.catboost import read_catboost
@@ -45,7 +45,7 @@ def convert(
         n_classes: How many labels a classifier has; the model says it, and it is checked.
 
     Returns:
-        A tree ensemble.
+        A tree ensemble; for losses that predict exponentials, a pipeline of one and a linear model.
 
     Raises:
         InputError: The arguments do not fit the model, or this is none.
@@ -58,15 +58,15 @@ def convert(
 
 def _read(model: Any) -> Boosted:
     if is_path(model):
-        data = read_file(model)
-        if is_json(data):
-            return read_catboost(parse_json(data, _WHAT))
+        document = read_json(model, _WHAT)
+        if document is not None:
+            return read_catboost(document)
         model = _load(model)
     catboost = library("catboost")
     if not isinstance(model, catboost.CatBoost):
         raise unknown_model(model, "a catboost.CatBoost, one of its estimators, or the path of a file")
     if not model.is_fitted():
-        raise InputError("the model is not fitted", hint="call its fit first")
+        raise not_fitted()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         model.save_model(str(path), format="json")

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from gristmill._version import __version__
-from gristmill.errors import InputTypeError, MissingFileError, UnsupportedError
+from gristmill.errors import InputError, InputTypeError, MissingFileError, UnsupportedError
 from gristmill.frontends.common import reading
 from gristmill.models.model import MLModel
 from gristmill.package.proto import Message
@@ -64,12 +64,6 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         raise MissingFileError("the model's file cannot be read", location=path, actual=error.strerror) from error
 
 
-def is_json(data: bytes) -> bool:
-    """Whether bytes begin like an object or a list of JSON; a binary format may begin with ``{`` too."""
-    start = data[:64].lstrip()
-    return start[:1] == b"[" or (start[:1] == b"{" and start[1:].lstrip()[:1] in (b'"', b""))
-
-
 def parse_json(data: bytes, what: str) -> Any:
     """Decodes JSON.
 
@@ -78,6 +72,27 @@ def parse_json(data: bytes, what: str) -> Any:
     """
     with reading(what):
         return json.loads(data)
+
+
+def read_json(path: str | os.PathLike[str], what: str) -> Any:
+    """Decodes a file of JSON; ``None`` where it begins like no object or list, as files of binary formats do.
+
+    A binary format may begin with ``{`` too.
+
+    Raises:
+        MissingFileError: There is no such file.
+        FormatError: It begins like JSON and is none.
+    """
+    data = read_file(path)
+    start = data[:64].lstrip()
+    if start[:1] == b"[" or (start[:1] == b"{" and start[1:].lstrip()[:1] in (b'"', b"")):
+        return parse_json(data, what)
+    return None
+
+
+def not_fitted() -> InputError:
+    """The error for an estimator that has learnt nothing."""
+    return InputError("the model is not fitted", hint="call its fit first")
 
 
 def unknown_model(model: Any, expected: str) -> InputTypeError:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gristmill.converters.boosted import write_boosted
-from gristmill.converters.common import is_path, library, read_file, unknown_model
-from gristmill.errors import InputError
+from gristmill.converters.common import is_path, library, not_fitted, read_file, unknown_model
 from gristmill.frontends.boosting.boosted import Boosted, as_labels
 from gristmill.frontends.boosting.lightgbm import read_lightgbm
 from gristmill.frontends.classic import Label
@@ -42,7 +41,7 @@ def convert(
         n_classes: How many labels a classifier has; the model says it, and it is checked.
 
     Returns:
-        A tree ensemble.
+        A tree ensemble; for objectives that predict exponentials, a pipeline of one and a linear model.
 
     Raises:
         InputError: The arguments do not fit the model, or this is none.
@@ -61,7 +60,7 @@ def _read(model: Any) -> Boosted:
     labels = None
     if isinstance(model, lightgbm.LGBMModel):
         if not model.__sklearn_is_fitted__():
-            raise InputError("the model is not fitted", hint="call its fit first")
+            raise not_fitted()
         labels = as_labels(model.classes_.tolist()) if isinstance(model, lightgbm.LGBMClassifier) else None
         model = model.booster_
     if not isinstance(model, lightgbm.Booster):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.converters.boosted import write_boosted
-from gristmill.converters.common import is_json, is_path, library, parse_json, read_file, unknown_model
-from gristmill.errors import FormatError, InputError, UnsupportedError
+from gristmill.converters.common import is_path, library, not_fitted, parse_json, read_json, unknown_model
+from gristmill.errors import FormatError, UnsupportedError
 from gristmill.frontends.boosting.boosted import Boosted
 from gristmill.frontends.boosting.xgboost import read_xgboost
 from gristmill.frontends.classic import Label
@@ -49,7 +49,7 @@ def convert(
         n_classes: How many labels a classifier has; the model says it, and it is checked.
 
     Returns:
-        A tree ensemble.
+        A tree ensemble; for objectives that predict exponentials, a pipeline of one and a linear model.
 
     Raises:
         InputError: The arguments do not fit the model, or this is none.
@@ -66,7 +66,7 @@ def _read(model: Any, rounds_features: bool) -> Boosted:
     estimator = isinstance(model, xgboost.XGBModel)
     if estimator:
         if not model.__sklearn_is_fitted__():
-            raise InputError("the model is not fitted", hint="call its fit first")
+            raise not_fitted()
         if not math.isnan(model.missing):
             raise UnsupportedError(
                 "the model takes another number for a missing feature",
@@ -85,9 +85,9 @@ def _document(booster: Any) -> Any:
 
 
 def _read_file(path: str | os.PathLike[str]) -> Any:
-    data = read_file(path)
-    if is_json(data):
-        return parse_json(data, _WHAT)
+    document = read_json(path, _WHAT)
+    if document is not None:
+        return document
     xgboost = library("xgboost")
     try:
         return _document(xgboost.Booster(model_file=os.fspath(path)))

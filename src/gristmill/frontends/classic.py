@@ -93,11 +93,12 @@ def member_of(feature: int, members: Sequence[float], holds: Node, fails: Node, 
 
 
 class TreeTransform(Enum):
-    """What becomes of the trees' sums; values are the format's names."""
+    """What becomes of the trees' sums; values are the format's names, which has none for the exponential function."""
 
     NONE = "NoTransform"
     SOFTMAX = "Classification_SoftMax"
     LOGISTIC = "Regression_Logistic"
+    EXPONENTIAL = "exponential"
 
 
 @dataclass(frozen=True)

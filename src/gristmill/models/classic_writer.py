@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -16,6 +17,11 @@ from gristmill.models.classic import interface
 from gristmill.models.nearest_neighbors import KNearestNeighborsClassifierBuilder
 from gristmill.package import proto
 from gristmill.package.proto import Message
+
+_NEGLIGIBLE = 37
+"""How far below zero a sum's logistic function is its exponential, to the last bit: exp(-37) is less than 2**-53."""
+_FARTHEST = 700
+"""The exponent of float64's range, with some room."""
 
 LARGEST = 1 << 23
 """Nodes of the largest ensemble that is written, about 400 MB: copies for sets of categories multiply."""
@@ -54,7 +60,7 @@ def write_model(description: Description, inputs: Any, outputs: Any) -> Message:
 
 
 def write_stages(stages: Sequence[Stage], inputs: Sequence[Feature], outputs: Any) -> Message:
-    """Writes models one after the other: as a pipeline, or where there is one, as it is.
+    """Writes models one after the other: as a pipeline, or where there is one that the format has, as it is.
 
     Args:
         stages: The models, the last one gives the outputs.
@@ -66,9 +72,11 @@ def write_stages(stages: Sequence[Stage], inputs: Sequence[Feature], outputs: An
 
     Raises:
         InputError: Features do not fit the model.
-        UnsupportedError: A model is too large.
+        UnsupportedError: A model is too large, or its exponentials are.
     """
-    *before, last = stages
+    names = {outputs} if isinstance(outputs, str) else {str(output[0]) for output in outputs or ()}
+    names |= {feature.name for stage in stages for feature in (*stage.inputs, *stage.outputs)}
+    *before, last = (part for stage in stages for part in _parts(stage, names))
     end = write_model(last.description, pairs(last.inputs), outputs)
     if not before:
         return _mark_optional(end, last.inputs)
@@ -85,6 +93,56 @@ def write_stages(stages: Sequence[Stage], inputs: Sequence[Feature], outputs: An
         whole.add_model(_mark_optional(spec, stage.inputs))
     whole.add_model(_mark_optional(end, last.inputs))
     return _mark_optional(whole.spec, inputs)
+
+
+def _parts(stage: Stage, names: set[str]) -> list[Stage]:
+    """A model as models that the format has.
+
+    The exponential function of a sum becomes ``exp(shift) · logistic(sum − shift)``. The two differ by the factor
+    ``1 + exp(sum − shift)``, which is 1 to the last bit where the shift is 37 above all sums that trees can reach.
+
+    Args:
+        stage: The model.
+        names: What a feature between two models cannot be called.
+    """
+    trees = stage.description
+    if not (isinstance(trees, classic.TreeEnsemble) and trees.transform is classic.TreeTransform.EXPONENTIAL):
+        return [stage]
+    low, high = _reach(trees)
+    shift = np.ceil(high) + _NEGLIGIBLE
+    if not (shift <= _FARTHEST and shift - low <= _FARTHEST):
+        raise UnsupportedError(
+            "the exponentials of the trees' sums are too large, or too small",
+            expected=f"sums up to {_FARTHEST - _NEGLIGIBLE}, and no farther from each other",
+            actual=f"{low:.6g} to {high:.6g}",
+            hint="convert the sums, and apply the exponential function to what the model gives",
+        )
+    width = len(trees.base)
+    name = "exponential"
+    while name in names:
+        name += "_"
+    between = Feature(name, Kind.DOUBLE if width == 1 else Kind.ARRAY, width)
+    base = [float(value - shift) for value in trees.base]
+    small = replace(trees, base=base, transform=classic.TreeTransform.LOGISTIC)
+    large = classic.LinearModel(np.exp(shift) * np.eye(width), np.zeros(width))
+    return [Stage(small, stage.inputs, [between]), Stage(large, [between], stage.outputs)]
+
+
+def _reach(ensemble: classic.TreeEnsemble) -> tuple[float, float]:
+    """Bounds of the sums of an ensemble, of all dimensions together."""
+    low = high = np.asarray(ensemble.base, np.float64)
+    for root in ensemble.trees:
+        leaves, waiting, seen = [], [root], {id(root)}
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Branch):
+                new = [child for child in (node.holds, node.fails) if id(child) not in seen]
+                seen |= set(map(id, new))
+                waiting += new
+            else:
+                leaves.append([node.values.get(dimension, 0.0) for dimension in range(len(ensemble.base))])
+        low, high = low + np.min(leaves, axis=0), high + np.max(leaves, axis=0)
+    return float(low.min()), float(high.max())
 
 
 def labels_of(description: Description) -> list[Label] | None:

@@ -95,7 +95,7 @@ class ArrayFeature(Feature):
         self._default = getattr(array, default) if default else 0
 
     def to_program(self, value: Any, declared: TensorType) -> Array:
-        array = convert_array(self.name, value, declared.dtype, self.describe())
+        array = convert_array(self, value, declared.dtype)
         if declared.rank == 0 and array.shape == (1,):
             array = array.reshape(())  # applications know no array of rank 0
         if declared.rank == 5 and len(self.shape) in (1, 3):
@@ -223,7 +223,7 @@ class ScalarFeature(Feature):
         self._python: type[Any] = {"int64Type": int, "doubleType": float, "stringType": str}[self._kind]
 
     def to_program(self, value: Any, declared: TensorType) -> Array:
-        array = convert_array(self.name, value, declared.dtype, self.describe())
+        array = convert_array(self, value, declared.dtype)
         if array.size != 1:
             raise InputError(f"input '{self.name}' is one value", expected=self.describe(), actual=list(array.shape))
         return array.reshape([int(n) if isinstance(n, int) else 1 for n in declared.shape])
@@ -283,11 +283,16 @@ def feature(spec: Message) -> Feature:
             raise UnsupportedError(f"'{spec.name}' has a type that no input or output has", actual=other)
 
 
-def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:
+def convert_array(feature: Feature, value: Any, dtype: DType) -> Array:
     """Brings what a caller gave to an input's declared element type.
 
     Floats are rounded to the declared float type; integers and bools must fit the declared integer type. Integers may
     become floats; floats become integers only where every one of them is an integer, so nothing is rounded.
+
+    Args:
+        feature: The input, for errors.
+        value: What the caller gave.
+        dtype: The element type.
 
     Raises:
         InputTypeError: The kind of number is wrong.
@@ -298,31 +303,39 @@ def convert_array(name: str, value: Any, dtype: DType, expected: str) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise InputTypeError(f"input '{name}' is not an array", expected=expected, actual=str(error)) from error
+        raise InputTypeError(
+            f"input '{feature.name}' is not an array", expected=feature.describe(), actual=str(error)
+        ) from error
     if dtype == types.string:
         return array.astype(object)
+    if array.dtype == dtype.numpy and array.dtype.kind == "f":
+        return array
     allowed = "b" if dtype == types.bool_ else "fiub"
     if array.dtype.kind not in allowed:
         raise InputTypeError(
-            f"input '{name}' has another element type", expected=expected, actual=f"{array.dtype} {list(array.shape)}"
+            f"input '{feature.name}' has another element type",
+            expected=feature.describe(),
+            actual=f"{array.dtype} {list(array.shape)}",
         )
     if dtype.is_integer and array.dtype.kind == "f":
-        _check_whole(name, array, expected)
+        _check_whole(feature, array)
     if dtype.is_integer and array.size and array.dtype.kind != "b":
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:
-            raise InputError(f"input '{name}' holds integers out of range", expected=dtype, actual=f"{low}…{high}")
+            raise InputError(
+                f"input '{feature.name}' holds integers out of range", expected=dtype, actual=f"{low}…{high}"
+            )
     with np.errstate(over="ignore"):
         return array.astype(dtype.numpy, copy=False)
 
 
-def _check_whole(name: str, array: Array, expected: str) -> None:
+def _check_whole(feature: Feature, array: Array) -> None:
     fractional = np.argwhere(~(np.isfinite(array) & (np.trunc(array) == array)))
     if len(fractional):
         place = tuple(int(n) for n in fractional[0])
         raise InputTypeError(
-            f"input '{name}' takes integers",
-            expected=expected,
+            f"input '{feature.name}' takes integers",
+            expected=feature.describe(),
             actual=f"{array.dtype} {list(array.shape)} with {array[place]} at {list(place)}",
             hint="round it before, if that is meant",
         )

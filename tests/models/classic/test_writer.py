@@ -8,7 +8,7 @@ import pytest
 from gristmill.errors import UnsupportedError
 from gristmill.frontends import classic
 from gristmill.frontends.classic import Branch, Comparison, Feature, Kind, Leaf, Stage
-from gristmill.models import classic_writer
+from gristmill.models import classic_writer, datatypes
 from tests.models.classic import specs
 
 THRESHOLDS = [0.0, -0.0, 0.1, -0.1, 1.0, 1 + 2**-24, 1 + 2**-23, 16777217.0, 1e-45, -1e-45, 3.5e38, np.inf, -np.inf]
@@ -82,3 +82,38 @@ def test_stages():
     spec = classic_writer.write_stages(stages, [word, number], "y")
     assert specs.run(spec, word="a", number=3.0)["y"] == 13.5
     assert specs.run(spec, number=3.0)["y"] == 23.5
+
+
+# --- exponentials ----------------------------------------------------------------------------------------------------
+
+
+def exponential(*leaves, base, name="x"):
+    """Two leaves by a feature, on either side of 0, and what their exponentials are multiplied with."""
+    trees = [Branch(0, 0.0, *leaves)]
+    ensemble = classic.TreeEnsemble(trees, base, classic.TreeTransform.EXPONENTIAL)
+    feature = Feature(name)
+    outputs = [("y", datatypes.Array(len(base)))] if len(base) > 1 else "y"
+    return classic_writer.write_stages([Stage(ensemble, [feature])], [feature], outputs)
+
+
+@pytest.mark.parametrize("base", [0.0, 1.5, -30.0, 600.0, -600.0])
+def test_exponentials_of_sums(base):
+    """Shifting a sum costs half a unit in the last place of the shift: at most 2**-44 for shifts below 1024."""
+    spec = exponential(Leaf({0: -3.25}), Leaf({0: 2.5}), base=[base])
+    for x, leaf in ((-1.0, -3.25), (1.0, 2.5)):
+        np.testing.assert_allclose(specs.run(spec, x=x)["y"], np.exp(base + leaf), rtol=2 * 2**-44)
+    kinds = [model.WhichOneof("Type") for model in spec.pipelineRegressor.pipeline.models]
+    assert kinds == ["treeEnsembleRegressor", "glmRegressor"]
+
+
+def test_exponentials_of_several_sums():
+    """A leaf that says nothing of a dimension adds nothing to it."""
+    spec = exponential(Leaf({0: 1.0}), Leaf({1: 2.0, 0: -1.0}), base=[0.5, -4.0], name="exponential")
+    np.testing.assert_allclose(specs.run(spec, exponential=-1.0)["y"], np.exp([1.5, -4.0]), rtol=1e-13)
+    np.testing.assert_allclose(specs.run(spec, exponential=1.0)["y"], np.exp([-0.5, -2.0]), rtol=1e-13)
+
+
+@pytest.mark.parametrize("leaf", [700.0, -700.0, np.inf, np.nan])
+def test_exponentials_that_float64_has_not(leaf):
+    with pytest.raises(UnsupportedError, match=r"too large, or too small\n.*663"):
+        exponential(Leaf({0: leaf}), Leaf({0: 1.0}), base=[0.0])

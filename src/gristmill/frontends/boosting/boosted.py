@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from gristmill.errors import FormatError, InputError, UnsupportedError
-from gristmill.frontends.classic import Label, Node, TreeEnsemble, TreeTransform
+from gristmill.frontends.classic import Label, Leaf, Node, TreeEnsemble, TreeTransform
+from gristmill.ir.constants import Array
 
 
 class Link(Enum):
@@ -21,12 +22,14 @@ class Link(Enum):
     STEP = "a step from 0 to 1"
     SOFTPLUS = "log(1 + exp(sum))"
     SQUARE = "the square with the sum's sign"
+    VARIANCE = "the exponential function of the second sum alone"
 
 
 _TRANSFORMS = {
     Link.IDENTITY: TreeTransform.NONE,
     Link.LOGISTIC: TreeTransform.LOGISTIC,
     Link.SOFTMAX: TreeTransform.SOFTMAX,
+    Link.EXPONENTIAL: TreeTransform.EXPONENTIAL,
 }
 
 _LARGEST = 1 << 20
@@ -116,6 +119,28 @@ def bounded(value: Any, what: str, least: int = 0) -> int:
     if not least <= number <= _LARGEST:
         raise FormatError(f"the number of {what} is out of range", expected=f"{least} to {_LARGEST}", actual=number)
     return number
+
+
+def link_of(objective: str, known: Mapping[str, Link]) -> Link:
+    """What becomes of sums that were trained for an objective.
+
+    Raises:
+        UnsupportedError: Nothing is known of it.
+    """
+    if objective not in known:
+        raise UnsupportedError(f"unknown objective '{objective}'", expected=", ".join(known))
+    return known[objective]
+
+
+def leaf_of(values: Array, width: int) -> Leaf:
+    """A leaf that adds to all dimensions.
+
+    Raises:
+        FormatError: It holds another number of values.
+    """
+    if values.shape != (width,):
+        raise FormatError("a leaf has another number of values", expected=width, actual=values.size)
+    return Leaf(dict(enumerate(values.tolist())))
 
 
 def as_labels(values: Sequence[Any]) -> list[Label]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, as_labels, bounded
+from gristmill.frontends.boosting.boosted import Boosted, Link, as_labels, bounded, grow, leaf_of
 from gristmill.frontends.classic import Branch, Label, Leaf, Node, float32_at_most
 from gristmill.frontends.common import reading
 from gristmill.ir.constants import Array
@@ -30,7 +30,7 @@ _LINKS: Mapping[str, Link] = {
     "MultiCrossEntropy": Link.LOGISTIC,
     "MultiLogloss": Link.LOGISTIC,
     "Poisson": Link.EXPONENTIAL,
-    "RMSEWithUncertainty": Link.EXPONENTIAL,  # of its second dimension
+    "RMSEWithUncertainty": Link.VARIANCE,
     "Tweedie": Link.EXPONENTIAL,
 }
 """Of all other losses, the prediction is the sum itself."""
@@ -60,7 +60,7 @@ def read_catboost(document: Any) -> Boosted:
         if "oblivious_trees" in document:
             trees = [reader.read_oblivious(tree) for tree in document["oblivious_trees"]]
         else:
-            trees = [reader.read(tree, 0) for tree in document["trees"]]
+            trees = [reader.read(tree) for tree in document["trees"]]
         classes = {"CrossEntropy": 2, "Focal": 2, "Logloss": 2}.get(objective)
         if objective in ("MultiClass", "MultiClassOneVsAll"):
             classes = len(bias)
@@ -152,19 +152,23 @@ class _TreeReader:
     def __init__(self, features: _Features, width: int, scale: float) -> None:
         self.features, self.width, self.scale = features, width, scale
 
-    def read(self, node: Any, depth: int) -> Node:
-        """A tree whose nodes have splits of their own.
+    def read(self, root: Any) -> Node:
+        """A tree whose nodes have splits of their own; they get numbers as they are met."""
+        nodes = [root]
 
-        Args:
-            node: The decoded JSON.
-            depth: How deep in the tree it stands.
-        """
-        if depth > 1 << 9:
-            raise FormatError("a tree is deeper than any of CatBoost", actual=depth)
-        if "split" not in node:
-            return self._leaf(np.atleast_1d(np.asarray(node["value"], np.float64)))
-        more, less = self.read(node["right"], depth + 1), self.read(node["left"], depth + 1)
-        return self._split(node["split"]).branch(more, less)
+        def children(number: int) -> tuple[int, int] | None:
+            node = nodes[number]
+            if "split" not in node:
+                return None
+            nodes.extend((node["right"], node["left"]))
+            return len(nodes) - 2, len(nodes) - 1
+
+        def make(number: int, more: Node | None, less: Node | None) -> Node:
+            if more is None or less is None:
+                return self._leaf(np.atleast_1d(np.asarray(nodes[number]["value"], np.float64)))
+            return self._split(nodes[number]["split"]).branch(more, less)
+
+        return grow(0, children, make)
 
     def read_oblivious(self, tree: Any) -> Node:
         """A tree that has one split on each level: which of them hold are the bits of the leaf's number."""
@@ -205,9 +209,7 @@ class _TreeReader:
         return split.branch(more, self._expand(splits, values, level + 1, leaf, below))
 
     def _leaf(self, values: Array) -> Leaf:
-        if len(values) != self.width:
-            raise FormatError("a leaf has another number of values", expected=self.width, actual=len(values))
-        return Leaf(dict(enumerate((values * self.scale).tolist())))
+        return leaf_of(values * self.scale, self.width)
 
     def _split(self, split: Any) -> _Split:
         if split["split_type"] != "FloatFeature":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow
+from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow, link_of
 from gristmill.frontends.classic import Branch, Comparison, Leaf, Node, member_of
 from gristmill.frontends.common import reading
 
@@ -55,9 +55,9 @@ def read_lightgbm(text: str) -> Boosted:
     with reading("model of LightGBM"):
         header, trees = _sections(text)
         objective, _, options = header.get("objective", "custom").partition(" ")
-        if objective not in _OBJECTIVES:
-            raise UnsupportedError(f"unknown objective '{objective}'", expected=", ".join(_OBJECTIVES))
-        link = Link.SQUARE if "sqrt" in options.split() else _OBJECTIVES[objective]
+        link = link_of(objective, _OBJECTIVES)
+        if "sqrt" in options.split():
+            link = Link.SQUARE
         width = bounded(header["num_tree_per_iteration"], "trees of a round", 1)
         features = bounded(header["max_feature_idx"], "features") + 1
         if len(trees) % width:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.errors import FormatError, UnsupportedError
-from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow
+from gristmill.frontends.boosting.boosted import Boosted, Link, bounded, grow, leaf_of, link_of
 from gristmill.frontends.classic import Branch, Comparison, Leaf, Node, float32_below, member_of
 from gristmill.frontends.common import reading
 from gristmill.ir.constants import Array
@@ -71,8 +71,7 @@ def read_xgboost(document: Any, *, estimator: bool | None = None, rounds_feature
             )
         learner = document["learner"]
         objective = learner["objective"]["name"]
-        if objective not in _OBJECTIVES:
-            raise UnsupportedError(f"unknown objective '{objective}'", expected=", ".join(_OBJECTIVES))
+        link = link_of(objective, _OBJECTIVES)
         model, drops = _trees_of(learner["gradient_booster"])
         parameters = learner["learner_model_param"]
         classes = bounded(parameters.get("num_class", 0), "classes")
@@ -89,9 +88,9 @@ def read_xgboost(document: Any, *, estimator: bool | None = None, rounds_feature
         return Boosted(
             source="xgboost==" + ".".join(map(str, document["version"])),
             objective=objective,
-            link=_OBJECTIVES[objective],
+            link=link,
             trees=trees,
-            base=_base(parameters["base_score"], objective, width),
+            base=_base(parameters["base_score"], objective, link, width),
             features=features,
             names=[str(name) for name in learner.get("feature_names") or ()] or None,
             classes=classes or None,
@@ -134,7 +133,7 @@ def _count(model: Any, width: int, rounds: int | None) -> int:
     return int(ends[min(rounds, len(ends) - 1)])
 
 
-def _base(text: str, objective: str, width: int) -> list[float]:
+def _base(text: str, objective: str, link: Link, width: int) -> list[float]:
     """What sums begin with: ``base_score``, one number or one for each dimension, as the objective takes it."""
     score = np.atleast_1d(np.asarray(json.loads(text), np.float32))
     if score.shape not in ((1,), (width,)):
@@ -142,7 +141,7 @@ def _base(text: str, objective: str, width: int) -> list[float]:
     with np.errstate(all="ignore"):
         if objective in _LOGIT:
             score = -np.log(1 / score - 1)
-        elif _OBJECTIVES[objective] is Link.EXPONENTIAL:
+        elif link is Link.EXPONENTIAL:
             score = np.log(score)
     if not np.isfinite(score).all():
         raise FormatError("the base score is out of the objective's range", actual=text)
@@ -204,12 +203,10 @@ class _TreeReader:
             if not 0 <= dimension < self.width:
                 raise FormatError("a tree adds to a dimension that is not there", actual=dimension)
             return lambda number: Leaf({dimension: float(conditions[number] * scale)})
-        if size != self.width:
-            raise FormatError("leaves hold another number of values", expected=self.width, actual=size)
         packed = tree.get("leaf_weights")  # since version 3.2; a leaf's right child is the place of its values
         values = np.asarray(packed or tree["base_weights"], np.float32).reshape(-1, size) * scale
         places = tree["right_children"] if packed else range(len(values))
-        return lambda number: Leaf(dict(enumerate(values[places[number]].tolist())))
+        return lambda number: leaf_of(values[places[number]], self.width)
 
 
 def _categories(tree: Any) -> dict[int, Sequence[int]]:

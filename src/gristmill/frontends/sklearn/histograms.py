@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.frontends import classic
-from gristmill.frontends.classic import Branch, Kind, Leaf, Node, TreeEnsemble, member_of
+from gristmill.frontends.classic import Branch, Kind, Leaf, Node, TreeEnsemble, TreeTransform, member_of
 from gristmill.frontends.sklearn.common import labels, learnt, require, unsupported
 from gristmill.frontends.sklearn.flow import Flow, Table
 from gristmill.frontends.sklearn.registry import predicts, prepares
@@ -19,6 +19,8 @@ from gristmill.ir.constants import Array
 
 _ESTIMATORS = ("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
 _UNKNOWN = -1
+_EXPONENTIAL = ("gamma", "poisson")
+"""Losses whose predictions are exponentials of the trees' sums."""
 
 
 def _places(estimator: Any) -> Array:
@@ -104,15 +106,11 @@ def _ensemble(estimator: Any) -> tuple[list[Node], Array]:
 @predicts("HistGradientBoostingRegressor", becomes="treeEnsembleRegressor", exactness=REGRESSION)
 def histogram_regressor(estimator: Any) -> TreeEnsemble:
     require(
-        estimator,
-        "loss",
-        "squared_error",
-        "absolute_error",
-        "quantile",
-        hint="its predictions are exponentials, which the format lacks: fit the target's logarithm instead",
+        estimator, "loss", "squared_error", "absolute_error", "quantile", *_EXPONENTIAL, hint="fit it with one of these"
     )
     roots, base = _ensemble(estimator)
-    return TreeEnsemble(roots, base.tolist())
+    exponential = estimator.loss in _EXPONENTIAL
+    return TreeEnsemble(roots, base.tolist(), TreeTransform.EXPONENTIAL if exponential else TreeTransform.NONE)
 
 
 @predicts("HistGradientBoostingClassifier", becomes="treeEnsembleClassifier", exactness=CLASSIFICATION)

@@ -6,6 +6,7 @@ images, and arrays whose shapes differ from row to row, are object arrays of ran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -37,20 +38,20 @@ def column_of(values: Sequence[Any]) -> Array:
 
 
 class Slot:
-    """One input or output, between rows and columns.
+    """One input or output, between rows and columns; what this class does suits images, which only networks look at.
 
     Args:
         spec: Its ``FeatureDescription``.
+
+    Attributes:
+        size: How many numbers a row holds where the description fixes it, else 1.
     """
 
     def __init__(self, spec: Message) -> None:
         self.feature = feature(spec)
         self.name = self.feature.name
         self.kind = str(spec.type.WhichOneof("Type"))
-        self.integer_keys = spec.type.dictionaryType.WhichOneof("KeyType") == "int64KeyType"
-        self.integer_elements = spec.type.sequenceType.WhichOneof("Type") == "int64Type"
-
-    # -- from the caller ---------------------------------------------------------------------------------------------
+        self.size = math.prod(getattr(self.feature, "shape", ()))
 
     def read(self, values: list[Any]) -> Array:
         """The column of what the caller gave for each row.
@@ -58,91 +59,7 @@ class Slot:
         Raises:
             InputError: A value has another type, shape or range than the description says.
         """
-        match self.kind:
-            case "doubleType" | "int64Type":
-                return self._numbers(values)
-            case "stringType":
-                return objects([self._string(value) for value in values])
-            case "dictionaryType":
-                return objects([self._dictionary(value) for value in values])
-            case "sequenceType":
-                return objects([self._sequence(value) for value in values])
-            case "multiArrayType":
-                return self._arrays(values)
-            case _:  # images are for networks, which look at them themselves
-                return objects(values)
-
-    def _wrong(self, value: Any) -> InputTypeError:
-        return InputTypeError(
-            f"input '{self.name}' has another type",
-            expected=self.feature.describe(),
-            actual=f"{type(value).__name__} {str(value)[:80]}",
-        )
-
-    def _numbers(self, values: list[Any]) -> Array:
-        try:
-            column = np.asarray(values)
-        except (ValueError, TypeError) as error:
-            raise self._wrong(values[0]) from error
-        if column.dtype.kind not in "fiub" or column.size != len(values):
-            raise self._wrong(next((v for v in values if np.size(v) != 1 or isinstance(v, str)), values[0]))
-        column = column.reshape(-1)
-        return column.astype(np.float64) if self.kind == "doubleType" else whole(column, f"input '{self.name}'")
-
-    def _string(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise self._wrong(value)
-        return str(value)
-
-    def _dictionary(self, value: Any) -> dict[int | str, float]:
-        if not isinstance(value, Mapping):
-            raise self._wrong(value)
-        try:
-            return {self._key(key): float(number) for key, number in value.items()}
-        except (TypeError, ValueError) as error:
-            raise self._wrong(value) from error
-
-    def _key(self, key: Any) -> int | str:
-        fits = isinstance(key, int | np.integer) if self.integer_keys else isinstance(key, str)
-        if not fits:
-            raise self._wrong(key)
-        return int(key) if self.integer_keys else str(key)
-
-    def _sequence(self, value: Any) -> list[int | str]:
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-            raise self._wrong(value)
-        kind: Any = int | np.integer if self.integer_elements else str
-        elements = list(value)
-        if not all(isinstance(element, kind) for element in elements):
-            raise self._wrong(value)
-        return [int(element) if self.integer_elements else str(element) for element in elements]
-
-    def _arrays(self, values: list[Any]) -> Array:
-        """Arrays of one shape and type are checked together."""
-        alike = len({(value.shape, value.dtype) if isinstance(value, np.ndarray) else None for value in values}) == 1
-        if alike and len(values) > 1 and isinstance(values[0], np.ndarray):
-            return self._fit(self._convert(np.stack(values)))
-        arrays: list[Array] = [self._fit(self._convert(value)[None])[0] for value in values]
-        if len(arrays) == 1:
-            return arrays[0][None]
-        return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else objects(arrays)
-
-    def _convert(self, value: Any) -> Array:
-        assert isinstance(self.feature, ArrayFeature)
-        if self.feature.dtype is None:
-            return np.asarray(value)
-        return convert_array(self.name, value, self.feature.dtype, self.feature.describe())
-
-    def _fit(self, column: Array) -> Array:
-        """Checked arrays, without the batches of one that frameworks put before the declared shape."""
-        assert isinstance(self.feature, ArrayFeature)
-        more = column.ndim - 1 - len(self.feature.shape)
-        if self.feature.shape and more > 0 and set(column.shape[1 : 1 + more]) == {1}:
-            column = column.reshape(len(column), *column.shape[1 + more :])
-        self.feature.check_shape(column.shape[1:])
-        return column
-
-    # -- from the model ----------------------------------------------------------------------------------------------
+        return objects(values)
 
     def cast(self, column: Array) -> Array:
         """A column that a model computed, in the declared type.
@@ -150,20 +67,39 @@ class Slot:
         Raises:
             ExecutionError: A number that is no integer where one is declared, or another number of elements.
         """
-        match self.kind:
-            case "doubleType":
-                return self._scalars(column).astype(np.float64)
-            case "int64Type":
-                return whole(self._scalars(column), f"output '{self.name}'", ExecutionError)
-            case "multiArrayType" if column.dtype == object:
-                return objects([self._element(np.asarray(array)) for array in column])
-            case "multiArrayType":
-                return self._shaped(self._element(column))
-            case _:
-                return column
+        return column
+
+    def rows(self, column: Array) -> list[Any]:
+        """What the caller receives, row by row."""
+        return list(column)
+
+    def wrong(self, value: Any) -> InputTypeError:
+        """An error about a value that the caller gave."""
+        return InputTypeError(
+            f"input '{self.name}' has another type",
+            expected=self.feature.describe(),
+            actual=f"{type(value).__name__} {str(value)[:80]}",
+        )
+
+
+class _Numbers(Slot):
+    def read(self, values: list[Any]) -> Array:
+        try:
+            column = np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise self.wrong(values[0]) from error
+        if column.dtype.kind not in "fiub" or column.size != len(values):
+            raise self.wrong(next((v for v in values if np.size(v) != 1 or isinstance(v, str)), values[0]))
+        return self._typed(column.reshape(-1))
+
+    def _typed(self, column: Array) -> Array:
+        return column.astype(np.float64, copy=False)
+
+    def cast(self, column: Array) -> Array:
+        return self._scalars(column).astype(np.float64, copy=False)
 
     def _scalars(self, column: Array) -> Array:
-        if column.dtype == object or column.size != len(column):
+        if column.dtype.kind == "O" or column.size != len(column):
             raise ExecutionError(
                 f"'{self.name}' is one number, and the model computes another",
                 expected=1,
@@ -171,11 +107,108 @@ class Slot:
             )
         return column.reshape(-1)
 
-    def _element(self, array: Array) -> Array:
+    def rows(self, column: Array) -> list[Any]:
+        numbers: list[Any] = column.tolist()
+        return numbers
+
+
+class _Integers(_Numbers):
+    def _typed(self, column: Array) -> Array:
+        return whole(column, f"input '{self.name}'")
+
+    def cast(self, column: Array) -> Array:
+        return whole(self._scalars(column), f"output '{self.name}'", ExecutionError)
+
+
+class _Strings(Slot):
+    def read(self, values: list[Any]) -> Array:
+        for value in values:
+            if not isinstance(value, str):
+                raise self.wrong(value)
+        return objects([str(value) for value in values])
+
+    def rows(self, column: Array) -> list[Any]:
+        texts: list[Any] = column.tolist()
+        return texts
+
+
+class _Dictionaries(Slot):
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
+        self._integers = spec.type.dictionaryType.WhichOneof("KeyType") == "int64KeyType"
+
+    def read(self, values: list[Any]) -> Array:
+        return objects([self._dictionary(value) for value in values])
+
+    def _dictionary(self, value: Any) -> dict[int | str, float]:
+        if not isinstance(value, Mapping):
+            raise self.wrong(value)
+        try:
+            return {self._key(key): float(number) for key, number in value.items()}
+        except (TypeError, ValueError) as error:
+            raise self.wrong(value) from error
+
+    def _key(self, key: Any) -> int | str:
+        fits = isinstance(key, int | np.integer) if self._integers else isinstance(key, str)
+        if not fits:
+            raise self.wrong(key)
+        return int(key) if self._integers else str(key)
+
+
+class _Sequences(Slot):
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
+        self._integers = spec.type.sequenceType.WhichOneof("Type") == "int64Type"
+
+    def read(self, values: list[Any]) -> Array:
+        return objects([self._sequence(value) for value in values])
+
+    def _sequence(self, value: Any) -> list[int | str]:
+        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+            raise self.wrong(value)
+        kind: Any = int | np.integer if self._integers else str
+        elements = list(value)
+        if not all(isinstance(element, kind) for element in elements):
+            raise self.wrong(value)
+        return [int(element) if self._integers else str(element) for element in elements]
+
+
+class _Arrays(Slot):
+    def __init__(self, spec: Message) -> None:
+        super().__init__(spec)
         assert isinstance(self.feature, ArrayFeature)
+        self._array = self.feature
+
+    def read(self, values: list[Any]) -> Array:
+        """Arrays of one shape and type are checked together."""
+        first = values[0]
+        if isinstance(first, np.ndarray) and all(_alike(value, first) for value in values):
+            return self._fit(self._convert(np.stack(values) if len(values) > 1 else first[None]))
+        arrays: list[Array] = [self._fit(self._convert(value)[None])[0] for value in values]
+        return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else objects(arrays)
+
+    def _convert(self, value: Any) -> Array:
+        dtype = self._array.dtype
+        return np.asarray(value) if dtype is None else convert_array(self._array, value, dtype)
+
+    def _fit(self, column: Array) -> Array:
+        """Checked arrays, without the batches of one that frameworks put before the declared shape."""
+        shape = self._array.shape
+        more = column.ndim - 1 - len(shape)
+        if shape and more > 0 and set(column.shape[1 : 1 + more]) == {1}:
+            column = column.reshape(len(column), *column.shape[1 + more :])
+        self._array.check_shape(column.shape[1:])
+        return column
+
+    def cast(self, column: Array) -> Array:
+        if column.dtype.kind == "O":
+            return objects([self._element(np.asarray(array)) for array in column])
+        return self._shaped(self._element(column))
+
+    def _element(self, array: Array) -> Array:
         if array.dtype.kind not in "fiub":
             raise ExecutionError(f"'{self.name}' is an array, and the model computes something else")
-        dtype = self.feature.dtype
+        dtype = self._array.dtype
         if dtype is None:
             return array
         if dtype.is_integer and array.dtype.kind == "f":
@@ -183,15 +216,34 @@ class Slot:
         return array.astype(dtype.numpy, copy=False)
 
     def _shaped(self, column: Array) -> Array:
-        assert isinstance(self.feature, ArrayFeature)
-        shape = self.feature.shape
-        if column.shape[1:] == shape or column.size != len(column) * int(np.prod(shape, dtype=object)):
+        shape = self._array.shape
+        if column.shape[1:] == shape or column.size != len(column) * self.size:
             return column if column.ndim > 1 else column[:, None]
         return column.reshape(len(column), *shape)
 
-    def rows(self, column: Array) -> list[Any]:
-        """What the caller receives, row by row."""
-        return column.tolist() if self.kind in ("doubleType", "int64Type", "stringType") else list(column)
+
+def _alike(value: Any, first: Array) -> bool:
+    return isinstance(value, np.ndarray) and value.shape == first.shape and value.dtype == first.dtype
+
+
+_SLOTS: Mapping[str, type[Slot]] = {
+    "dictionaryType": _Dictionaries,
+    "doubleType": _Numbers,
+    "imageType": Slot,
+    "int64Type": _Integers,
+    "multiArrayType": _Arrays,
+    "sequenceType": _Sequences,
+    "stringType": _Strings,
+}
+
+
+def make_slot(spec: Message) -> Slot:
+    """The right kind of slot for a ``FeatureDescription``.
+
+    Raises:
+        UnsupportedError: No input or output has its type.
+    """
+    return _SLOTS.get(str(spec.type.WhichOneof("Type")), Slot)(spec)
 
 
 def whole(column: Array, name: str, error: type[InputError | ExecutionError] = InputTypeError) -> Array:

@@ -46,6 +46,9 @@ class KNearestNeighborsClassifier(ClassicModel):
         if not labels and self.default is None:
             raise self.malformed("a classifier without samples has a default label")
 
+    def takes_gaps(self, name: str) -> bool:
+        return True
+
     def compute(self, columns: Columns) -> Columns:
         x = self.matrix(columns)
         if x.shape[1] != self.samples.shape[1]:

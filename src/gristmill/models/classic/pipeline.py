@@ -78,6 +78,11 @@ class Pipeline(ClassicModel):
             if slot.name not in known:
                 raise self.malformed(f"no model makes the output '{slot.name}'", expected=", ".join(sorted(known)))
 
+    def takes_gaps(self, name: str) -> bool:
+        users = [stage for stage, takes, _ in self.stages if name in takes]
+        given_back = any(slot.name == name for slot in self.outputs)
+        return not given_back and all(isinstance(stage, ClassicModel) and stage.takes_gaps(name) for stage in users)
+
     def compute(self, columns: Columns) -> Columns:
         features = dict(columns)
         for stage, takes, gives in self.stages:

@@ -44,8 +44,9 @@ class Identity(ClassicModel):
     """The inputs as they are: outputs of the same names, or in the same order."""
 
     def compute(self, columns: Columns) -> Columns:
-        in_order = zip(self.outputs, columns.values(), strict=False)
-        return {slot.name: columns.get(slot.name, column) for slot, column in in_order}
+        sources = {target.name: source.name for source, target in zip(self.inputs, self.outputs, strict=False)}
+        sources |= {target.name: target.name for target in self.outputs if target.name in columns}
+        return {target: columns[source] for target, source in sources.items() if source in columns}
 
 
 class Scaler(Transformer):

@@ -139,7 +139,8 @@ class Trees:
             )
         sums = np.zeros((len(x), self.width))
         self._forest.add_sums(x, sums, _native.default_threads())
-        return self.base + sums
+        sums += self.base
+        return sums
 
 
 def _placed(values: Array, place: Array) -> Array:

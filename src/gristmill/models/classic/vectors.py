@@ -28,6 +28,9 @@ class FeatureVectorizer(ClassicModel):
                 raise self.malformed("a feature is too wide", actual=width)
         self.target = self.only(self.outputs, "output")
 
+    def takes_gaps(self, name: str) -> bool:
+        return True
+
     def compute(self, columns: Columns) -> Columns:
         rows = next((len(column) for column in columns.values()), 1)
         parts = [self._part(columns.get(name), name, width, rows) for name, width in self.columns]

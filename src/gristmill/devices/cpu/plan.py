@@ -287,6 +287,7 @@ class Planner:
         given = frozenset(sizes)  # what an op of the block decides is known only where that op runs
         refusals: dict[Op, Refusal | None] = {}
         sized: set[Op] = set()
+        decided: dict[str, Value] = {}  # sizes that are known once a value is there
         for op in brought_together(ops) if self._fuse else ops:
             if self._fuse and _is_sized(op, given):
                 refusals[op] = None
@@ -297,8 +298,9 @@ class Planner:
                 refusals[op] = Refusal("nobody uses its results")  # but observers want to see them
             if refusals[op] is not None:
                 for result in op.results:
+                    decided |= dict.fromkeys(_symbols_bound_by(result) - sizes, result)
                     sizes |= _symbols_bound_by(result)
-        live = _live_ops(block, refusals, sized) if self._fuse else dict.fromkeys(refusals)
+        live = _live_ops(block, refusals, sized, decided) if self._fuse else dict.fromkeys(refusals)
         steps: list[Step] = []
         nested: dict[Block, BlockPlan] = {}
         pending: list[Op] = []
@@ -334,12 +336,8 @@ class Planner:
         refusal = native_refusal(op)
         if refusal is not None:
             return refusal
-        for value in (*op.results, *(value for _, _, value in op.uses())):
-            if isinstance(value.type, TensorType):
-                unknown = {s.name for d in value.type.shape if isinstance(d, DimExpr) for s in d.symbols} - sizes
-                if unknown:
-                    return Refusal(f"the size {min(unknown)} is known only while the model runs")
-        return None
+        unknown = _symbols_met(op) - sizes
+        return Refusal(f"the size {min(unknown)} is known only while the model runs") if unknown else None
 
     def _segment(
         self,
@@ -445,6 +443,13 @@ def _symbols_bound_by(value: Value) -> set[str]:
     return {dim.name for dim in value.type.shape if isinstance(dim, Symbol)}
 
 
+def _symbols_met(op: Op) -> set[str]:
+    """Symbols in the shapes of an op's operands and results."""
+    types = (value.type for value in (*op.results, *(value for _, _, value in op.uses())))
+    shapes = (kind.shape for kind in types if isinstance(kind, TensorType) and not is_static(kind.shape))
+    return {symbol.name for shape in shapes for dim in shape if isinstance(dim, DimExpr) for symbol in dim.symbols}
+
+
 def _is_sized(op: Op, sizes: Set[str]) -> bool:
     """Whether the elements of an op's result are sizes that are known before it runs: it need not run."""
     if len(op.results) != 1 or op.result.contents is None or op.result.dtype.name not in INTEGERS:
@@ -453,8 +458,13 @@ def _is_sized(op: Op, sizes: Set[str]) -> bool:
     return all(symbol.name in sizes for dim in found if isinstance(dim, DimExpr) for symbol in dim.symbols)
 
 
-def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op]) -> dict[Op, None]:
-    """Ops whose results somebody reads: shapes that a program computes are often known to the planner already."""
+def _live_ops(
+    block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op], decided: Mapping[str, Value]
+) -> dict[Op, None]:
+    """Ops whose results somebody reads, or whose sizes a native op needs.
+
+    Shapes that a program computes are often known to the planner already, so nobody reads them.
+    """
     live: dict[Op, None] = {}
     needed: set[Value] = set(block.outputs)
     for op in reversed(list(refusals)):
@@ -467,6 +477,8 @@ def _live_ops(block: Block, refusals: Mapping[Op, Refusal | None], sized: set[Op
         for name, _, value in op.uses():
             if found is None or found.reads is None or name in found.reads:
                 needed.add(value)
+        if refusals[op] is None:
+            needed.update(decided[name] for name in _symbols_met(op) & decided.keys())
         for inner in op.blocks:
             needed.update(inner.outputs)
             for held in inner.walk():

@@ -280,6 +280,7 @@ FLEXIBLE = {
     "masks by broadcast places": lambda x: x[torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]],
     "flip": lambda x: x.flip(1).repeat(1, 2),
     "einsum": lambda x: torch.einsum("bi,bj->bij", x, x).sum(2),
+    "diagonals": lambda x: (x.diagonal(), x.diagonal(2), x.diagonal(-1), torch.einsum("bijj->bj", x[:, :, None, None] * x[:, None, None].mT @ x[:, None, None])),
 }  # fmt: skip
 
 
@@ -300,6 +301,41 @@ def test_images_of_any_size_are_resized_by_a_factor(name):
     size = torch.export.Dim("size", min=2, max=64)
     program = lower(exported(function, floats(1, 2, 5, 5), dynamic_shapes=(((1, 2, size, size),),)), opset=iOS17)
     compare(run(program, floats(1, 2, 7, 7)), function(floats(1, 2, 7, 7)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "nearest"},
+        {"mode": "nearest-exact"},
+        {"mode": "bilinear"},
+        {"mode": "bilinear", "align_corners": True},
+    ],
+    ids=str,
+)
+def test_images_are_resized_to_sizes_that_only_the_run_knows(options):
+    """As feature pyramids do: larger and smaller, to one pixel, and by factors that are no whole numbers."""
+
+    def function(x, like):
+        return nn.functional.interpolate(x, size=like.shape[2:], **options)
+
+    sizes = [torch.export.Dim(name, min=1, max=64) for name in ("h", "w", "height", "width")]
+    shapes = (((1, 2, *sizes[:2]), (1, 1, *sizes[2:])),)
+    program = lower(exported(function, floats(1, 2, 5, 6), floats(1, 1, 7, 8), dynamic_shapes=shapes))
+    for (h, w), (height, width) in (((5, 6), (7, 8)), ((9, 4), (4, 17)), ((6, 3), (1, 3)), ((2, 1), (8, 5))):
+        x, like = floats(1, 2, h, w), floats(1, 1, height, width)
+        compare(run(program, x, like), function(x, like), 1e-6)
+
+
+def test_signals_are_resized_to_a_part_of_their_size():
+    def function(x):
+        return nn.functional.interpolate(x, scale_factor=0.7, mode="linear", recompute_scale_factor=True)
+
+    length = torch.export.Dim("length", min=4, max=64)
+    program = lower(exported(function, floats(1, 2, 22), dynamic_shapes=(((1, 2, length),),)))
+    for size in (22, 5, 41):
+        # PyTorch rounds a place among 41 elements to float32: by up to 2e-6 of an element's distance to the next.
+        compare(run(program, floats(1, 2, size)), function(floats(1, 2, size)), 1e-5)
 
 
 # --- states ----------------------------------------------------------------------------------------------------------

@@ -219,6 +219,22 @@ def test_a_module_that_torch_cannot_export_says_so():
         lower(Branching(), inputs=[InputSpec(shape=(3,))])
 
 
+def test_a_result_that_is_not_converted_is_named_where_it_is_used():
+    """Only the values of a pooling with indices are converted."""
+
+    def function(x):
+        return nn.functional.max_unpool2d(*nn.functional.max_pool2d(x, 2, return_indices=True), 2)
+
+    with pytest.raises(UnsupportedError, match="'getitem_1' of an operator is not converted"):
+        lower(exported(function, floats(1, 2, 4, 4)))
+
+
+def test_checks_of_what_cannot_be_converted_are_not_reported_too():
+    with pytest.raises(UnsupportedOperatorsError) as caught:
+        lower(exported(torch.linalg.inv, floats(3, 3)))
+    assert [operator.name for operator in caught.value.operators] == ["aten.linalg_inv_ex.default"]
+
+
 # --- plain modules ---------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +252,17 @@ def test_a_plain_module_with_a_flexible_size():
     assert program.main.inputs[0].shape == shape
     for batch in (1, 3, 16):
         assert run(program, floats(batch, 4))[0].shape == (batch, 2)
+
+
+def test_a_module_that_small_sizes_do_not_suit_takes_larger_ones():
+    """A window of 7 needs images of at least 7 pixels: the result declares so, and the caller is told."""
+    module = nn.Sequential(nn.Conv2d(1, 2, 7), nn.ReLU())
+    side = dims.symbol("side", 1, 64)
+    with pytest.warns(UserWarning, match=r"takes side\{7\.\.64\} for side\{1\.\.64\} of 'x'"):
+        program = lower(module, inputs=[InputSpec("x", (1, 1, side, side))])
+    assert program.main.inputs[0].shape == (1, 1, *[dims.symbol("side", 7, 64)] * 2)
+    for size in (7, 30, 64):
+        compare(run(program, floats(1, 1, size, size)), module(floats(1, 1, size, size)), 1e-5)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

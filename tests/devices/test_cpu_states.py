@@ -381,6 +381,21 @@ def test_sizes_that_shapes_decide_end_no_segment():
         assert last.dtype == shape.dtype == np.int32
 
 
+def test_a_size_that_only_data_decides_is_found_although_nobody_reads_the_elements():
+    """How long the slice is says how often to repeat; its elements are of no use, yet it has to run."""
+
+    def make(x, begin):
+        part = mb.slice_by_index(x=x, begin=begin, end=[0], end_mask=[True])
+        count = mb.concat(values=[np.array([2], np.int32), mb.shape(x=part)], axis=0)
+        return mb.tile(x=np.full((1, 1), 3, np.float32), reps=count)
+
+    made = program(make, x=TensorType(fp32, (7,)), begin=TensorType(int32, (1,)))
+    session = Session(made.main, CpuDevice())
+    for begin in (0, 5):
+        (repeated,) = session.run({"x": np.zeros(7, np.float32), "begin": np.array([begin], np.int32)}).values()
+        np.testing.assert_array_equal(repeated, np.full((2, 7 - begin), 3, np.float32))
+
+
 def test_sizes_that_grow_and_shrink_share_one_arena():
     """Results between two calls lie in room that is planned for more than is needed now: no step sees another's.
 

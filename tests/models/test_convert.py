@@ -209,6 +209,24 @@ def test_module():
         ct.convert(Layers().eval())
 
 
+def test_sizes_that_a_module_takes_only_in_part():
+    """A window of 7 pixels needs as many; the description says so, and its default is the next size that goes."""
+    module = torch.nn.Conv2d(1, 1, 7).eval()
+    side = ct.RangeDim(1, 32)
+    with pytest.warns(UserWarning, match=r"takes .*\{7\.\.32\}"):
+        model = ct.convert(module, inputs=[ct.TensorType(name="x", shape=(1, 1, side, 9))])
+    declared = model.get_spec().description.input[0].type.multiArrayType
+    assert list(declared.shape) == [1, 1, 7, 9]
+    ranges = [(size.lowerBound, size.upperBound) for size in declared.shapeRange.sizeRanges]
+    assert ranges == [(1, 1), (1, 1), (7, 32), (9, 9)]
+    x = np.ones((1, 1, 20, 9), np.float32)
+    (result,) = model.predict({"x": x}).values()
+    np.testing.assert_allclose(result, module(torch.from_numpy(x)).detach(), atol=2e-3)  # float16
+    shapes = ct.EnumeratedShapes([(1, 1, 5, 9), (1, 1, 20, 9)])
+    with pytest.warns(UserWarning, match="takes"), pytest.raises(InputError, match="cannot have this shape"):
+        ct.convert(module, inputs=[ct.TensorType(name="x", shape=shapes)])
+
+
 def test_package_dir(tmp_path):
     """The model is saved there as well, with the versions it was made by."""
     ct.convert(exported(), package_dir=tmp_path / "m.mlpackage")

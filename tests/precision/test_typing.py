@@ -214,6 +214,24 @@ def test_vanishing_elements_are_reported_once():
     assert found.largest == pytest.approx(2e-9)
 
 
+@pytest.mark.parametrize("place", [0, 70_000])  # also where a block of elements is not the first one
+def test_the_ends_of_float16s_range_are_those_of_numpys_cast(place):
+    """The numbers beside each end are held or lost as rounding them says, with a NaN among the others."""
+    elements = np.ones(100_000, np.float32)
+    elements[5] = np.nan
+    ends = np.float32([65504, 65520, 2.0**-24, 2.0**-25])
+    for number in (*ends, *np.nextafter(ends, np.float32(np.inf)), *np.nextafter(ends, np.float32(0)), np.inf):
+        elements[place] = -number
+        program = Program()
+        with mb.function(program, "main", {"x": TensorType(fp32, (1,))}) as (x,):
+            mb.output(mb.add(x=x, y=elements.reshape(2, -1).T))
+        report = typed(program).report
+        with np.errstate(over="ignore"):
+            rounded = np.float16(number)
+        assert bool(report.typed) == (np.isinf(rounded) == np.isinf(number)), number
+        assert [found.largest for found in report.vanished] == ([number] if rounded == 0 else [])
+
+
 def test_origins_name_what_was_typed():
     program = two_layers()
     report = typed(program).report

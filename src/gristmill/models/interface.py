@@ -10,6 +10,7 @@ from gristmill.errors import InputError
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.constants import Array, ArrayData, Constant, constant, list_constant
+from gristmill.ir.dims import Dim, bounds
 from gristmill.ir.program import Function, Program, Value
 from gristmill.models.io_types import (
     ClassifierConfig,
@@ -142,20 +143,21 @@ def describe(program: Program, inputs: Sequence[InputType] | None, outputs: Mapp
     Outputs go by name, as a classifier has others than its source.
     """
     spec = description.describe(program)
-    for feature, declared in zip(spec.input, inputs or (), strict=False):
+    for feature, declared, value in zip(spec.input, inputs or (), _tensors(program), strict=False):
         if isinstance(declared, ImageType):
             _describe_image(feature, declared, program.main.inputs)
         elif isinstance(declared, TensorType):
-            _describe_tensor(feature, declared)
+            _describe_tensor(feature, declared, value)
     for feature in spec.output:
         if isinstance(image := outputs.get(feature.name), ImageType):
             _describe_image(feature, image, program.main.outputs)
     return spec
 
 
-def _describe_tensor(feature: Message, declared: TensorType) -> None:
+def _describe_tensor(feature: Message, declared: TensorType, value: Value) -> None:
     array = feature.type.multiArrayType
     if isinstance(declared.shape, EnumeratedShapes) and not declared.shape.is_static:
+        _check_shapes(declared.shape, value)
         array.ClearField("shape")
         array.shape.extend(declared.shape.default)
         others = [shape for shape in declared.shape.shapes if shape != declared.shape.default]
@@ -163,9 +165,25 @@ def _describe_tensor(feature: Message, declared: TensorType) -> None:
             array.enumeratedShapes.shapes.add(shape=shape)
     elif isinstance(declared.shape, Shape) and not declared.shape.is_static:
         array.ClearField("shape")
-        array.shape.extend(declared.shape.default)
+        array.shape.extend(
+            _nearest_allowed(size, dim) for size, dim in zip(declared.shape.default, value.shape, strict=True)
+        )
     if declared.default_value is not None:
         _describe_default(feature, declared)
+
+
+def _nearest_allowed(size: int, dim: Dim) -> int:
+    """A default size, or the next one of those that the model turned out to take."""
+    low, high = bounds(dim)
+    size = size if low is None else max(size, low)
+    return size if high is None else min(size, high)
+
+
+def _check_shapes(shapes: EnumeratedShapes, value: Value) -> None:
+    """Holds enumerated shapes against those that the model turned out to take."""
+    for shape in shapes.shapes:
+        if any(_nearest_allowed(size, dim) != size for size, dim in zip(shape, value.shape, strict=True)):
+            raise InputError(f"input '{value.name}' cannot have this shape", expected=value.type, actual=list(shape))
 
 
 def _describe_default(feature: Message, declared: TensorType) -> None:
@@ -189,13 +207,18 @@ def _describe_image(feature: Message, declared: ImageType, values: Sequence[Valu
     shape = value.shape
     image = feature.type.imageType
     image.colorSpace = type(image).ColorSpace.Value(declared.color_layout.value)
-    default = declared.shape.default if declared.shape is not None else shape
-    image.height, image.width = (int(n) if isinstance(n, int) else 1 for n in default[2:])
+    if declared.shape is not None:
+        sizes = zip(declared.shape.default[2:], shape[2:], strict=True)
+        image.height, image.width = (_nearest_allowed(size, dim) for size, dim in sizes)
+    else:
+        image.height, image.width = (dim if isinstance(dim, int) else 1 for dim in shape[2:])
     if isinstance(declared.shape, EnumeratedShapes) and not declared.shape.is_static:
+        _check_shapes(declared.shape, value)
         for one in declared.shape.shapes:
             image.enumeratedSizes.sizes.add(height=one[2], width=one[3])
     elif not value.tensor.is_static:
-        for dim, bounds in ((shape[2], image.imageSizeRange.heightRange), (shape[3], image.imageSizeRange.widthRange)):
-            low, high = (dim, dim) if isinstance(dim, int) else dim.bounds
-            bounds.lowerBound = max(low or 0, 1)
-            bounds.upperBound = -1 if high is None else high
+        sides = image.imageSizeRange.heightRange, image.imageSizeRange.widthRange
+        for dim, side in zip(shape[2:], sides, strict=True):
+            low, high = bounds(dim)
+            side.lowerBound = max(low or 0, 1)
+            side.upperBound = -1 if high is None else high

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -83,6 +83,7 @@ class Float16Typing(FunctionPass):
 
     def __init__(self, op_selector: OpSelector | None = None) -> None:
         self._selector = op_selector or (lambda op: True)
+        self._fits: dict[Value, _Fit] = {}
         self.report = TypingReport()
 
     def run_on(self, function: Function) -> bool:
@@ -117,11 +118,25 @@ class Float16Typing(FunctionPass):
             if name in op.operands and fp32 in (allowed := param.allowed(op.opset) or ()) and fp16 not in allowed:
                 return f"operand '{name}' has no float16 form in {op.opset}"
         for name, _, value in op.uses():
-            if _is_fp32(value) and (reason := _why_not_held(value)) is not None:
+            if _is_fp32(value) and (reason := self._why_not_held(value)) is not None:
                 return f"constant '{name}' {reason}"
         if any(_is_fp32(result) and not _result_follows_operands(op) for result in op.results):
             return "its result is float32 by definition"
         return None if self._selector(op) else "the selector keeps it"
+
+    def _why_not_held(self, value: Value) -> str | None:
+        """Why float16 cannot hold a constant; ``None`` if it can, and for what is no constant."""
+        if value.constant is not None and self._fit(value).overflows:
+            return "is beyond float16's range (±65504)"
+        if value.producer is not None and value.producer.has(Decompresses):
+            return _why_not_decoded(value.producer)
+        return None
+
+    def _fit(self, value: Value) -> _Fit:
+        """How float16 holds a constant: it is read once, since that may mean to decode or compute it."""
+        if value not in self._fits:
+            self._fits[value] = _fit(value)
+        return self._fits[value]
 
     def _retype(self, op: Op, function: Function, casts: Casts) -> None:
         assert op.block is not None
@@ -153,7 +168,7 @@ class Float16Typing(FunctionPass):
     def _operand(self, op: Op, name: str, value: Value, function: Function, casts: Casts) -> Value:
         if not _is_fp32(value):
             return value
-        if value.constant is None or not (lost := _vanished(value)):
+        if value.constant is None or (lost := self._fit(value).vanished) is None:
             return casts.to(value, fp16)
         if not isinstance(op.params[name], Const):
             if lost not in self.report.vanished:  # once, however many users it has
@@ -195,34 +210,42 @@ def _result_follows_operands(op: Op) -> bool:
     )
 
 
-def _overflows(constant: Constant) -> bool:
-    """Whether a finite element becomes infinite in float16.
+_BLOCK = 1 << 16
+"""How many elements are looked at together: what is made of them stays in a core's cache."""
 
-    Values in the upper half of the last rounding interval (65504 to 65520) round down to float16's largest number.
+
+class _Fit(NamedTuple):
+    """How float16 holds a constant.
+
+    Attributes:
+        overflows: Whether a finite element becomes infinite.
+        vanished: What becomes zero, if anything.
     """
-    array = constant.numpy()
-    return bool(np.any(np.isfinite(array) & (np.abs(array) >= 65520)))
+
+    overflows: bool
+    vanished: Vanished | None
 
 
-def _vanished(value: Value) -> Vanished | None:
-    """What of a constant becomes zero in float16, if anything."""
+def _fit(value: Value) -> _Fit:
+    """Looks at every element of a float32 constant once.
+
+    Values in the upper half of the last rounding interval (65504 to 65520) round down to float16's largest number;
+    half its smallest number rounds to zero, which is even.
+    """
     assert value.constant is not None
-    array = value.constant.numpy()
-    with np.errstate(all="ignore"):
-        lost = (array != 0) & (array.astype(np.float16) == 0)
-    count = int(np.count_nonzero(lost))
-    if not count:
-        return None
-    return Vanished(value.name, count / int(np.count_nonzero(array)), float(np.abs(array[lost]).max()))
-
-
-def _why_not_held(value: Value) -> str | None:
-    """Why float16 cannot hold a constant; ``None`` if it can, and for what is no constant."""
-    if value.constant is not None and _overflows(value.constant):
-        return "is beyond float16's range (±65504)"
-    if value.producer is not None and value.producer.has(Decompresses):
-        return _why_not_decoded(value.producer)
-    return None
+    elements = value.constant.numpy().ravel(order="K")
+    overflows, lost, largest = False, 0, 0.0
+    for start in range(0, elements.size, _BLOCK):
+        size = np.abs(elements[start : start + _BLOCK])
+        if not size.max() < 65520:  # or there is a NaN
+            overflows |= bool(np.any(np.isfinite(size) & (size >= 65520)))
+        tiny = size <= float(_FP16.smallest_subnormal) / 2
+        if np.any(tiny):
+            vanishing = size[tiny & (size != 0)]
+            lost += vanishing.size
+            largest = max(largest, float(vanishing.max(initial=0)))
+    share = lost / int(np.count_nonzero(elements)) if lost else 0.0
+    return _Fit(overflows, Vanished(value.name, share, largest) if lost else None)
 
 
 def _why_not_decoded(op: Op) -> str | None:
@@ -237,6 +260,6 @@ def _why_not_decoded(op: Op) -> str | None:
                 return reason
         elif value.constant is not None and decodes_to(op, name, fp16):
             size = np.abs(value.constant.numpy())
-            if _overflows(value.constant) or np.any((size > 0) & (size < _FP16.smallest_normal)):
+            if _fit(value).overflows or np.any((size > 0) & (size < _FP16.smallest_normal)):
                 return f"has a '{name}' beyond what float16 holds exactly enough (6.1e-5 to 65504)"
     return None

@@ -70,6 +70,8 @@ BINARY = [
     case("atan2", torch.atan2, X, Y),
     case("atan2 on the axes", torch.atan2, torch.tensor([0.0, 1, -1, 0]), torch.tensor([-1.0, 0, 0, 1])),
     case("hypot", torch.hypot, X, Y),
+    case("copysign", torch.copysign, X, Y),
+    case("copysign of zeros and infinities", lambda x, y: (x.copysign(y), x.copysign(-1.5)), torch.full((4,), 2.0), torch.tensor([0.0, -0.0, -math.inf, math.inf])),
     case("maximum", torch.maximum, X, Y),
     case("maximum of bools", torch.maximum, B, C),
     case("fmax prefers numbers", torch.fmax, SPECIAL, torch.ones(8)),

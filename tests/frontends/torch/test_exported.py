@@ -219,6 +219,22 @@ def test_a_module_that_torch_cannot_export_says_so():
         lower(Branching(), inputs=[InputSpec(shape=(3,))])
 
 
+def test_a_result_that_is_not_converted_is_named_where_it_is_used():
+    """Only the values of a pooling with indices are converted."""
+
+    def function(x):
+        return nn.functional.max_unpool2d(*nn.functional.max_pool2d(x, 2, return_indices=True), 2)
+
+    with pytest.raises(UnsupportedError, match="'getitem_1' of an operator is not converted"):
+        lower(exported(function, floats(1, 2, 4, 4)))
+
+
+def test_checks_of_what_cannot_be_converted_are_not_reported_too():
+    with pytest.raises(UnsupportedOperatorsError) as caught:
+        lower(exported(torch.linalg.inv, floats(3, 3)))
+    assert [operator.name for operator in caught.value.operators] == ["aten.linalg_inv_ex.default"]
+
+
 # --- plain modules ---------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +252,17 @@ def test_a_plain_module_with_a_flexible_size():
     assert program.main.inputs[0].shape == shape
     for batch in (1, 3, 16):
         assert run(program, floats(batch, 4))[0].shape == (batch, 2)
+
+
+def test_a_module_that_small_sizes_do_not_suit_takes_larger_ones():
+    """A window of 7 needs images of at least 7 pixels: the result declares so, and the caller is told."""
+    module = nn.Sequential(nn.Conv2d(1, 2, 7), nn.ReLU())
+    side = dims.symbol("side", 1, 64)
+    with pytest.warns(UserWarning, match=r"takes side\{7\.\.64\} for side\{1\.\.64\} of 'x'"):
+        program = lower(module, inputs=[InputSpec("x", (1, 1, side, side))])
+    assert program.main.inputs[0].shape == (1, 1, *[dims.symbol("side", 7, 64)] * 2)
+    for size in (7, 30, 64):
+        compare(run(program, floats(1, 1, size, size)), module(floats(1, 1, size, size)), 1e-5)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -280,6 +307,7 @@ FLEXIBLE = {
     "masks by broadcast places": lambda x: x[torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]],
     "flip": lambda x: x.flip(1).repeat(1, 2),
     "einsum": lambda x: torch.einsum("bi,bj->bij", x, x).sum(2),
+    "diagonals": lambda x: (x.diagonal(), x.diagonal(2), x.diagonal(-1), torch.einsum("bijj->bj", x[:, :, None, None] * x[:, None, None].mT @ x[:, None, None])),
 }  # fmt: skip
 
 
@@ -300,6 +328,41 @@ def test_images_of_any_size_are_resized_by_a_factor(name):
     size = torch.export.Dim("size", min=2, max=64)
     program = lower(exported(function, floats(1, 2, 5, 5), dynamic_shapes=(((1, 2, size, size),),)), opset=iOS17)
     compare(run(program, floats(1, 2, 7, 7)), function(floats(1, 2, 7, 7)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "nearest"},
+        {"mode": "nearest-exact"},
+        {"mode": "bilinear"},
+        {"mode": "bilinear", "align_corners": True},
+    ],
+    ids=str,
+)
+def test_images_are_resized_to_sizes_that_only_the_run_knows(options):
+    """As feature pyramids do: larger and smaller, to one pixel, and by factors that are no whole numbers."""
+
+    def function(x, like):
+        return nn.functional.interpolate(x, size=like.shape[2:], **options)
+
+    sizes = [torch.export.Dim(name, min=1, max=64) for name in ("h", "w", "height", "width")]
+    shapes = (((1, 2, *sizes[:2]), (1, 1, *sizes[2:])),)
+    program = lower(exported(function, floats(1, 2, 5, 6), floats(1, 1, 7, 8), dynamic_shapes=shapes))
+    for (h, w), (height, width) in (((5, 6), (7, 8)), ((9, 4), (4, 17)), ((6, 3), (1, 3)), ((2, 1), (8, 5))):
+        x, like = floats(1, 2, h, w), floats(1, 1, height, width)
+        compare(run(program, x, like), function(x, like), 1e-6)
+
+
+def test_signals_are_resized_to_a_part_of_their_size():
+    def function(x):
+        return nn.functional.interpolate(x, scale_factor=0.7, mode="linear", recompute_scale_factor=True)
+
+    length = torch.export.Dim("length", min=4, max=64)
+    program = lower(exported(function, floats(1, 2, 22), dynamic_shapes=(((1, 2, length),),)))
+    for size in (22, 5, 41):
+        # PyTorch rounds a place among 41 elements to float32: by up to 2e-6 of an element's distance to the next.
+        compare(run(program, floats(1, 2, size)), function(floats(1, 2, size)), 1e-5)
 
 
 # --- states ----------------------------------------------------------------------------------------------------------

@@ -170,3 +170,9 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     path.write_bytes(b"not a model")
     with pytest.raises(FormatError, match="no TorchScript module"):
         load_script(path)
+
+
+def test_a_file_of_weights_alone_is_refused_with_advice(tmp_path):
+    torch.save(Net().state_dict(), tmp_path / "model.pt")
+    with pytest.raises(FormatError, match="load it into its module"):
+        load_script(tmp_path / "model.pt")

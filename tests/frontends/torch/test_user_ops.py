@@ -143,3 +143,14 @@ def test_mistakes_of_a_lowering_are_named():
 
     with pytest.raises(ConversionError, match="another number of inputs"):
         _convert(Twice())
+
+
+def test_an_exception_in_a_lowering_names_the_operator_and_its_place():
+    @register_torch_op
+    def twice_plus(context, node):
+        return int(None)
+
+    with pytest.raises(ConversionError, match="TypeError") as caught:
+        _convert(Twice())
+    assert "twice_plus" in caught.value.op
+    assert caught.value.location.file == __file__

@@ -449,6 +449,13 @@ def _symbols_bound_by(value: Value) -> set[str]:
     return {dim.name for dim in value.type.shape if isinstance(dim, Symbol)}
 
 
+def _symbols_met(op: Op) -> set[str]:
+    """Symbols in the shapes of an op's operands and results."""
+    types = (value.type for value in (*op.results, *(value for _, _, value in op.uses())))
+    shapes = (kind.shape for kind in types if isinstance(kind, TensorType) and not is_static(kind.shape))
+    return {symbol.name for shape in shapes for dim in shape if isinstance(dim, DimExpr) for symbol in dim.symbols}
+
+
 def _is_sized(op: Op, sizes: Set[str]) -> bool:
     """Whether the elements of an op's result are sizes that are known before it runs: it need not run."""
     if len(op.results) != 1 or op.result.contents is None or op.result.dtype.name not in INTEGERS:

@@ -100,7 +100,7 @@ def lower_beside(
         inputs = None if inputs is None else source.named(inputs)
     made_up = isinstance(source, torch.nn.Module)
     if made_up:
-        source = export_module(source, inputs)
+        source, inputs = export_module(source, inputs)
     if not isinstance(source, ExportedProgram):
         raise InputTypeError(
             "not a PyTorch model",

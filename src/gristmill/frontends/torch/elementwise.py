@@ -196,6 +196,15 @@ def arc_tangent(ctx: Context, y: Value, x: Value) -> Value:
     return ctx.mb.select(cond=ctx.mb.less(x=y, y=0.0), a=ctx.mb.mul(x=upper, y=-1.0), b=upper)
 
 
+@lowers("aten.copysign")
+def copysign(ctx: Context, x: Operand, y: Operand) -> Value:
+    """``|x|`` with the sign of ``y``; that of a negative zero shows in its reciprocal."""
+    y = ctx.cast(y, ctx.dtype)
+    size = ctx.mb.abs(x=ctx.cast(x, ctx.dtype))
+    negative = ctx.mb.logical_or(x=ctx.mb.less(x=y, y=0.0), y=ctx.mb.less(x=ctx.mb.real_div(x=1.0, y=y), y=0.0))
+    return ctx.select(negative, ctx.mb.mul(x=size, y=-1.0), size)
+
+
 @lowers("aten.hypot.default")
 def hypot(ctx: Context, x: Value, y: Value) -> Value:
     return ctx.mb.sqrt(x=ctx.mb.add(x=ctx.mb.square(x=x), y=ctx.mb.square(x=y)))

@@ -24,7 +24,7 @@ from gristmill.frontends.torch.context import Complex, Context
 from gristmill.frontends.torch.dtypes import ir_dtype, tensor_data
 from gristmill.frontends.torch.evaluate import Source
 from gristmill.frontends.torch.graph import Graph, Node, is_python, location_of, needed_nodes
-from gristmill.frontends.torch.sizes import lower_size, symbolic_shape
+from gristmill.frontends.torch.sizes import limits, lower_size, symbolic_shape
 from gristmill.ir import types
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import Dim, Shape, bounds, never_equal
@@ -313,6 +313,14 @@ class _Lowering:
                 if error.location is None:
                     error.location = self.context.location
                 raise
+            except Exception as error:  # whatever a lowering meets that it was not written for
+                raise ConversionError(
+                    "the lowering of an operator fails",
+                    op=f"{self.context.operator} '{node.name}'",
+                    location=self.context.location,
+                    actual=f"{type(error).__name__}: {error}",
+                    hint="if the lowering is not yours, this is a bug of Gristmill: please report it",
+                ) from error
         _name_after(node.name, result, last, block, self.function)
         _check_result(self.context.meta, result, self.context)
         self.values[node] = result
@@ -335,6 +343,8 @@ class _Lowering:
 
     def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, Node):
+            if self.values[argument] is None:
+                raise self.context.unsupported(f"the result '{argument.name}' of an operator is not converted")
             return self.values[argument]
         if isinstance(argument, list | tuple):
             return [self._resolve(item) for item in argument]
@@ -442,16 +452,10 @@ def _given_shape(name: str, exported: Shape, given: Shape) -> Shape:
 
 
 def _within(given: Dim, exported: Dim) -> bool:
-    """Whether every size that the caller allows is one that the program was exported for.
-
-    PyTorch writes 2 as the least size of every dimension that is not fixed to 0 or 1, so a 2 forbids nothing here: ops
-    broadcast by the sizes that they meet, and a fixed size would show as a number.
-    """
+    """Whether every size that the caller allows is one that the program was exported for."""
     if isinstance(exported, int):
         return given == exported
-    (low, high), (least, most) = bounds(given), bounds(exported)
-    if least == 2:
-        least = None
+    (low, high), (least, most) = bounds(given), limits(exported)
     return (least is None or (low is not None and low >= least)) and (
         most is None or (high is not None and high <= most)
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
 
 from gristmill.frontends.common import UnsupportedOperator, UnsupportedOperatorsError
 from gristmill.frontends.torch import registry
@@ -32,7 +33,9 @@ class Graph:
                 self.exported = exported.run_decompositions(decompositions())
         self.nodes: list[Node] = list(self.exported.graph_module.graph.nodes)
         self.output = next(node for node in self.nodes if node.op == "output")
-        self.needed = _needed(self.output)
+        # What only orders side effects, such as checks of whether a matrix is singular, computes nothing.
+        specs = self.exported.graph_signature.output_specs
+        self.needed = _needed(self.output, {spec.arg.name for spec in specs if spec.kind is OutputKind.TOKEN})
 
     def check(self) -> None:
         """Raises UnsupportedOperatorsError for every operator without a lowering."""
@@ -136,13 +139,13 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {operator: function for operator, function in table.items() if registry.find(str(operator)) is None}
 
 
-def _needed(output: Node) -> set[Node]:
-    """Nodes that the outputs depend on."""
+def _needed(output: Node, left_out: Collection[str] = ()) -> set[Node]:
+    """Nodes that the outputs depend on, but for some outputs by name."""
     needed = {output}
     pending = [output]
     while pending:
         for node in pending.pop().all_input_nodes:
-            if node not in needed:
+            if node not in needed and node.name not in left_out:
                 needed.add(node)
                 pending.append(node)
     return needed

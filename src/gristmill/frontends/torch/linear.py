@@ -179,9 +179,9 @@ def diagonal_of(ctx: Context, x: Value, first: int, second: int, offset: int = 0
     """Elements at (i, i + offset) of two axes, as a new last axis."""
     rest = [axis for axis in range(x.rank) if axis not in (first, second)]
     rows, columns = x.shape[first], x.shape[second]
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise ctx.unsupported("the diagonal of a matrix whose size is only known at run time")
     x = ctx.transpose(x, [*rest, first, second])
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return _diagonal_of_any_size(ctx, x, offset)
     begin = (max(-offset, 0), max(offset, 0))
     count = max(min(rows - begin[0], columns - begin[1]), 0)
     flat = ctx.reshape(x, [*[ctx.size(x, axis) for axis in range(len(rest))], rows * columns])
@@ -189,6 +189,18 @@ def diagonal_of(ctx: Context, x: Value, first: int, second: int, offset: int = 0
     if count == 0:
         return ctx.slice(flat, -1, 0, 0)
     return ctx.slice(flat, -1, start, start + (count - 1) * (columns + 1) + 1, columns + 1)
+
+
+def _diagonal_of_any_size(ctx: Context, x: Value, offset: int) -> Value:
+    """Elements at (i, i + offset) of the last two axes of ``x``."""
+    x = ctx.slice(ctx.slice(x, -2, max(-offset, 0)), -1, max(offset, 0))
+    sizes = ctx.sizes(x)
+    length = ctx.mb.minimum(x=ctx.size(x, -2), y=ctx.size(x, -1))
+    places = ctx.mb.range_1d(start=0, end=length, step=1)
+    column = sizes[-1] + 1 if isinstance(sizes[-1], int) else ctx.mb.add(x=sizes[-1], y=1)
+    flat = ctx.mb.reshape(x=x, shape=ctx.vector([*sizes[:-2], -1]))
+    diagonal: Value = ctx.mb.gather(x=flat, indices=ctx.mb.mul(x=places, y=column), axis=-1)
+    return diagonal
 
 
 def _summed(ctx: Context, x: Value, labels: str, wanted: set[str]) -> tuple[Value, str]:

@@ -31,16 +31,14 @@ def _geometry(ctx: Context, x: Value, scales: Sequence[float | None]) -> list[tu
     return [(n, m, 1 / scale if scale else n / m) for n, m, scale in zip(into, out, scales, strict=True)]
 
 
-def _dynamic(ctx: Context, x: Value, scales: Sequence[float | None], op_name: str, **options: Any) -> Value:
-    """An image of unknown size by a known factor; a signal is an image of one row."""
+def _by_factors(ctx: Context, x: Value, scales: Sequence[float | None], op_name: str, **options: Any) -> Value | None:
+    """An image of unknown size by a known factor, if it has one; a signal is an image of one row."""
     if x.rank == 3:
-        row = _dynamic(ctx, ctx.mb.expand_dims(x=x, axes=[2]), [1.0, *scales], op_name, **options)
-        return ctx.mb.squeeze(x=row, axes=[2])
+        row = _by_factors(ctx, ctx.mb.expand_dims(x=x, axes=[2]), [1.0, *scales], op_name, **options)
+        return None if row is None else ctx.mb.squeeze(x=row, axes=[2])
     scales = [given or factor for given, factor in zip(scales, _factors(ctx, len(scales)), strict=True)]
     if x.rank != 4 or any(scale is None for scale in scales):
-        raise ctx.unsupported(
-            "resizing an image of unknown size", expected="an image with two spatial axes and a constant scale factor"
-        )
+        return None
     up: Callable[..., Value] = getattr(ctx.mb, op_name)
     return up(x=x, scale_factor_height=scales[0], scale_factor_width=scales[1], **options)
 
@@ -56,7 +54,9 @@ def _factor(into: int | torch.SymInt, out: int | torch.SymInt) -> float | None:
         return out / into
     if isinstance(into, int) or isinstance(out, int):
         return None
-    (symbol,) = into.node.expr.free_symbols
+    if len(symbols := into.node.expr.free_symbols | out.node.expr.free_symbols) != 1:
+        return None
+    (symbol,) = symbols
     samples = [(into.node.expr.subs(symbol, n), out.node.expr.subs(symbol, n)) for n in (7, 8, 29)]
     ratios = {float(wide / narrow) for narrow, wide in samples}
     return ratios.pop() if len(ratios) == 1 else None
@@ -71,19 +71,19 @@ def _scales(x: Value, given: Sequence[float | None] | None) -> list[float | None
 
 @lowers("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec", "aten.upsample_nearest3d.vec")
 def nearest(ctx: Context, x: Value, size: Sequence[Size] | None, scales: Scales) -> Value:
-    return _nearest(ctx, x, _scales(x, scales), 0.0)
+    return _nearest(ctx, x, size, _scales(x, scales), 0.0)
 
 
 @lowers("aten.upsample_nearest1d.default", "aten.upsample_nearest2d.default", "aten.upsample_nearest3d.default")
 def nearest_by_size(ctx: Context, x: Value, size: Sequence[Size], *scales: float | None) -> Value:
-    return _nearest(ctx, x, _scales(x, scales), 0.0)
+    return _nearest(ctx, x, size, _scales(x, scales), 0.0)
 
 
 @lowers(
     "aten._upsample_nearest_exact1d.vec", "aten._upsample_nearest_exact2d.vec", "aten._upsample_nearest_exact3d.vec"
 )
 def nearest_exact(ctx: Context, x: Value, size: Sequence[Size] | None, scales: Scales) -> Value:
-    return _nearest(ctx, x, _scales(x, scales), 0.5)
+    return _nearest(ctx, x, size, _scales(x, scales), 0.5)
 
 
 @lowers(
@@ -92,14 +92,17 @@ def nearest_exact(ctx: Context, x: Value, size: Sequence[Size] | None, scales: S
     "aten._upsample_nearest_exact3d.default",
 )
 def nearest_exact_by_size(ctx: Context, x: Value, size: Sequence[Size], *scales: float | None) -> Value:
-    return _nearest(ctx, x, _scales(x, scales), 0.5)
+    return _nearest(ctx, x, size, _scales(x, scales), 0.5)
 
 
-def _nearest(ctx: Context, x: Value, scales: Sequence[float | None], shift: float) -> Value:
+def _nearest(
+    ctx: Context, x: Value, size: Sequence[Size] | None, scales: Sequence[float | None], shift: float
+) -> Value:
     """Output i takes input ⌊(i + shift)·step⌋."""
     geometry = _geometry(ctx, x, scales)
     if geometry is None:
-        return _dynamic(ctx, x, scales, "upsample_nearest_neighbor")
+        resized = _by_factors(ctx, x, scales, "upsample_nearest_neighbor")
+        return _by_places(ctx, x, size, "exact" if shift else "nearest") if resized is None else resized
     factors = [m // n if m % n == 0 and math.isclose(step, n / m) else 0 for n, m, step in geometry]
     if x.rank == 4 and all(factors):  # both rules agree on a whole factor
         return ctx.mb.upsample_nearest_neighbor(
@@ -117,18 +120,21 @@ def _nearest(ctx: Context, x: Value, scales: Sequence[float | None], shift: floa
 
 @lowers("aten.upsample_linear1d.vec", "aten.upsample_bilinear2d.vec", "aten.upsample_trilinear3d.vec")
 def linear(ctx: Context, x: Value, size: Sequence[Size] | None, align_corners: bool, scales: Scales) -> Value:
-    return _linear(ctx, x, align_corners, _scales(x, scales))
+    return _linear(ctx, x, size, align_corners, _scales(x, scales))
 
 
 @lowers("aten.upsample_linear1d.default", "aten.upsample_bilinear2d.default", "aten.upsample_trilinear3d.default")
 def linear_by_size(ctx: Context, x: Value, size: Sequence[Size], align_corners: bool, *scales: float | None) -> Value:
-    return _linear(ctx, x, align_corners, _scales(x, scales))
+    return _linear(ctx, x, size, align_corners, _scales(x, scales))
 
 
-def _linear(ctx: Context, x: Value, align_corners: bool, scales: Sequence[float | None]) -> Value:
+def _linear(
+    ctx: Context, x: Value, size: Sequence[Size] | None, align_corners: bool, scales: Sequence[float | None]
+) -> Value:
     geometry = _geometry(ctx, x, scales)
     if geometry is None:
-        return _dynamic(ctx, x, scales, "upsample_bilinear", align_corners=align_corners)
+        resized = _by_factors(ctx, x, scales, "upsample_bilinear", align_corners=align_corners)
+        return _by_places(ctx, x, size, "corners" if align_corners else "linear") if resized is None else resized
     same_grid = all(math.isclose(step, n / m) for n, m, step in geometry) or align_corners
     if x.rank == 4 and same_grid and all(m > 1 for _, m, _ in geometry):
         return ctx.mb.resize_bilinear(
@@ -179,6 +185,58 @@ def _by_matrices(ctx: Context, x: Value, matrices: Sequence[Array]) -> Value:
         if matrix.shape[0] != matrix.shape[1] or not np.array_equal(matrix, np.eye(len(matrix))):
             x = apply_along_axis(ctx, x, axis + 2, matrix)
     return x
+
+
+# --- sizes that only the run knows -----------------------------------------------------------------------------------
+
+
+def _by_places(ctx: Context, x: Value, size: Sequence[Size] | None, grid: str) -> Value:
+    """An image to sizes that are known when the program runs, one axis after the other.
+
+    Places among the inputs are fractions of integers (``_place``), so they are exact in every precision that the
+    program may get, as long as twice the product of both sizes fits 32 bits.
+    """
+    if size is None:
+        raise ctx.unsupported(
+            "resizing an image of unknown size", expected="a size, or two spatial axes and a constant scale factor"
+        )
+    for axis, out in enumerate(size, start=2):
+        into = ctx.size(x, axis)
+        if ctx.dim(into) == ctx.dim(out) is not None:
+            continue
+        above, below = _place(ctx, grid, into, out)
+        low = ctx.mb.floor_div(x=above, y=below)
+        if grid in ("nearest", "exact"):
+            x = ctx.mb.gather(x=x, indices=low, axis=axis)
+            continue
+        high = ctx.mb.minimum(x=ctx.mb.add(x=low, y=1), y=_less_one(ctx, into))
+        rest = ctx.mb.sub(x=above, y=ctx.mb.mul(x=low, y=below))
+        share = ctx.mb.real_div(x=ctx.cast(rest, x.dtype), y=ctx.cast(below, x.dtype))
+        share = ctx.mb.reshape(x=share, shape=[-1, *[1] * (x.rank - 1 - axis)])
+        start, end = (ctx.mb.gather(x=x, indices=places, axis=axis) for places in (low, high))
+        x = ctx.mb.add(x=start, y=ctx.mb.mul(x=ctx.mb.sub(x=end, y=start), y=share))
+    return x
+
+
+def _place(ctx: Context, grid: str, into: Size, out: Size) -> tuple[Value, Size]:
+    """Where each output lies among the inputs: numerators, and their denominator."""
+    i = ctx.mb.range_1d(start=0, end=out, step=1)
+    match grid:
+        case "nearest":  # i·n / m
+            return ctx.mb.mul(x=i, y=into), out
+        case "corners":  # i·(n - 1) / (m - 1)
+            last = _less_one(ctx, out)
+            most = max(last, 1) if isinstance(last, int) else ctx.mb.maximum(x=last, y=1)
+            return ctx.mb.mul(x=i, y=_less_one(ctx, into)), most
+    twice = out * 2 if isinstance(out, int) else ctx.mb.mul(x=out, y=2)
+    middle = ctx.mb.mul(x=ctx.mb.add(x=ctx.mb.mul(x=i, y=2), y=1), y=into)
+    if grid == "exact":  # (i + ½)·n / m
+        return middle, twice
+    return ctx.mb.maximum(x=ctx.mb.sub(x=middle, y=out), y=0), twice  # (i + ½)·n / m - ½, but not before the first
+
+
+def _less_one(ctx: Context, size: Size) -> Size:
+    return size - 1 if isinstance(size, int) else ctx.mb.sub(x=size, y=1)
 
 
 # --- cubic, and filters that do not alias ----------------------------------------------------------------------------

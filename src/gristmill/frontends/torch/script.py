@@ -45,6 +45,7 @@ def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
             location=os.fspath(path),
             expected="what torch.jit.save wrote",
             actual=f"{type(error).__name__}: {str(error)[:300]}",
+            hint="what torch.save wrote, such as a state_dict, holds no graph: load it into its module, and pass that",
         ) from error
 
 
@@ -408,7 +409,7 @@ _TENSOR_RULES: dict[str, Callable[..., Any]] = {
     "aten::__getitem__": operator.getitem,
     "aten::append": _appended,
     "aten::is_floating_point": lambda x: x.is_floating_point(),
-    "aten::Int": _item,
+    "aten::Int": lambda x: torch.sym_int(_item(x)),
     "aten::Float": _item,
     "aten::ScalarImplicit": _item,
     "aten::IntImplicit": _item,

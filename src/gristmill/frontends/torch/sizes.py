@@ -14,7 +14,7 @@ from gristmill.errors import ConversionError
 from gristmill.frontends.torch.context import Context, Size
 from gristmill.frontends.torch.registry import lowers
 from gristmill.ir import types
-from gristmill.ir.dims import Dim, maximum, minimum, mod, product, symbol
+from gristmill.ir.dims import Dim, Symbol, bounds, maximum, minimum, mod, product, symbol
 from gristmill.ir.program import Value
 
 MAX_SIZE = 2**31 - 1
@@ -87,6 +87,26 @@ def _given_names(size: torch.SymInt) -> dict[str, str]:
                 names[str(variable)] = name
                 break
     return names
+
+
+def limits(exported: Dim) -> tuple[int | None, int | None]:
+    """The sizes that an exported program takes; ``None`` where it sets no limit.
+
+    PyTorch writes 2 as the least size of every dimension that is not fixed to 0 or 1, so a 2 forbids nothing here: ops
+    broadcast by the sizes that they meet, and a fixed size would show as a number.
+    """
+    least, most = bounds(exported)
+    return None if least == 2 else least, most
+
+
+def cut_to(declared: Symbol, exported: Dim) -> Symbol:
+    """A declared range of sizes without those that an exported program does not take."""
+    least, most = limits(exported)
+    lower = declared.lower if least is None else max(declared.lower, least)
+    upper = min((size for size in (declared.upper, most) if size is not None), default=None)
+    if lower == declared.lower and upper == declared.upper:
+        return declared
+    return symbol(declared.name, lower, upper)
 
 
 # --- arithmetic on sizes ---------------------------------------------------------------------------------------------

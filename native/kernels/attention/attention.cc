@@ -36,7 +36,7 @@ HWY_INLINE float Weigh(float* scores, size_t count, Running& running) {
   MapRun(scores, scores, count, [=](VF x) {
     const VF y = hn::Sub(x, shift);
     if constexpr (!kHalf) return Exp(y);
-    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(hn::Max(y, least)));
+    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(MaxWith(y, least)));
   });
   const float shrink = hn::GetLane(Exp(hn::Set(F32(), running.top - safe)));
   running.sum = running.sum * shrink + SumOf(scores, count, [](VF x) { return x; });

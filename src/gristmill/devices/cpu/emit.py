@@ -315,7 +315,8 @@ class Emitter:
             arguments["program"] = program.build(outputs)
             kinds = []
             for value in program.inputs[1:]:
-                kind = epilogue_kind(value, op.result, layout)
+                # A bias counts channels, wherever they lie.
+                kind = "column" if value is bias else epilogue_kind(value, op.result, layout)
                 assert kind is not None  # fusion asked before
                 kinds.append(kind)
                 operands.append(self.tensor(value, layout) if kind == "full" else self.tensor(value))
@@ -406,8 +407,6 @@ def epilogue_kind(value: Value, result: Value, layout: Layout) -> str | None:
         return "full"
     ones: list[Dim] = [1] * (result.rank - value.rank)
     dims = layout.order([*ones, *value.shape])
-    if value.rank == 1 and layout is CHANNELS_LAST:
-        dims = [*ones, *value.shape]  # a bias, which counts channels wherever they lie
     if all(dim == 1 for dim in dims):
         return "scalar"
     columns = layout.order(result.shape)[-1]

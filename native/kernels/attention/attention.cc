@@ -324,7 +324,8 @@ class Attention : public Kernel {
     }
     const Tensor& out = operands.out(0);
     for (int64_t i = 0; i < rows; ++i) {
-      HWY_DYNAMIC_DISPATCH(DivideRun)(sums + i * ldo_, static_cast<size_t>(out_), running[i].sum);
+      // Without any keys the sums are 0; where all keys are masked, 0/0 is NaN.
+      HWY_DYNAMIC_DISPATCH(DivideRun)(sums + i * ldo_, static_cast<size_t>(out_), keys_ == 0 ? 1.0f : running[i].sum);
       char* to = out.as<char>() + (head * length_ + row + i) * out_ * static_cast<int64_t>(SizeOf(out.dtype));
       StoreTile(out.dtype, sums + i * ldo_, to, static_cast<size_t>(out_));
     }

@@ -178,11 +178,12 @@ class Emitter:
         self._tensors[value, layout] = tensor
         self._layout[value] = layout
 
-    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim = 0) -> None:
-        """A result that is the bytes of another tensor, from one of its elements on, under its own shape."""
+    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim | None = None) -> None:
+        """A result that is the bytes of another tensor under its own shape: all, or some from an element on."""
         layout = PLAIN if value.rank < 3 else layout
         shape = self.sizes(layout.order(value.shape))
-        self.define(value, self.executable.alias(tensor, value.dtype.name, shape, self.size(start)), layout)
+        begin = None if start is None else self.size(start)
+        self.define(value, self.executable.alias(tensor, value.dtype.name, shape, begin), layout)
 
     def renamed(self, tensor: int, dtype: DType, dims: Sequence[Dim]) -> int:
         """A tensor's bytes under another shape."""

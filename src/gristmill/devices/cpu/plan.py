@@ -429,11 +429,13 @@ def _joins_root(op: Op, root: Op) -> bool:
     assert layout is not None
     if op.result.dtype.name not in ("fp16", "fp32"):
         return False
-    if STEPS[type(op)].per_channel and layout is PLAIN and op.result.rank > 2:
+    per_channel = STEPS[type(op)].per_channel
+    if per_channel and layout is PLAIN and op.result.rank > 2:
         return False  # channels are not the columns
     return all(
         value.producer is root
         or ((known := contents(value)) is not None and known.data.size == 1)
+        or (per_channel and value.rank == 1)
         or epilogue_kind(value, root.result, layout) is not None
         for _, _, value in op.uses()
     )

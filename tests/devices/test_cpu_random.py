@@ -151,6 +151,31 @@ def test_infinite_scores_of_float16_make_nan(extreme):
     _assert_agreement(build(make, x.shape, y.shape, dtype=fp16, opset=iOS18), x=x, y=y)
 
 
+@pytest.mark.parametrize("device", [CpuDevice, ReferenceDevice])
+def test_results_belong_to_who_gets_them(device):
+    """Also those that are an input, a constant or another output: writing to them changes nothing else."""
+    numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    def make(x):
+        with mb.nested() as yes:
+            mb.output(mb.const(numbers), x)
+        with mb.nested() as no:
+            mb.output(x, x)
+        truth = mb.greater(x=mb.reduce_sum(x=x, axes=[0, 1]), y=np.float32(0))
+        return [x, mb.const(numbers), mb.reshape(x=numbers, shape=[6]), *mb.op("cond", pred=truth, blocks=[yes, no])]
+
+    session, x = Session(build(make, (2, 3)).main, device()), np.ones((2, 3), np.float32)
+    before = [array.copy() for array in session.run({"x": x}).values()]
+    for array in session.run({"x": x}).values():
+        array[...] = 77
+    assert (x == 1).all()
+    np.testing.assert_array_equal(numbers.ravel(), np.arange(6))
+    for first, again in zip(before, session.run({"x": x}).values(), strict=True):
+        np.testing.assert_array_equal(first, again)
+    results = list(session.run({"x": x}).values())
+    assert not any(np.shares_memory(a, b) for k, a in enumerate(results) for b in results[:k])
+
+
 @NOT_BUILT
 def test_attention_without_keys_is_zero():
     """A sum of nothing, and no 0/0."""

@@ -198,11 +198,15 @@ def exact_outputs(function: Function, also: tuple[type[Op], ...]) -> set[str]:
 def _unequal(first: Results | GristmillError, other: Results | GristmillError) -> str | None:
     """How two predictions differ that should be the same bits."""
     if isinstance(first, GristmillError) or isinstance(other, GristmillError):
-        return None if isinstance(first, type(other)) else f"{first!r} beside {other!r}"
+        return None if isinstance(first, type(other)) else f"{_ending(first)} beside {_ending(other)}"
     for name, array in first.items():
         if array.tobytes() != other[name].tobytes():
             return f"'{name}' has other bits {_first(_differs(array, other[name]), array, other[name])}"
     return None
+
+
+def _ending(found: Results | GristmillError) -> str:
+    return f"{type(found).__name__}: {found}" if isinstance(found, GristmillError) else "results"
 
 
 def _differs(got: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -219,7 +223,7 @@ def _missed(
     if isinstance(got, GristmillError) or isinstance(right, GristmillError):
         if isinstance(got, GristmillError) and isinstance(right, GristmillError):
             return None
-        return f"{got!r}\n beside {right!r}"
+        return f"{_ending(got)} beside {_ending(right)}"
     for name, wanted in right.items():
         found = got[name]
         if found.dtype != wanted.dtype or found.shape != wanted.shape:

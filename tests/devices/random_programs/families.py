@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gristmill.errors import GristmillError
 from gristmill.ir.builder import mb
 from gristmill.ir.constants import ArrayData
 from gristmill.ir.program import Value
@@ -284,6 +285,8 @@ def windows(g: Growing, x: Value, *, most: int = 5) -> dict[str, Any]:
     room = [
         g.least(x, axis) + (sum(pad[2 * k : 2 * k + 2]) if kind == "custom" else 0) for k, axis in enumerate(spatial)
     ]
+    if min(room) < 1:
+        raise GristmillError("an image that may be empty")
     kernel = [max(1, min(g.choose.choice((1, 1, 2, 3, 3, 3, most)), n)) for n in room]
     return {
         "kernel": kernel,

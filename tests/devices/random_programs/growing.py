@@ -226,8 +226,8 @@ class Growing:
             low = -top if like is None else min(0, int(like.min(initial=0)))
             return self.rng.integers(max(low, dtype.min), min(max(top, 1), dtype.max), shape).astype(dtype.numpy)
         made = self.rng.standard_normal(shape)
-        if self.chance(0.05):  # subnormal numbers
-            made *= 1e-6 if dtype is fp16 else 1e-39
+        if dtype is fp16 and self.chance(0.05):  # subnormal numbers, whose squares float32 has room for
+            made *= 1e-6
         if self.chance(0.3):  # halves, zeros and equal numbers
             made = np.round(made * 2) / 2
         return made.astype(dtype.numpy)

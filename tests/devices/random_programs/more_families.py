@@ -8,6 +8,7 @@ import numpy as np
 
 from gristmill.errors import GristmillError
 from gristmill.ir.builder import mb
+from gristmill.ir.dims import is_static, product
 from gristmill.ir.program import Value
 from gristmill.ir.types import TensorType, bool_, fp32, int32
 from tests.devices.random_programs.families import NUMBERS
@@ -131,7 +132,9 @@ def rename(g: Growing) -> Value:
     x = moved(g, range(6))
     match g.choose.randrange(7):
         case 6:
-            same = [v for v in g.pool if v.rank and g.array(v).size == g.array(x).size and v.shape != x.shape]
+            same = [
+                v for v in g.pool if v.rank and is_static((*v.shape, *x.shape)) and product(v.shape) == product(x.shape)
+            ]
             if same:
                 to = g.choose.choice(same)
                 return mb.reshape_like(x=x, ref_tensors=[to], begins=[0], ends=[to.rank], end_masks=[False])

@@ -19,7 +19,7 @@ from gristmill.devices.cpu.fusion import Group, absorb_scalings, group
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
-from gristmill.devices.reference.executor import check_result, last_uses
+from gristmill.devices.reference.executor import check_result, fixed, last_uses
 from gristmill.errors import ExecutionError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
@@ -73,7 +73,7 @@ class Environment:
             constant = contents(value)
             if constant is None:
                 return self.values[value]
-            self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
+            self._constants[value] = fixed(constant)
         return self._constants[value]
 
     @contextlib.contextmanager

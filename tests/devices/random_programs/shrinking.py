@@ -13,7 +13,7 @@ from gristmill.ir.builtin import const
 from gristmill.ir.clone import clone_program
 from gristmill.ir.op import Op
 from gristmill.ir.program import Program, Value
-from gristmill.ir.types import StateType, TensorType
+from gristmill.ir.types import StateType
 from gristmill.passes.dead_code import DeadCode
 from gristmill.runtime.session import Session
 from tests.devices.random_programs.growing import Example
@@ -79,12 +79,13 @@ def _with_inputs_for_ops(example: Example) -> Iterator[Example]:
         )
     for place, op in enumerate(example.program.main.body):
         names = [value.name for value in op.results]
-        if isinstance(op, const) or any(name not in found for name in names for found in seen) or not names:
+        if isinstance(op, const) or any(name not in found for name in names for found in seen):
             continue
         program = clone_program(example.program)
         twin = list(program.main.body)[place]
         for value in twin.results:
             value.replace_uses(program.main.body.add_argument(f"{value.name}_given", value.type))
+        twin.erase()
         calls = [
             {**inputs, **{f"{name}_given": found[name] for name in names}}
             for inputs, found in zip(example.calls, seen, strict=True)
@@ -99,7 +100,7 @@ def _tidied(example: Example, program: Program, calls: list[dict[str, np.ndarray
     """Without what nobody uses."""
     DeadCode().run_on(program.main)
     body = program.main.body
-    unused = {v.name for v in body.arguments if not v.uses and isinstance(v.type, TensorType)}
+    unused = {value.name for value in body.arguments if not value.uses}
     body.arguments[:] = [v for v in body.arguments if v.name not in unused]
     return replace(
         example, program=program, calls=[{n: a for n, a in inputs.items() if n not in unused} for inputs in calls]

@@ -176,6 +176,13 @@ def test_results_belong_to_who_gets_them(device):
     assert not any(np.shares_memory(a, b) for k, a in enumerate(results) for b in results[:k])
 
 
+def test_a_transposed_convolution_of_no_images():
+    """An empty batch gives an empty batch, on the reference device too."""
+    weight = _random(3, 5, 2, 2)
+    program = build(lambda x: mb.conv_transpose(x=x, weight=weight), (symbol("n"), 3, 4, 4))
+    _assert_agreement(program, x=_random(0, 3, 4, 4))
+
+
 @NOT_BUILT
 def test_attention_without_keys_is_zero():
     """A sum of nothing, and no 0/0."""

@@ -14,6 +14,7 @@ from gristmill.ir.program import Value
 from gristmill.ir.types import (
     DType,
     bool_,
+    fp16,
     int4,
     int8,
     int16,
@@ -180,7 +181,7 @@ def weight_of(g: Growing, dtype: DType, *shape: int) -> Any:
     dense = g.numbers(dtype, *shape, scale=scale)
     if g.chance(0.6) or 0 in shape:
         return dense
-    return g.choose.choice((affine, blocks, table, sparse))(g, dtype, shape, scale)
+    return g.choose.choice((affine, blocks, table, vectors, sparse, widened))(g, dtype, shape, scale)
 
 
 def codes(g: Growing, dtype: DType, shape: Sequence[int]) -> ArrayData:
@@ -217,6 +218,22 @@ def table(g: Growing, dtype: DType, shape: Sequence[int], scale: float) -> Value
     groups = [divisor(g, size) if axis == 0 else 1 for axis, size in enumerate(shape)]
     lut = g.numbers(dtype, *groups, 1 << indices.bits, 1, scale=scale)
     return mb.constexpr_lut_to_dense(indices=codes(g, indices, shape), lut=lut)
+
+
+def vectors(g: Growing, dtype: DType, shape: Sequence[int], scale: float) -> Value:
+    """Entries of two elements along an axis."""
+    axis = g.choose.randrange(len(shape))
+    if shape[axis] % 2:
+        return table(g, dtype, shape, scale)
+    halved = [size // 2 if k == axis else size for k, size in enumerate(shape)]
+    lut = g.numbers(dtype, *(1 for _ in shape), 16, 2, scale=scale)
+    return mb.constexpr_lut_to_dense(indices=codes(g, uint4, halved), lut=lut, vector_axis=axis)
+
+
+def widened(g: Growing, dtype: DType, shape: Sequence[int], scale: float) -> Value:
+    """Half the bytes of a float32 weight, compressed further or not."""
+    half = g.numbers(fp16, *shape, scale=scale) if g.chance() else blocks(g, fp16, shape, scale)
+    return mb.constexpr_cast(source_val=half, output_dtype="fp32")
 
 
 def sparse(g: Growing, dtype: DType, shape: Sequence[int], scale: float) -> Value:

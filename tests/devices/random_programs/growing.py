@@ -10,6 +10,8 @@ may decide between two results.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
@@ -152,7 +154,10 @@ class Growing:
     def _calls(self, program: Program) -> list[dict[str, np.ndarray]]:
         inputs = [value for value in program.main.inputs if not isinstance(value.type, StateType)]
         calls = [{value.name: self.arrays[value] for value in inputs}]
-        sizes = [self.size] if self.symbol is None else self.choose.sample((1, 2, 5, 8, 33, 40), 3)
+        sizes = [self.size]
+        if self.symbol is not None:
+            small = [size for size in (1, 2, 5, 8, 33, 40) if self._elements(program, size) <= 4 * LARGEST]
+            sizes = self.choose.sample(small, min(3, len(small)))
         calls += [
             {v.name: self._contents(v.dtype, self._sizes(v.shape, size), self.arrays[v]) for v in inputs}
             for size in sizes
@@ -160,6 +165,15 @@ class Growing:
         if self.chance(0.2):
             calls.append({value.name: self._with_extremes(self.arrays[value]) for value in inputs})
         return calls
+
+    def _elements(self, program: Program, size: int) -> int:
+        """Elements of the largest tensor of a program at a size of the symbol, as far as it is known beforehand."""
+        largest = 0
+        for value in program.main.values():
+            if isinstance(value.type, TensorType):
+                with contextlib.suppress(GristmillError):
+                    largest = max(largest, math.prod(self._sizes(value.shape, size)))
+        return largest
 
     def _with_extremes(self, array: np.ndarray) -> np.ndarray:
         """Some floats replaced by infinities and NaN."""

@@ -10,11 +10,12 @@ from gristmill.errors import GristmillError
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import is_static, product
 from gristmill.ir.program import Value
-from gristmill.ir.types import TensorType, bool_, fp32, int32
-from tests.devices.random_programs.families import NUMBERS
+from gristmill.ir.types import TensorType, bool_, fp32, int8, int16, int32, uint8, uint16
+from tests.devices.random_programs.families import NUMBERS, of_type
 from tests.devices.random_programs.growing import FLOATS, Growing, family
 
-MOVED = (*FLOATS, *FLOATS, int32, bool_)
+SMALL = (int8, int16, uint8, uint16)
+MOVED = (*FLOATS, *FLOATS, int32, bool_, *SMALL)
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -29,7 +30,8 @@ def normalize(g: Growing) -> Value:
             rank = g.choose.randint(1, x.rank)
             axes = list(range(x.rank - rank, x.rank)) if g.chance(0.8) else g.axes(x)
             shape = [g.sized(x, axis) for axis in sorted(a % x.rank for a in axes)]
-            factors = {name: g.numbers(x.dtype, *shape) for name in ("gamma", "beta") if g.chance(0.7)}
+            dtype = of_type(g, x.dtype)
+            factors = {name: g.numbers(dtype, *shape) for name in ("gamma", "beta") if g.chance(0.7)}
             return mb.layer_norm(x=x, axes=axes, epsilon=0.01, **factors)
         case 2 if x.rank in (3, 4):
             factors = {name: g.numbers(x.dtype, g.sized(x, 1)) for name in ("gamma", "beta") if g.chance(0.7)}
@@ -67,7 +69,7 @@ def attention(g: Growing) -> Value:
     ]
     match g.choose.randrange(3):
         case 0:
-            mask = g.input(query.dtype, shape)
+            mask = g.input(of_type(g, query.dtype), shape)
         case 1:  # every query sees something
             mask = mb.greater(x=g.input(query.dtype, shape), y=g.number(query.dtype, -0.5))
             if isinstance(key.shape[-2], int):
@@ -265,8 +267,17 @@ def sizes(g: Growing) -> Value:
     """Integers that the program computes from shapes, and what is shaped by them."""
     x = moved(g)
     shape = mb.shape(x=x)
-    if g.chance():
-        return mb.mul(x=shape, y=np.int32(2)) if g.chance() else shape
+    match g.choose.randrange(6):
+        case 0:
+            return shape
+        case 1:
+            made = mb.floor_div(x=mb.mul(x=mb.add(x=shape, y=np.int32(3)), y=np.int32(5)), y=np.int32(2))
+            return mb.cast(x=made, dtype=g.choose.choice(("int8", "uint8", "fp16", "fp32", "bool")))
+        case 2:
+            one = mb.gather(x=shape, indices=np.array([0], np.int32), axis=0)
+            return mb.maximum(x=mb.concat(values=[one, shape], axis=0), y=mb.cast(x=one, dtype="int32"))
+        case 3:
+            return mb.add(x=mb.cast(x=shape, dtype="fp32"), y=mb.reduce_sum(x=g.value((fp32,), (1,)), axes=[0]))
     whole = mb.reshape(x=x, shape=mb.reduce_prod(x=shape, axes=[0], keep_dims=True))
     return mb.reshape(x=mb.relu(x=whole), shape=shape) if x.dtype in FLOATS else whole
 
@@ -286,16 +297,21 @@ def places(g: Growing, size: int, *shape: Any) -> Value:
     return found
 
 
+def narrow(g: Growing, indices: Value) -> Value:
+    """The same indices in another type, now and then."""
+    return mb.cast(x=indices, dtype=g.choose.choice(("int8", "int16", "uint8", "uint16"))) if g.chance(0.2) else indices
+
+
 @family(4)
 def gather(g: Growing) -> Value:
-    x = g.value(NUMBERS, ranks=(1, 2, 3, 4))
+    x = g.value((*NUMBERS, *FLOATS, *SMALL), ranks=(1, 2, 3, 4))
     axis = g.axis(x)
     size = g.least(x, axis)
     match g.choose.randrange(4):
         case 0:
             dims = list(x.shape)
             dims[axis] = g.any_size()
-            return mb.gather_along_axis(x=x, indices=places(g, size, *dims), axis=axis)
+            return mb.gather_along_axis(x=x, indices=narrow(g, places(g, size, *dims)), axis=axis)
         case 1:
             depth = g.choose.randint(1, x.rank)
             least = min(g.least(x, k) for k in range(depth))
@@ -303,7 +319,7 @@ def gather(g: Growing) -> Value:
         case 2 if axis % x.rank > 0:
             return mb.gather(x=x, indices=places(g, size, x.shape[0], g.any_size()), axis=axis, batch_dims=1)
     shape = g.choose.choice(((), (g.any_size(),), (2, g.any_size())))
-    return mb.gather(x=x, indices=places(g, size, *shape), axis=axis)
+    return mb.gather(x=x, indices=narrow(g, places(g, size, *shape)), axis=axis)
 
 
 @family(1)

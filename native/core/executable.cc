@@ -127,6 +127,7 @@ void Executable::EvaluateShapes() {
       Require(start >= 0 && !__builtin_mul_overflow(start, static_cast<int64_t>(SizeOf(slot.value.dtype)), &start) &&
                   !__builtin_add_overflow(start, bytes, &end) && end <= whole.value.bytes(),
               "an alias is larger than what it stands for");
+      Require(slot.from || bytes == whole.value.bytes(), "a tensor has another number of elements under another shape");
       slot.offset = static_cast<size_t>(start) + (whole.place == Place::kAlias ? whole.offset : 0);
     }
   }

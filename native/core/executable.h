@@ -27,8 +27,8 @@ class Executable {
 
   SizeTable& sizes() { return sizes_; }
 
-  // Tensors, known by the number that is returned. An alias has the bytes of another tensor, from an element of its own
-  // type on, under a shape of its own.
+  // Tensors, known by the number that is returned. An alias has the bytes of another tensor under a shape of its own: all
+  // of them, or some from an element of its own type on.
   int AddArena(DType dtype, std::vector<SizeRef> shape);
   int AddExternal(DType dtype, std::vector<SizeRef> shape);
   int AddConstant(DType dtype, std::vector<SizeRef> shape, std::shared_ptr<Buffer> data);

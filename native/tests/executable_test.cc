@@ -174,6 +174,9 @@ TEST_CASE("what makes no sense is an error, and the executable stays of use") {
   refused([](Builder& o) {
     o.executable.AddAlias(o.executable.AddArena(DType::kF16, {o.Constant(4)}), DType::kF32, {o.Constant(4)});
   });
+  refused([](Builder& o) {
+    o.executable.AddAlias(o.executable.AddArena(DType::kF32, {o.Constant(4)}), DType::kF32, {o.Constant(3)});
+  });
 }
 
 }  // namespace gristmill::test

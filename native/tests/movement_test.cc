@@ -180,6 +180,9 @@ TEST_CASE("moves that do not fit are errors") {
   CHECK_THROWS_AS(Run({"concat", {{"axis", int64_t{1}}}, {}}, {x, x}, {Array(DType::kF32, {3, 9})}), Error);
   CHECK_THROWS_AS(Run({"concat", {{"axis", int64_t{0}}}, {}}, {x, x}, {Array(DType::kF16, {6, 4})}), Error);
   CHECK_THROWS_AS(Run(Indexed("gather", 5, true, true), {x, Array(DType::kI32, {1})}, {x}), Error);
+  Call batched = Indexed("gather", 1, true, true);
+  batched.attributes["batch"] = int64_t{1};
+  CHECK_THROWS_AS(Run(batched, {Array(DType::kF32, {2, 4}), Array(DType::kI32, {4, 3})}, {Array(DType::kF32, {4, 3})}), Error);
   CHECK_THROWS_AS(Run(Indexed("gather", 0, true, true), {x, Array(DType::kF32, {1})}, {Array(DType::kF32, {1, 4})}), Error);
   CHECK_THROWS_AS(Run(Indexed("gather", 0, true, true), {x, Array(DType::kI32, {2})}, {Array(DType::kF32, {1, 4})}), Error);
   auto update = [&](Sizes begin, Sizes step, Sizes part) {

@@ -36,7 +36,7 @@ HWY_INLINE float Weigh(float* scores, size_t count, Running& running) {
   MapRun(scores, scores, count, [=](VF x) {
     const VF y = hn::Sub(x, shift);
     if constexpr (!kHalf) return Exp(y);
-    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(hn::Max(y, least)));
+    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(MaxWith(y, least)));
   });
   const float shrink = hn::GetLane(Exp(hn::Set(F32(), running.top - safe)));
   running.sum = running.sum * shrink + SumOf(scores, count, [](VF x) { return x; });
@@ -324,7 +324,8 @@ class Attention : public Kernel {
     }
     const Tensor& out = operands.out(0);
     for (int64_t i = 0; i < rows; ++i) {
-      HWY_DYNAMIC_DISPATCH(DivideRun)(sums + i * ldo_, static_cast<size_t>(out_), running[i].sum);
+      // Without any keys the sums are 0; where all keys are masked, 0/0 is NaN.
+      HWY_DYNAMIC_DISPATCH(DivideRun)(sums + i * ldo_, static_cast<size_t>(out_), keys_ == 0 ? 1.0f : running[i].sum);
       char* to = out.as<char>() + (head * length_ + row + i) * out_ * static_cast<int64_t>(SizeOf(out.dtype));
       StoreTile(out.dtype, sums + i * ldo_, to, static_cast<size_t>(out_));
     }

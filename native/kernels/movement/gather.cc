@@ -46,6 +46,9 @@ class Indexed : public Kernel {
     const int64_t vectors = indices.shape.size() / static_cast<int64_t>(depth_);
     count_ = batch_ == 0 ? 0 : vectors / batch_;
     Require(batch_ * count_ * static_cast<int64_t>(depth_) == indices.shape.size() || batch_ == 0, "indices have their size");
+    for (size_t k = 0; k < batch_axes_; ++k) {
+      Require(k < indices.shape.rank && indices.shape[k] == shape[k], "indices have the batch of what they are for");
+    }
     Require(part.bytes() == batch_ * outer_ * count_ * width_, "slices have their size");
   }
 

@@ -243,7 +243,7 @@ def scatter(x: Array, weight: Array, axes: Sequence[Axis], lengths: tuple[int, .
         for count, axis, start, length in zip(counts, axes, starts, lengths, strict=True)
     ]
     y = np.zeros(claim((batch, groups, per_group, *reach), x.itemsize))
-    columns = x.reshape(batch, groups, channels // groups, -1)
+    columns = x.reshape(batch, groups, channels // groups, math.prod(counts))
     for tap in np.ndindex(*weight.shape[2:]):
         matrix = weight[(slice(None), slice(None), *tap)].reshape(groups, channels // groups, per_group)
         matrix = matrix.swapaxes(1, 2)

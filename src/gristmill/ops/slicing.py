@@ -10,7 +10,7 @@ import numpy as np
 from gristmill.errors import DimError
 from gristmill.ir import dims
 from gristmill.ir.constants import Array
-from gristmill.ir.dims import Dim, Shape
+from gristmill.ir.dims import Dim, Shape, Symbol
 from gristmill.ir.op import Op
 from gristmill.ir.opset import iOS13, iOS17, iOS18
 from gristmill.ir.program import Value
@@ -179,6 +179,12 @@ class slice_update(_Slices):
         if len(shape) != len(wanted) or any(agree(a, b) is None for a, b in zip(wanted, shape, strict=True)):
             raise self.misfit("'update' has the slice's shape", expected=list(wanted), actual=list(shape))
         return self.x.type
+
+    @property
+    def slice_shape(self) -> Shape | None:
+        """The shape of what is replaced; ``None`` where begin and end do not tell."""
+        shape = self._sliced()
+        return None if any(isinstance(size, Symbol) and dims.is_unknown(size) for size in shape) else shape
 
     def reference(self, x: Array, update: Array, begin: Array, end: Array) -> Array:
         result = x.copy()

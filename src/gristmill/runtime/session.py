@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from gristmill.devices.base import CallProfile, Device, DirectRun, Observer
 from gristmill.errors import ExecutionError, InputError, InputTypeError, StateError
@@ -63,7 +65,8 @@ class Session:
         """
         with self._bound(inputs, state) as values:
             outputs = self._executable.run(values, observe)
-        return {value.name: output for value, output in zip(self.function.outputs, outputs, strict=True)}
+        owned = _owned(outputs, inputs.values())
+        return {value.name: output for value, output in zip(self.function.outputs, owned, strict=True)}
 
     def profile(self, inputs: Mapping[str, Array], state: State | None = None) -> list[CallProfile]:
         """Runs the function once and says what each call of the device took; arguments and errors as of ``run``."""
@@ -101,6 +104,17 @@ class Session:
                     f"input '{value.name}' is missing", expected=value.type, actual=", ".join(inputs) or "no input"
                 )
             check_tensor(value, inputs[value.name], sizes)
+
+
+def _owned(outputs: Iterable[RuntimeValue], inputs: Iterable[Array]) -> Iterator[RuntimeValue]:
+    """Outputs that who gets them may write to: copies of those that are constants, inputs, or other outputs."""
+    given = {id(array) for array in inputs}
+    for output in outputs:
+        if isinstance(output, np.ndarray) and (id(output) in given or not output.flags.writeable):
+            yield output.copy()
+        else:
+            given.add(id(output))
+            yield output
 
 
 def _listed(states: Mapping[str, StateType]) -> str:

@@ -177,11 +177,12 @@ class Emitter:
         self._tensors[value, layout] = tensor
         self._layout[value] = layout
 
-    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim = 0) -> None:
-        """A result that is the bytes of another tensor, from one of its elements on, under its own shape."""
+    def alias(self, value: Value, tensor: int, layout: Layout = PLAIN, start: Dim | None = None) -> None:
+        """A result that is the bytes of another tensor under its own shape: all, or some from an element on."""
         layout = layout.of(value)
         shape = self.sizes(layout.order(value.shape))
-        self.define(value, self.executable.alias(tensor, value.dtype.name, shape, self.size(start)), layout)
+        begin = None if start is None else self.size(start)
+        self.define(value, self.executable.alias(tensor, value.dtype.name, shape, begin), layout)
 
     def renamed(self, tensor: int, dtype: DType, dims: Sequence[Dim]) -> int:
         """A tensor's bytes under another shape."""
@@ -314,7 +315,8 @@ class Emitter:
             arguments["program"] = program.build(outputs)
             kinds = []
             for value in program.inputs[1:]:
-                kind = epilogue_kind(value, op.result, layout)
+                # A bias counts channels, wherever they lie.
+                kind = "column" if value is bias else epilogue_kind(value, op.result, layout)
                 assert kind is not None  # fusion asked before
                 kinds.append(kind)
                 operands.append(self.tensor(value, layout) if kind == "full" else self.tensor(value))
@@ -405,8 +407,6 @@ def epilogue_kind(value: Value, result: Value, layout: Layout) -> str | None:
         return "full"
     ones: list[Dim] = [1] * (result.rank - value.rank)
     dims = layout.order([*ones, *value.shape])
-    if value.rank == 1 and layout is CHANNELS_LAST:
-        dims = [*ones, *value.shape]  # a bias, which counts channels wherever they lie
     if all(dim == 1 for dim in dims):
         return "scalar"
     columns = layout.order(result.shape)[-1]

@@ -20,7 +20,7 @@ from gristmill.devices.cpu.fusion import Group, absorb_scalings, group
 from gristmill.devices.cpu.layout import PLAIN
 from gristmill.devices.cpu.lowering.registry import LOWERINGS
 from gristmill.devices.cpu.states import brought_together, updates_in_place, written_by
-from gristmill.devices.reference.executor import check_result
+from gristmill.devices.reference.executor import check_result, fixed
 from gristmill.errors import ExecutionError, FormatError
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Array
@@ -74,7 +74,7 @@ class Environment:
             constant = contents(value)
             if constant is None:
                 return self.values[value]
-            self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
+            self._constants[value] = fixed(constant)
         return self._constants[value]
 
     @contextlib.contextmanager
@@ -433,11 +433,13 @@ def _joins_root(op: Op, root: Op) -> bool:
     assert layout is not None
     if op.result.dtype.name not in ("fp16", "fp32"):
         return False
-    if STEPS[type(op)].per_channel and layout is PLAIN and op.result.rank > 2:
+    per_channel = STEPS[type(op)].per_channel
+    if per_channel and layout is PLAIN and op.result.rank > 2:
         return False  # channels are not the columns
     return all(
         value.producer is root
         or ((known := contents(value)) is not None and known.data.size == 1)
+        or (per_channel and value.rank == 1)
         or epilogue_kind(value, root.result, layout) is not None
         for value in operands_of(op)
     )

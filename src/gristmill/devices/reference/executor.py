@@ -8,6 +8,7 @@ from typing import TypeAlias
 from gristmill.devices.base import Device, Executable, Observer, Refusal
 from gristmill.errors import ExecutionError
 from gristmill.ir.builtin import const
+from gristmill.ir.constants import Constant
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Block, Function, Value
 from gristmill.ir.traits import ControlFlow
@@ -92,9 +93,17 @@ class _Run:
         if value.constant is None:
             return self._alive[value]
         if value not in self._constants:
-            constant = value.constant
-            self._constants[value] = constant.numpy() if isinstance(constant.type, TensorType) else constant.python()
+            self._constants[value] = fixed(value.constant)
         return self._constants[value]
+
+
+def fixed(constant: Constant) -> RuntimeValue:
+    """What a constant holds while a program runs: a tensor nobody can write to, since results may be views of it."""
+    if not isinstance(constant.type, TensorType):
+        return constant.python()
+    array = constant.numpy().view()
+    array.flags.writeable = False
+    return array
 
 
 def check_result(op: Op, value: RuntimeValue, result: Value) -> None:

@@ -23,7 +23,7 @@ def rows_where_they_stand(value: Value, emit: Emitter) -> tuple[Value, Dim] | No
         size != whole for axis, (size, whole) in enumerate(zip(value.shape, op.x.shape, strict=True)) if axis != row
     ):
         return None
-    if isinstance(op, slice_by_index) and op.stride is not None and op.stride[row] != 1:
+    if isinstance(op, slice_by_index) and not set(op.stride or ()) <= {1}:
         return None
     users = emit.used_only_by(value)
     begin = op.starts()

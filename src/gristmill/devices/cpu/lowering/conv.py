@@ -125,7 +125,7 @@ def scaling_of(op: conv) -> Op | None:
 @lowers(conv, supports=_constant_weight, epilogue=CHANNELS_LAST, scaling=scaling_of)
 def _conv(op: conv, emit: Emitter) -> None:
     axes = axes_of(op, op.x.shape[2:], op.weight.shape[2:], op.strides, op.dilations, op.pad_type, op.pad)
-    if reads_planes(op, emit.layout(op.x)):
+    if emit.scaling is None and reads_planes(op, emit.layout(op.x)):
 
         def widen() -> _native.Prepared:
             return _matrix(np.moveaxis(array_of(op.weight), 0, -1).astype(np.float32))

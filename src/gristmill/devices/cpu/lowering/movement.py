@@ -160,7 +160,7 @@ def _crop(op: crop, emit: Emitter) -> None:
 
 @lowers(slice_update, supports=_known_start, reads=("x", "update"))
 def _slice_update(op: slice_update, emit: Emitter) -> None:
-    begin, steps, shape = _place(op, op.update.shape)
+    begin, steps, shape = _place(op, op.slice_shape or op.update.shape)
     update = emit.renamed(emit.tensor(op.update), op.update.dtype, shape)
     arguments = {"begin": emit.sizes(begin), "step": steps}
     results = emit.replaced(op, op.x, [(op.update.dtype, shape)])
@@ -171,6 +171,10 @@ def _slice_update(op: slice_update, emit: Emitter) -> None:
 def _split(op: split, emit: Emitter) -> None:
     rank, axis = op.x.rank, op.axis % op.x.rank
     sizes = [part.shape[axis] for part in op.results]
+    joined = tuple(sum(sizes) if a == axis else size for a, size in enumerate(op.x.shape))
+    if joined != op.x.shape:  # equal parts of a size that may be no multiple of their number, which this refuses
+        layout = emit.layout(op.x)
+        emit.renamed(emit.tensor(op.x, layout), op.x.dtype, layout.order(joined))
     for part, start in zip(op.results, accumulate(sizes, initial=0), strict=False):
         begin = [start if a == axis else 0 for a in range(rank)]
         _slice(emit, op.x, begin, [1] * rank, part.shape, part)

@@ -28,12 +28,13 @@ PACKAGE = "CoreML.Specification"
 
 
 @cache
-def _pool() -> descriptor_pool.DescriptorPool:
+def pool() -> descriptor_pool.DescriptorPool:
+    """The schema's descriptors."""
     data = (resources.files("gristmill.package") / "schema" / "schema.binpb").read_bytes()
-    pool = descriptor_pool.DescriptorPool()
+    made = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
-        pool.Add(file)
-    return pool
+        made.Add(file)
+    return made
 
 
 @cache
@@ -46,7 +47,7 @@ def message(name: str) -> Any:
     Raises:
         KeyError: The schema has no such message.
     """
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
 @cache
@@ -54,7 +55,7 @@ def enum(name: str) -> Any:
     """Returns an enumeration of the schema as a wrapper with ``Name(number)`` and ``Value(name)``."""
     from google.protobuf.internal import enum_type_wrapper
 
-    return enum_type_wrapper.EnumTypeWrapper(_pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
+    return enum_type_wrapper.EnumTypeWrapper(pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
 
 
 def is_repeated(field: Any) -> bool:

@@ -45,6 +45,7 @@ def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
             location=os.fspath(path),
             expected="what torch.jit.save wrote",
             actual=f"{type(error).__name__}: {str(error)[:300]}",
+            hint="what torch.save wrote is loaded in Python, into its module, which convert takes",
         ) from error
 
 

@@ -139,6 +139,7 @@ def steep(tmp_path):
     builder.add_branch_node(0, 0, 0, 1.0, "BranchOnValueGreaterThan", 1, 2)
     builder.add_leaf_node(0, 1, [0.0, 1.0])
     builder.add_leaf_node(0, 2, [1.0, 0.0])
+    builder.set_default_prediction_value([0.0, 0.0])
     builder.spec.description.input[1].type.isOptional = True
     ct.utils.save_spec(builder.spec, tmp_path / "steep.mlmodel")
     return tmp_path / "steep.mlmodel"

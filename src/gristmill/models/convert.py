@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.io_types import ClassifierConfig, ImageType, InputType, StateType
 from gristmill.models.model import MLModel
+from gristmill.models.names import make_valid
 from gristmill.models.target import DeploymentTarget
 from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
@@ -158,7 +160,7 @@ class Prepared:
             run_passes(program, [*rewriting(precision.rewrites), typing, *cleanup()], verify=verify_program)
             if verification is not None and verification.report.skipped is None:
                 verification.measure(program, interface.pixels_for(verification.inputs, program, self.inputs))
-        package = self._package(interface.describe(program, self.inputs, self.outputs))
+        package = self._package(interface.describe(program, self.inputs, self._valid_outputs()))
         package.description.metadata.userDefined["com.gristmill.version"] = __version__
         package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
         result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
@@ -171,6 +173,13 @@ class Prepared:
         )
         result.conversion_report.typing = typing.report if typing is not None else None
         return result
+
+    def _valid_outputs(self) -> dict[str, InputType]:
+        """Gives the program names that Core ML takes; returns the descriptions of outputs by these."""
+        renamed = make_valid(self.program)
+        for old, new in renamed.items():
+            warnings.warn(f"'{old}' is called '{new}' in the model: names in Core ML are identifiers", stacklevel=4)
+        return {renamed.get(name, name): described for name, described in self.outputs.items()}
 
     def _package(self, description: Message) -> Package:
         if self.kind == "mlprogram":

@@ -246,6 +246,11 @@ class MLModel:
         folder = self.package.weights_dir
         return None if folder is None else str(folder)
 
+    @property
+    def _spec(self) -> Message:
+        """The specification itself, under the name by which code written for coremltools reaches for it."""
+        return self.package.spec
+
     def get_spec(self) -> Message:
         """A copy of the whole specification, a ``Model`` message."""
         copy = proto.message("Model")()

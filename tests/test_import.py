@@ -83,3 +83,9 @@ def test_unknown_attribute():
     with pytest.raises(AttributeError, match=r"module 'gristmill' has no attribute 'covnert'"):
         ct.covnert  # noqa: B018  # the access is what is tested
     assert not hasattr(ct, "covnert")
+
+
+def test_what_is_missing_says_so():
+    """A name that users of coremltools look for is an AttributeError with the reason."""
+    with pytest.raises(AttributeError, match="no attribute 'optimize': weights cannot be compressed yet"):
+        ct.optimize  # noqa: B018  # the access is what is tested

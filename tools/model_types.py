@@ -45,6 +45,8 @@ Classic models compute in float64. Where the format's own text leaves a choice, 
 - **`supportVectorClassifier`** predicts the likeliest label where it holds probabilities, else the one with the most
   votes; its probabilities then are shares of votes. The iteration that couples pairs ends where LIBSVM's does.
 - **`classConfidenceThresholding`** lets every class pass. The format's text says that Core ML does.
+- **`nonMaximumSuppression`** in a pipeline takes its thresholds from the pipeline's inputs of the names that its
+  parameters give, whether or not it lists them as inputs of its own: Apple's YOLOv3 does not.
 - **`linkedModel`** is followed to files in its own folder and below, once. Other paths are refused: a file does not
   choose what is read on this computer.
 - **`customModel`** runs after `gristmill.models.classic.register_custom_model(class_name, factory)`.

@@ -7,12 +7,14 @@ is loaded when it is first used: importing this package loads neither a source f
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from gristmill._version import __version__
 
 if TYPE_CHECKING:
-    from gristmill import converters, errors, models, precision
+    from gristmill import _version as version
+    from gristmill import converters, errors, models, precision, proto
     from gristmill.models import transform, utils
     from gristmill.models.compute_units import ComputeUnit, ReshapeFrequency, SpecializationStrategy
     from gristmill.models.convert import convert
@@ -52,11 +54,19 @@ _MODULES = {
     "errors": "gristmill.errors",
     "models": "gristmill.models",
     "precision": "gristmill.precision",
+    "proto": "gristmill.proto",
     "transform": "gristmill.models.transform",
     "utils": "gristmill.models.utils",
+    "version": "gristmill._version",
 }
+_NOT_YET = {"optimize": "weights cannot be compressed yet"}
+
+SPECIFICATION_VERSION = 1
+"""The version of a specification that needs nothing newer than iOS 11, as in coremltools."""
+
 
 __all__ = [
+    "SPECIFICATION_VERSION",
     "ClassifierConfig",
     "ComputeUnit",
     "EnumeratedShapes",
@@ -75,10 +85,12 @@ __all__ = [
     "errors",
     "models",
     "precision",
+    "proto",
     "register_custom_layer",
     "target",
     "transform",
     "utils",
+    "version",
 ]
 
 
@@ -90,7 +102,9 @@ def __getattr__(name: str) -> Any:
     elif name == "target":
         value = importlib.import_module("gristmill.models.target").DeploymentTarget
     else:
-        raise AttributeError(f"module 'gristmill' has no attribute {name!r}")
+        why = f": {_NOT_YET[name]}" if name in _NOT_YET else ""
+        message = f"module 'gristmill' has no attribute {name!r}{why}"
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])  # so that Python suggests another name
     globals()[name] = value
     return value
 

@@ -259,6 +259,17 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def test_narrow(page, full):
+    """On a telephone everything of the bar is inside the page, and details lie over it, not beside it."""
+    page.open(full, "Graph", size=(400, 800))
+    for name in ("title", "tabs", "search", "theme"):
+        box = f"document.getElementById('{name}').getBoundingClientRect()"
+        assert 0 <= page.evaluate(f"{box}.left") < page.evaluate(f"{box}.right") <= 400
+    page.evaluate("select(functions[0].ops[0])")
+    assert page.evaluate("document.getElementById('views').clientWidth") == 400
+    assert page.evaluate("document.getElementById('details').clientWidth") == 400
+
+
 def test_the_button_changes_light_and_dark(page, full):
     page.open(full, "Summary", dark=True)
     themes = []

@@ -47,8 +47,8 @@ def process(*command):
 
 
 def test_as_a_process(linear):
-    """``python -m gristmill.cli``: a document alone on the standard output; errors on the other, without traceback."""
-    command = (sys.executable, "-m", "gristmill.cli")
+    """``python -m gristmill``: a document alone on the standard output; errors on the other, without traceback."""
+    command = (sys.executable, "-m", "gristmill")
     done = process(*command, "run", str(linear), "--random", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert list(json.loads(done.stdout)["outputs"]) == ["y"]
@@ -63,6 +63,21 @@ def test_installed_script(linear):
     done = process(str(script), "info", str(linear), "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["kind"] == "mlProgram"
+
+
+def test_width(linear, monkeypatch):
+    """In a pipe lines are as long as they are; ``COLUMNS`` limits them."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    command = (sys.executable, "-m", "gristmill", "info", str(linear))
+    note = "n" * 100 + "… (300 characters)"
+    assert note in process(*command).stdout
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, process(*command).stdout.splitlines()[1:])) <= 60
+
+
+def test_errors_of_the_system(gristmill, linear, tmp_path):
+    """What the system refuses is a sentence and the place, without its number."""
+    assert gristmill.error("view", linear, "--no-open", "-o", tmp_path) == f"Error: Is a directory\n  at: {tmp_path}\n"
 
 
 def test_output_cut_off(linear):

@@ -24,7 +24,7 @@ def test_table(gristmill, squares):
     model, x = squares
     words = " ".join(gristmill.ok("precision", model, "-i", x).split())
     assert "mul 'y'" in words
-    assert "1 … 9e+04" in words
+    assert "fp16 [1, 3] 1 … 9e+04 33.3% overflow" in words
     assert "First overflow: mul 'y' (operand 'y'): 'y' lies in [1, 300]" in words
     assert "Output y: -inf dB" in words
 

@@ -131,10 +131,44 @@ def test_images(gristmill, tmp_path):
     assert "4 wide" in gristmill.error("run", path, "-i", tmp_path / "narrow.png")
 
 
+@pytest.fixture
+def steep(tmp_path):
+    """Trees with two numbers: ``"up"`` where the slope is above 1, whatever the other, which may be left out."""
+    features = [("slope", ct.models.datatypes.Double()), ("other", ct.models.datatypes.Double())]
+    builder = ct.models.tree_ensemble.TreeEnsembleClassifier(features, ["down", "up"], "direction")
+    builder.add_branch_node(0, 0, 0, 1.0, "BranchOnValueGreaterThan", 1, 2)
+    builder.add_leaf_node(0, 1, [0.0, 1.0])
+    builder.add_leaf_node(0, 2, [1.0, 0.0])
+    builder.set_default_prediction_value([0.0, 0.0])
+    builder.spec.description.input[1].type.isOptional = True
+    ct.utils.save_spec(builder.spec, tmp_path / "steep.mlmodel")
+    return tmp_path / "steep.mlmodel"
+
+
+def test_single_values(gristmill, steep, tmp_path):
+    """Numbers stand on the command line as they are, or in a file; ``--random`` makes them up."""
+    run = ("run", steep, "-i", "other=0", "-i")
+    assert gristmill.document(*run, "slope=1.5")["outputs"]["direction"]["value"] == "up"
+    assert gristmill.document(*run, "slope=-1e3")["outputs"]["direction"]["value"] == "down"
+    (tmp_path / "lr=2.json").write_text("2")
+    assert gristmill.document(*run, f"slope={tmp_path / 'lr=2.json'}")["outputs"]["direction"]["value"] == "up"
+    assert gristmill.document("run", steep, "--random")["outputs"]["direction"]["value"] == "down"
+    assert "a single value" in gristmill.error(*run, "slope=steep")
+
+
+def test_a_file_without_a_name_is_for_what_is_needed(gristmill, linear, x, steep, tmp_path):
+    """The one input that is not optional; a file's own name may have an equals sign."""
+    (tmp_path / "lr=2.json").write_text("2")
+    document = gristmill.document("run", steep, "-i", tmp_path / "lr=2.json", "-i", "other=0")
+    assert document["outputs"]["direction"]["value"] == "up"
+    x.rename(tmp_path / "x=1.npy")
+    assert gristmill.document("run", linear, "-i", tmp_path / "x=1.npy")["outputs"]["y"]["shape"] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "input 'x' is missing"),
+        ([], "--random makes them up"),
         (["-i", "x=nowhere.npy"], "no such file"),
         (["-i", "z=x.npy"], "there is no input 'z'"),
         (["-i", "x=noise.npy"], "no valid .npy"),

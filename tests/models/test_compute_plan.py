@@ -257,6 +257,7 @@ def test_code_written_for_coremltools(model):
         plan = ct.models.compute_plan.MLComputePlan.load_from_path(
             path=loaded.get_compiled_model_path(), compute_units=ct.ComputeUnit.ALL
         )
+        assert ct.models.CompiledMLModel(loaded.get_compiled_model_path()).make_state().names == ()
         last = plan.model_structure.program.functions["main"].block.operations[-1]
         assert plan.get_estimated_cost_for_mlprogram_operation(last).weight > 0
     devices = ct.models.MLModel.get_available_compute_devices()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 
 import gristmill as ct
 from gristmill.errors import InputError, InputTypeError, MissingFileError, UnsupportedError
@@ -247,8 +248,25 @@ def test_missing_file(tmp_path):
 
 @pytest.mark.parametrize("model", ["model.h5", 3, np.zeros(3)])
 def test_unsupported_model(model):
-    with pytest.raises(UnsupportedError, match="not converted yet"):
+    with pytest.raises(UnsupportedError, match="not converted"):
         ct.convert(model)
+
+
+def test_models_that_other_functions_take():
+    """Who gives ``convert`` what it does not take is told what does."""
+    program = ct.convert(exported(), verify=False)
+    for model, hint in {
+        LinearRegression(): "converters.sklearn.convert",
+        program: "model.program",
+        "weights.onnx": "not converted yet",
+        "old.mlmodel": "models.MLModel loads it",
+    }.items():
+        with pytest.raises(UnsupportedError) as caught:
+            ct.convert(model)
+        assert hint in caught.value.hint
+    with pytest.raises(UnsupportedError) as caught:
+        ct.convert(torch.nn.Linear(1, 1).state_dict())
+    assert "load them into their module" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,28 @@ def test_profile_of_a_pipeline_on_the_command_line(tmp_path):
     assert json.loads(done.stdout)["calls"][-1]["kernel"] == "arrayFeatureExtractor"
 
 
+def test_stages_on_the_command_line(tmp_path):
+    """``--stage`` counts from 1; a page, a plan and an inspection are of that model alone."""
+    path, page = tmp_path / "pipeline.mlmodel", tmp_path / "page.html"
+    extracting().save(path)
+
+    def run(command, *options):
+        return CliRunner().invoke(main, [command, str(path), *options, "--json"])
+
+    plan, inspection = run("plan", "--stage", "1"), run("precision", "--stage", "1", "--unit", "gpu")
+    assert len(json.loads(plan.stdout)["ops"]) == 20
+    assert len(json.loads(inspection.stdout)["ops"]) >= 20  # and what brings x to float16
+    assert run("view", "--stage", "1", "--no-open", "-o", str(page)).exit_code == 0
+    assert "<title>pipeline.mlmodel, stage 1</title>" in page.read_text()
+    assert "1 to 2" in run("plan", "--stage", "3").stderr
+    assert "a pipeline" in CliRunner().invoke(main, ["plan", str(_saved_network(tmp_path)), "--stage", "1"]).stderr
+
+
+def _saved_network(folder):
+    ct.utils.save_spec(large_network(), folder / "network.mlmodel")
+    return folder / "network.mlmodel"
+
+
 def test_predicting_beside_other_work():
     """In a thread, whatever the model's type."""
     found = asyncio.run(ct.models.MLModel(specs.glm_regressor()).predict_async({"x": [0.5, 0.5]}))

@@ -486,7 +486,7 @@ def test_a_specification_with_its_weights(saved: Path, tmp_path: Path) -> None:
 def test_where_a_model_may_be_saved(saved: Path, tmp_path: Path) -> None:
     """A program needs a package; other suffixes are refused with what is allowed."""
     package = load(saved)
-    for name in ("m.mlmodel", "m", "m.onnx"):
+    for name in ("m.mlmodel", "m.onnx"):
         with pytest.raises(InputError, match="cannot be saved there"):
             package.save(tmp_path / name)
     (tmp_path / "file.mlpackage").write_text("not a folder")
@@ -538,3 +538,31 @@ def test_a_zip_archive_is_not_a_model(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(FormatError, match="zip archive"):
         load(path)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
+
+
+@pytest.mark.parametrize("file", ["Manifest.json", "model.mlmodel", "weight.bin"])
+def test_pointers_of_git_lfs(tmp_path: Path, file: str) -> None:
+    """A checkout without ``git lfs pull`` is told apart from a broken model, whichever file it left out."""
+    path = Package.from_program(classifier()).save(tmp_path / "model.mlpackage")
+    next(path.rglob(file)).write_bytes(POINTER)
+    with pytest.raises(FormatError, match="pointer of Git LFS") as caught:
+        load(path)
+    assert caught.value.hint == "git lfs pull"
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """Nothing at all is no specification either, though protobuf reads one from it."""
+    (tmp_path / "model.mlmodel").touch()
+    with pytest.raises(FormatError, match="the file is empty"):
+        load(tmp_path / "model.mlmodel")
+
+
+def test_a_path_without_ending(tmp_path: Path) -> None:
+    """It gets the one that suits the model, as with coremltools."""
+    assert Package.from_program(classifier()).save(tmp_path / "model") == tmp_path / "model.mlpackage"
+    network = proto.message("Model")(specificationVersion=1)
+    network.neuralNetwork.SetInParent()
+    assert Package.from_spec(network).save(tmp_path / "model") == tmp_path / "model.mlmodel"

@@ -57,7 +57,7 @@ def theirs() -> dict[str, Any]:
 
 def test_same_facts_as_coremltools() -> None:
     """Every message, field, oneof and enumeration value is there, with coremltools' number and type, and no other."""
-    pool = proto._pool()
+    pool = proto.pool()
     ours = {name: set(facts(pool.FindFileByName(name))) for name in theirs()}
     expected = {name: set(facts(file)) for name, file in theirs().items()}
     for name in expected:

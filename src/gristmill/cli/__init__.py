@@ -32,7 +32,14 @@ class Commands(click.Group):
         except (GristmillError, OSError) as error:
             if wants_traceback(ctx) or isinstance(error, BrokenPipeError):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_message(error)) from error
+
+
+def _message(error: GristmillError | OSError) -> str:
+    """What to print; of the system's errors without their number."""
+    if isinstance(error, GristmillError) or not error.strerror:
+        return str(error)
+    return error.strerror + (f"\n  at: {error.filename}" if error.filename else "")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

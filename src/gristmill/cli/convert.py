@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -77,11 +79,13 @@ def convert(
     from gristmill.package import load
     from gristmill.precision import Precision
 
+    if not source.name:
+        raise InputError("the source has no name", expected="a .pt2 or .pt file", actual=source)
     output = output or source.with_suffix(".mlpackage")
     if output.suffix != ".mlpackage":  # now, not after a long conversion
         raise InputError("the model cannot be saved there", expected="a name ending in .mlpackage", actual=output)
     start = time.perf_counter()
-    with working(f"Converting {source}"):
+    with working(f"Converting {source}"), _quiet():
         model = convert_model(
             source,
             inputs=_tensors(input_names, input_shapes),
@@ -102,6 +106,16 @@ def convert(
         for line in _verification(model.conversion_report):
             console().print(text(line))
         console().print(f"Converted in {seconds_text(seconds)}.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps PyTorch's logs to itself, which print tracebacks of what becomes an error with a message anyway."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _verification(report: ConversionReport | None) -> Iterator[str]:

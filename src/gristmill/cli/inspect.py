@@ -31,7 +31,8 @@ def inspect(package: Package) -> Document:
     document: Document = {"path": str(package.path), "bytes": _size(package), **_inspect_model(package.spec)}
     document["metadata"] = metadata
     if not package.kind:
-        document["problem"] = "It is compiled from another type than mlProgram, whose contents are not read yet."
+        compiled = "It is compiled from another type than mlProgram, whose contents are not read yet."
+        document["problem"] = compiled if package.tree is not None else "It names no type of model that is known here."
     if package.kind == "mlProgram":
         try:
             program = package.program

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+_UNLIMITED = 10_000  # columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,10 +18,13 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where tables go."""
+    """Where tables go. In a file or a pipe nothing limits their width, unless ``COLUMNS`` does."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _UNLIMITED
+    return made
 
 
 def table(title: str, columns: Iterable[str], *, right: Iterable[str] = ()) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gristmill.cli.options import UNIT_CHOICES, shared
+from gristmill.cli.options import UNIT_CHOICES, opened, shared, stage, stage_title
 
 if TYPE_CHECKING:
     from gristmill.runtime.plan import Plan
@@ -84,6 +84,7 @@ def _requirements(ctx: click.Context, param: click.Parameter, texts: Sequence[st
     help="Which units may run the model.",
 )  # fmt: skip
 @click.option("--function", help="Which function of the model to place.")
+@stage
 @click.option("--ops", "all_ops", is_flag=True, help="List every op, not only those that something keeps off a unit.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page that any browser shows, offline too.")
 @click.option(
@@ -97,6 +98,7 @@ def plan(
     target: str | None,
     compute_units: str,
     function: str | None,
+    stage: int | None,
     all_ops: bool,
     html: Path | None,
     requirements: Sequence[Requirement],
@@ -109,17 +111,16 @@ def plan(
     """
     from gristmill.cli.output import print_json, working
     from gristmill.models.compute_units import ComputeUnit
-    from gristmill.models.model import MLModel
 
     with working(f"Placing {model}"):
-        loaded = MLModel(model, function_name=function, compute_units=ComputeUnit[compute_units])
+        loaded = opened(model, stage, function_name=function, compute_units=ComputeUnit[compute_units])
         made = loaded.plan(target)
     verdicts = [{"requirement": item.text, "share": item.share(made), "met": item.met(made)} for item in requirements]
     document = {"path": str(model), **made.document(), "requirements": verdicts}
     if html is not None:
         from gristmill.models.report import write_report
 
-        write_report(loaded, html, plan=made, view="Plan")
+        write_report(loaded, html, title=stage_title(model, stage), plan=made, view="Plan")
     if as_json:
         print_json(document)
     else:
@@ -137,7 +138,8 @@ def _show(document: Mapping[str, Any], *, all_ops: bool) -> None:
 
     out = console()
     out.print(text(f"{document['path']}, function {document['function']}, on {document['target']}"), style="bold")
-    out.print(_summary(document))
+    out.print(text(_costs(document)))
+    out.print(_units(document))
     refusals = _refusals(document)
     for unit, rows in refusals.items():
         if rows:
@@ -152,19 +154,23 @@ def _show(document: Mapping[str, Any], *, all_ops: bool) -> None:
         out.print(text(note), style="yellow")
 
 
-def _summary(document: Mapping[str, Any]) -> Any:
+def _costs(document: Mapping[str, Any]) -> str:
+    gap = document["cost"] / document["bound"] - 1 if document["bound"] else None
+    proved = "" if gap is None else ", the best there is" if gap <= 0 else f", at most {gap:.1%} from the best"
+    return (
+        f"About {_time(document['cost'])}: ops {_time(document['op_cost'])}, "
+        f"transfers {_time(document['transfer_cost'])} ({len(document['transfers'])}), "
+        f"launches {_time(document['launch_cost'])} ({len(document['segments'])}){proved}"
+    )
+
+
+def _units(document: Mapping[str, Any]) -> Any:
     from gristmill.cli.output import table, text
     from gristmill.runtime.plan import UNIT_NAMES
 
     numbers = ("ops", "share of ops", "share of time", "segments")
     made = table("", ["unit", *numbers], right=numbers)
-    gap = document["cost"] / document["bound"] - 1 if document["bound"] else None
-    proved = "" if gap is None else ", the best there is" if gap <= 0 else f", at most {gap:.1%} from the best"
-    made.title = (
-        f"About {_time(document['cost'])}: ops {_time(document['op_cost'])}, "
-        f"transfers {_time(document['transfer_cost'])} ({len(document['transfers'])}), "
-        f"launches {_time(document['launch_cost'])} ({len(document['segments'])}){proved}"
-    )
+    made.title = None
     for unit, share in document["shares"].items():
         segments = sum(segment["unit"] == unit for segment in document["segments"])
         made.add_row(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from gristmill.cli.options import model_with_inputs, shared
+from gristmill.cli.options import model_with_inputs, opened, shared, stage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,6 +19,14 @@ _SHOWN = 20
 
 @click.command(short_help="Show what a model's types do to its values.")
 @model_with_inputs
+@stage
+@click.option(
+    "--unit",
+    type=click.Choice(["cpu", "gpu", "neural_engine"]),
+    default="neural_engine",
+    show_default=True,
+    help="Whose type the untyped tensors of a neural network get.",
+)
 @click.option("--shadow", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--all", "every", is_flag=True, help=f"Show every op, not the {_SHOWN} with most of the error.")
 @click.option("--heal", is_flag=True, help="Go on with the shadow's value where a number is lost.")
@@ -27,27 +35,27 @@ def precision(
     model: Path,
     sources: tuple[str, ...],
     function: str | None,
-    shadow: str,
+    stage: int | None,
+    unit: Literal["cpu", "gpu", "neural_engine"],
+    shadow: Literal["float32", "float64"],
     every: bool,
     heal: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL in its declared types beside a shadow in a wide type, and show what becomes of the numbers.
 
-    Inputs that no file is given for are made up, which says little of a model that was trained on others. ``local`` is
-    the error that an op makes by itself, ``gathered`` that of everything up to it, in decibels; ``share`` is its part
-    of the outputs' error.
+    Inputs that no file is given for are made up, which says little of a model that was trained on others. ``lost`` is
+    the share of elements that overflow, vanish or are no numbers; ``local`` the error that an op makes by itself,
+    ``gathered`` that of everything up to it, in decibels; ``share`` its part of the outputs' error.
     """
     from gristmill.cli import values
     from gristmill.cli.output import console, print_json, text, working
     from gristmill.models.explain import inspect
-    from gristmill.models.model import MLModel
 
     with working(f"Inspecting {model}"):
-        loaded = MLModel(model, function_name=function, skip_model_load=True)
-        given = values.read(sources, loaded.inputs)
-        given |= values.make_up([f for f in loaded.inputs if f.name not in given and not f.optional], 0)
-        found = inspect(loaded, given, "float64" if shadow == "float64" else "float32", heal=heal)
+        loaded = opened(model, stage, function_name=function, skip_model_load=True)
+        given = values.completed(values.read(sources, loaded.inputs), loaded.inputs)
+        found = inspect(loaded, given, shadow, heal=heal, unit=unit)
     if as_json:
         print_json(found.as_dict())
         return
@@ -62,20 +70,25 @@ def precision(
 def _table(found: Inspection, every: bool) -> Table:
     from gristmill.cli.output import table, text
 
-    numbers = ("overflow", "underflow", "NaN", "local dB", "gathered dB", "share")
     rows = found.rows if every else [row for row in found.worst(_SHOWN) if row.share]
     title = f"{len(found.rows)} ops with floating results beside {found.shadow}"
-    made = table(title, ("op", "type", "range", *numbers), right=numbers)
+    numbers = ("local dB", "gathered dB", "share")
+    made = table(title, ("op", "type", "range", "lost", *numbers), right=numbers)
     for row in rows:
         spread = f"{row.low:.3g} … {row.high:.3g}" if row.low <= row.high else "none finite"
-        shares = [f"{share:.1%}" if share else "" for share in (row.overflow, row.underflow, row.nan)]
+        lost = {"overflow": row.overflow, "underflow": row.underflow, "NaN": row.nan}
         made.add_row(
             text(row.title),
-            text(row.type),
+            text(_short(row.type)),
             spread,
-            *shares,
+            ", ".join(f"{share:.1%} {kind}" for kind, share in lost.items() if share),
             f"{row.local.snr_db:.1f}",
             f"{row.accumulated.snr_db:.1f}",
             f"{row.share:.1%}",
         )
     return made
+
+
+def _short(type: str) -> str:
+    """A tensor's type as other tables show it: ``fp16 [1, 8]``."""
+    return type.removeprefix("tensor<").removesuffix(">").replace(", [", " [", 1)

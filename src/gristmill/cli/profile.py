@@ -44,8 +44,7 @@ def profile(
 
     with working(f"Running {model}"):
         loaded = MLModel(model, function_name=function)
-        given = values.read(sources, loaded.inputs)
-        given |= values.make_up([f for f in loaded.inputs if f.name not in given and not f.optional], 0)
+        given = values.completed(values.read(sources, loaded.inputs), loaded.inputs)
         found = loaded.profile(given, loaded.make_state(), runs=runs)
     if trace is not None:
         found.save_trace(trace)
@@ -62,12 +61,13 @@ def _table(found: Profile, shown: Sequence[CallProfile | KernelTotal]) -> Table:
     from gristmill.cli.output import table, text
     from gristmill.models.profile import KernelTotal
 
-    numbers = ("ms", "share of time", "GFLOP/s", "GB/s", "share of peak")
+    numbers = ("ms", "of time", "GFLOP/s", "GB/s", "of peak")
+    sums = not shown or isinstance(shown[0], KernelTotal)
     title = f"{found.seconds * 1e3:.3g} ms in {len(found.calls)} calls"
-    made = table(title, ("kernel", "ran", *numbers), right=numbers)
+    made = table(title, ("kernel", "calls" if sums else "ops", *numbers), right=("calls", *numbers))
     for item in shown:
         if isinstance(item, KernelTotal):
-            ran = f"{item.calls} times"
+            ran = str(item.calls)
         else:
             ran = " + ".join(op.op_name for op in item.ops) or item.variant or "order in memory"
         share, seconds = found.share(item), item.seconds or float("nan")

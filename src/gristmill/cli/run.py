@@ -40,8 +40,7 @@ def run(
     with working(f"Loading {model}"):
         loaded = MLModel(model, function_name=function)
         given = values.read(sources, loaded.inputs)
-        if random:
-            given |= values.make_up([f for f in loaded.inputs if f.name not in given and not f.optional], seed)
+        given = values.completed(given, loaded.inputs, seed=seed if random else None)
     load_seconds, start = time.perf_counter() - start, time.perf_counter()
     with working(f"Running {model}"):
         results = loaded.predict(given, loaded.make_state())

@@ -35,8 +35,9 @@ def show(document: Mapping[str, Any], *, all_ops: bool = False) -> None:
             _show_counts(out, f"Function {name}, operations of {function['opset']}", function["ops"], all_ops)
     if "layers" in document:
         _show_counts(out, "Layers", document["layers"], all_ops)
-    for part in document.get("models", ()):
-        out.print(text(f"── {part['name'] or 'part'}: {part['kind']} ──"), style="bold")
+    for number, part in enumerate(document.get("models", ()), 1):
+        named = f" '{part['name']}'" if part["name"] else ""
+        out.print(text(f"── stage {number}{named}: {part['kind']} ──"), style="bold")
         _show_interface(out, part)
         if "layers" in part:
             _show_counts(out, "Layers", part["layers"], all_ops)

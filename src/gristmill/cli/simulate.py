@@ -62,8 +62,7 @@ def simulate(
     with working(f"Simulating {model} on {target}"):
         loaded = MLModel(model, function_name=function, compute_units=ComputeUnit[compute_units.upper()])
         given = values.read(sources, loaded.inputs)
-        if random:
-            given |= values.make_up([f for f in loaded.inputs if f.name not in given and not f.optional], seed)
+        given = values.completed(given, loaded.inputs, seed=seed if random else None)
         found = loaded.simulate(given, loaded.make_state(), target=target, profiles=profiles or None)
     if output is not None:
         results = {"float32": found.float32, **found.results}

@@ -14,8 +14,7 @@ from gristmill.cli.output import table, text
 from gristmill.errors import FormatError, InputError, MissingFileError
 from gristmill.ir.constants import Array
 from gristmill.models import images
-from gristmill.models.features import Feature, known_names
-from gristmill.models.features import make_up as make_up  # commands find it here
+from gristmill.models.features import Feature, ScalarFeature, known_names, make_up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,30 +30,75 @@ def read(sources: Sequence[str], features: Sequence[Feature]) -> dict[str, Any]:
     """Values by input.
 
     Args:
-        sources: ``name=file`` for one value, or a file that holds values by name.
+        sources: ``name=file`` for one value, ``name=value`` for a number or a text, or a file that holds values by
+            name.
         features: The model's inputs.
 
     Raises:
         InputError: A file is missing, of a kind that is not read, or holds something else than it should.
     """
     found: dict[str, Any] = {}
+    named = {feature.name: feature for feature in features}
     for source in sources:
-        name, _, file = source.rpartition("=")
+        name, file = _split(source, named)
+        if isinstance(feature := named.get(name), ScalarFeature) and not Path(file).exists():
+            found[name] = _literal(file, feature)
+            continue
         contents = _load(Path(file))
         if name:
-            if isinstance(contents, Mapping):
-                contents = _only(contents, name, file)
-            found[name] = contents
+            found[name] = _only(contents, name, file) if isinstance(contents, Mapping) else contents
         elif isinstance(contents, Mapping):
             found |= contents
-        elif len(features) == 1:
-            found[features[0].name] = contents
         else:
-            raise InputError(
-                f"which input is '{file}' for?", expected="NAME=FILE with " + " or ".join(f.name for f in features)
-            )
+            found[_meant(file, features)] = contents
     known_names(found, features)
     return found
+
+
+def completed(given: Mapping[str, Any], features: Sequence[Feature], *, seed: int | None = 0) -> dict[str, Any]:
+    """What was given, and values made up for inputs that are missing and needed.
+
+    Args:
+        given: Values by input.
+        features: The model's inputs.
+        seed: Of what is made up; ``None`` makes up nothing.
+
+    Raises:
+        InputError: An input is missing, and nothing is made up.
+    """
+    missing = [feature for feature in features if given.get(feature.name) is None and not feature.optional]
+    if missing and seed is None:
+        raise InputError(
+            "inputs are missing",
+            expected=", ".join(f"{feature.name}: {feature.describe()}" for feature in missing),
+            hint="-i NAME=FILE gives one, --random makes them up",
+        )
+    return {**given, **make_up(missing, seed or 0)}
+
+
+def _split(source: str, named: Mapping[str, Feature]) -> tuple[str, str]:
+    """Name and file; a file's own name may have an equals sign."""
+    name, sign, file = source.partition("=")
+    if sign and (name in named or not Path(source).exists()):
+        return name, file
+    return "", source
+
+
+def _literal(text: str, feature: ScalarFeature) -> Any:
+    try:
+        return feature.python(text)
+    except ValueError as error:
+        raise InputError(
+            f"input '{feature.name}' is a single value", expected=f"{feature.describe()}, or a file", actual=text
+        ) from error
+
+
+def _meant(file: str, features: Sequence[Feature]) -> str:
+    """The input that a value without a name is for: the only one, or the only one that is needed."""
+    meant = [feature.name for feature in features if not feature.optional] or [feature.name for feature in features]
+    if len(meant) != 1:
+        raise InputError(f"which input is '{file}' for?", expected="NAME=FILE with " + " or ".join(meant))
+    return meant[0]
 
 
 def _load(path: Path) -> Any:

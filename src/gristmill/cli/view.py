@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gristmill.cli.options import model_with_inputs, shared
+from gristmill.cli.options import model_with_inputs, opened, shared, stage, stage_title
 
 if TYPE_CHECKING:
     from gristmill.models.model import MLModel
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show a model in the browser: graph, ops, ranges, plan, differences.")
 @model_with_inputs
+@stage
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the page here.  [default: a new folder]")
 @click.option("--target", metavar="CHIP", help="Plan what this chip would run where, such as A17.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Show a plan that `gristmill plan --json` printed.")
@@ -31,6 +32,7 @@ def view(
     model: Path,
     sources: tuple[str, ...],
     function: str | None,
+    stage: int | None,
     output: Path | None,
     target: str | None,
     plan: Path | None,
@@ -48,20 +50,20 @@ def view(
     """
     from gristmill import precision
     from gristmill.cli.output import console, print_json, working
-    from gristmill.models.model import MLModel
 
     with working(f"Reading {model}"):
-        loaded = MLModel(model, function_name=function)
+        loaded = opened(model, stage, function_name=function)
         inputs = _inputs(loaded, sources) if sources or run or inspect else None
         path = output or Path(tempfile.mkdtemp(prefix="gristmill-")) / f"{model.stem}.html"
         placed = loaded.plan(target) if target is not None else None
         inspected = precision.inspect(loaded, inputs or {}) if inspect else None
         written = loaded.report(
             path,
+            title=stage_title(model, stage),
             plan=placed if plan is None else _read(plan),
             inspection=inspected if inspection is None else _read(inspection),
             inputs=inputs,
-            old=MLModel(diff) if diff is not None else None,
+            old=opened(diff, stage) if diff is not None else None,
         )
     if as_json:
         print_json({"page": str(written)})
@@ -74,8 +76,7 @@ def view(
 def _inputs(model: MLModel, sources: tuple[str, ...]) -> dict[str, Any]:
     from gristmill.cli import values
 
-    given = values.read(sources, model.inputs)
-    return given | values.make_up([f for f in model.inputs if f.name not in given and not f.optional], 0)
+    return values.completed(values.read(sources, model.inputs), model.inputs)
 
 
 def _read(path: Path) -> Any:

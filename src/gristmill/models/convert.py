@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from gristmill.models import interface
 from gristmill.models.compute_units import ComputeUnit
 from gristmill.models.io_types import ClassifierConfig, ImageType, InputType, StateType
 from gristmill.models.model import MLModel
+from gristmill.models.names import make_valid
 from gristmill.models.target import DeploymentTarget
 from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
@@ -158,7 +160,7 @@ class Prepared:
             run_passes(program, [*rewriting(precision.rewrites), typing, *cleanup()], verify=verify_program)
             if verification is not None and verification.report.skipped is None:
                 verification.measure(program, interface.pixels_for(verification.inputs, program, self.inputs))
-        package = self._package(interface.describe(program, self.inputs, self.outputs))
+        package = self._package(interface.describe(program, self.inputs, self._valid_outputs()))
         package.description.metadata.userDefined["com.gristmill.version"] = __version__
         package.description.metadata.userDefined["com.gristmill.source"] = _source_version()
         result = MLModel(package, compute_units=compute_units, skip_model_load=skip_model_load)
@@ -171,6 +173,13 @@ class Prepared:
         )
         result.conversion_report.typing = typing.report if typing is not None else None
         return result
+
+    def _valid_outputs(self) -> dict[str, InputType]:
+        """Gives the program names that Core ML takes; returns the descriptions of outputs by these."""
+        renamed = make_valid(self.program)
+        for old, new in renamed.items():
+            warnings.warn(f"'{old}' is called '{new}' in the model: names in Core ML are identifiers", stacklevel=4)
+        return {renamed.get(name, name): described for name, described in self.outputs.items()}
 
     def _package(self, description: Message) -> Package:
         if self.kind == "mlprogram":
@@ -276,20 +285,48 @@ def _check_arguments(model: Any, source: str, kind: str, target: DeploymentTarge
             hint="convert_to='mlprogram'",
         )
     if isinstance(model, str | os.PathLike):
-        if Path(model).suffix not in (".pt2", ".pt"):
+        if Path(model).suffix not in (*_SCRIPTS, ".pt2"):
             raise UnsupportedError(
-                "this file is not converted yet", expected="a .pt2 or .pt file", actual=os.fspath(model)
+                "this file is not converted",
+                expected="a .pt2 file of torch.export.save, or a .pt file of torch.jit.save",
+                actual=os.fspath(model),
+                hint=_OTHER_FILES.get(Path(model).suffix),
             )
         if not Path(model).exists():
             raise MissingFileError("no model is there", location=model)
-    elif not isinstance(model, Program) and not any(
-        base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__
-    ):
+    elif not isinstance(model, Program) and "torch" not in (origins := _origins(model)):
         raise UnsupportedError(
             "this model is not converted yet",
             expected="a torch.export.ExportedProgram, an nn.Module, or the path of a .pt2 or .pt file",
             actual=f"{type(model).__module__}.{type(model).__qualname__}",
+            hint=next((hint for package, hint in _OTHER_MODELS.items() if package in origins), None),
         )
+
+
+_SCRIPTS = (".pt", ".pth", ".torchscript")
+"""What people call files of TorchScript."""
+
+_CORE_ML = "it is a Core ML model already: models.MLModel loads it"
+_LATER = "this framework's models are not converted yet"
+_OTHER_FILES = {
+    **dict.fromkeys((".mlpackage", ".mlmodel", ".mlmodelc"), _CORE_ML),
+    **dict.fromkeys((".onnx", ".tflite", ".pb", ".h5", ".keras"), _LATER),
+}
+_OTHER_MODELS = {
+    "gristmill": "a model goes in as its program: model.program",
+    **dict.fromkeys(("onnx", "keras", "tensorflow"), _LATER),
+    "sklearn": "converters.sklearn.convert takes models of scikit-learn",
+    "xgboost": "converters.xgboost.convert takes models of XGBoost",
+    "lightgbm": "converters.lightgbm.convert takes models of LightGBM",
+    "catboost": "converters.catboost.convert takes models of CatBoost",
+    "collections": "weights alone are no model: load them into their module",
+}
+"""What to do with models of other packages."""
+
+
+def _origins(model: Any) -> set[str]:
+    """The packages that define a model's class and the classes that it derives from."""
+    return {base.__module__.partition(".")[0] for base in type(model).__mro__}
 
 
 _FIRST_TARGET = {fp16: DeploymentTarget.iOS16, int8: DeploymentTarget.iOS26}
@@ -356,7 +393,7 @@ def _lower(
     from gristmill.frontends.torch.script import load_script
 
     if isinstance(model, str | os.PathLike):
-        model = load_script(model) if Path(model).suffix == ".pt" else load_exported(model)
+        model = load_script(model) if Path(model).suffix in _SCRIPTS else load_exported(model)
     specs = None if inputs is None else [input_spec(described) for described in inputs]
     names = [described.name for described in outputs or ()]
     if any(names) and not all(names):

@@ -81,7 +81,7 @@ def function_of(model: MLModel) -> Function:
             "only ML Programs declare types, op by op",
             expected="mlProgram",
             actual=model.kind,
-            hint="inspect or search the pipeline's models: MLModel.stages"
+            hint="inspect or search the pipeline's models: MLModel.stages, or --stage"
             if model.stages
             else "inspect shows what a unit's type does to a neural network; CPU_ONLY computes it in float32",
         )

@@ -215,12 +215,16 @@ class ImageFeature(Feature):
 
 
 class ScalarFeature(Feature):
-    """A single number or string."""
+    """A single number or string.
+
+    Attributes:
+        python: Its type in Python.
+    """
 
     def __init__(self, spec: Message) -> None:
         super().__init__(spec)
         self._kind = str(spec.type.WhichOneof("Type"))
-        self._python: type[Any] = {"int64Type": int, "doubleType": float, "stringType": str}[self._kind]
+        self.python: type[Any] = {"int64Type": int, "doubleType": float, "stringType": str}[self._kind]
 
     def to_program(self, value: Any, declared: TensorType) -> Array:
         array = convert_array(self, value, declared.dtype)
@@ -230,10 +234,10 @@ class ScalarFeature(Feature):
 
     def _from_program(self, value: Any) -> Any:
         (found,) = np.asarray(value).reshape(-1)
-        return self._python(found)
+        return self.python(found)
 
     def describe(self) -> str:
-        return self._python.__name__
+        return self.python.__name__
 
 
 class DictionaryFeature(Feature):
@@ -366,4 +370,6 @@ def _random(feature: Feature, generator: np.random.Generator) -> Any:
             colored = feature.layout in ("RGB", "BGR")
             pixels = generator.integers(0, 256, (height, width, 3) if colored else (height, width)).astype(np.uint8)
             return images.pil().fromarray(pixels)
+        case ScalarFeature() if feature.python is not str:
+            return feature.python(generator.random() if feature.python is float else generator.integers(0, 2))
     raise InputError(f"no random value for '{feature.name}'", expected=feature.describe())

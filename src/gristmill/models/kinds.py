@@ -29,7 +29,9 @@ def read_program(package: Package) -> Program:
             f"models of type '{package.kind or 'unknown'}' are no programs",
             location=package.path,
             expected=", ".join(PROGRAMS),
-            hint="the models of a pipeline are its stages: MLModel.stages" if "pipeline" in package.kind else None,
+            hint="the models of a pipeline are its stages: MLModel.stages, or --stage"
+            if "pipeline" in package.kind
+            else None,
         )
     return package.program
 

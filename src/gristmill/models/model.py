@@ -137,7 +137,7 @@ class MLModel:
         self.function_name = function_name
         self.optimization_hints = optimization_hints
         self.conversion_report: ConversionReport | None = None
-        self._written: str | None = None
+        self._compiled: str | None = None
         self._skip = skip_model_load
         self._interface = self._find_interface()
 
@@ -246,6 +246,11 @@ class MLModel:
         folder = self.package.weights_dir
         return None if folder is None else str(folder)
 
+    @property
+    def _spec(self) -> Message:
+        """The specification itself, under the name by which code written for coremltools reaches for it."""
+        return self.package.spec
+
     def get_spec(self) -> Message:
         """A copy of the whole specification, a ``Model`` message."""
         copy = proto.message("Model")()
@@ -257,22 +262,28 @@ class MLModel:
         self.package.save(save_path)
 
     def get_compiled_model_path(self) -> str:
-        """Where the model lies as files, for ``MLComputePlan.load_from_path``; nothing is compiled here.
+        """The path of the compiled model, for ``CompiledMLModel`` and ``MLComputePlan.load_from_path``.
 
-        A model that was not loaded from a file is written to a folder that lives as long as this object.
+        What was not loaded from a ``.mlmodelc`` is compiled when this is first asked for, to a folder that lives as
+        long as this object: copy what you want to keep.
+
+        Raises:
+            UnsupportedError: The model cannot be compiled here; see ``utils.compile_model``.
         """
-        if self.package.path is not None:
-            return str(self.package.path)
-        if self._written is None:
+        path = self.package.path
+        if path is not None and path.suffix == ".mlmodelc":
+            return str(path)
+        if self._compiled is None:
             import shutil  # seldom needed
             import tempfile
             import weakref
 
+            from gristmill.package.compiled import compile_package
+
             folder = tempfile.mkdtemp(prefix="gristmill-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self._written = f"{folder}/model.mlpackage"
-            self.save(self._written)
-        return self._written
+            self._compiled = str(compile_package(self.package, f"{folder}/model.mlmodelc"))
+        return self._compiled
 
     @classmethod
     def get_available_compute_devices(cls) -> list[MLComputeDevice]:

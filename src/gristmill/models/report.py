@@ -69,7 +69,7 @@ def document(
                 "models of this type are not reported on",
                 expected=", ".join(PROGRAMS),
                 actual=each.kind,
-                hint="report on one of the pipeline's models: MLModel.stages" if each.stages else None,
+                hint="report on one of the pipeline's models: MLModel.stages, or --stage" if each.stages else None,
             )
     program = model.program
     weights = _weights(program)

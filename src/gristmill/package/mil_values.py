@@ -79,7 +79,11 @@ class Weights:
         """
         if stated not in self._readers:
             if self.tree is None:
-                raise FormatError("a weight file is referred to, but the model is not a folder", actual=stated[:200])
+                raise FormatError(
+                    "a weight file is referred to, but the model is not a folder",
+                    actual=stated[:200],
+                    hint="MLModel(spec, weights_dir=…) says where the weights of a specification lie",
+                )
             path = stated.rsplit("/", 1)[-1] if self.flat else stated.removeprefix("@model_path/")
             file = self.tree.find(self.base, path)
             self._readers[stated] = blob.BlobReader(file)

@@ -175,7 +175,8 @@ class Package:
         What was loaded and not changed is written byte for byte. Equal models give equal files.
 
         Args:
-            path: Ends in ``.mlpackage``, or in ``.mlmodel`` for models other than ML Programs.
+            path: Ends in ``.mlpackage``, or in ``.mlmodel`` for models other than ML Programs; a path without ending
+                gets the one that suits.
 
         Raises:
             InputError: The path does not suit the model.
@@ -184,6 +185,8 @@ class Package:
         from gristmill.package import saving  # with what only writing takes
 
         target = Path(path).expanduser()
+        if not target.suffix:
+            target = target.with_suffix(".mlpackage" if self.kind == "mlProgram" else ".mlmodel")
         saving.save(self, target)
         return target
 
@@ -207,6 +210,8 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
     if not path.is_dir():
         return _load_file(path)
     tree = Tree(path, mapped=mmap)
+    for each in tree.values():
+        _is_itself(each)
     if mlpackage.MANIFEST in tree:
         return _load_package(path, tree)
     if "metadata.json" in tree:
@@ -218,8 +223,19 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
     )
 
 
+def _is_itself(file: OpenFile) -> None:
+    """Refuses what Git LFS leaves in a file's place until somebody asks it for the file."""
+    if file.size < 1024 and bytes(file.read()).startswith(b"version https://git-lfs"):
+        raise FormatError(
+            "the file is a pointer of Git LFS, not what it stands for", location=file.path, hint="git lfs pull"
+        )
+
+
 def _load_file(path: Path) -> Package:
     file = OpenFile(path)
+    _is_itself(file)
+    if not file.size:
+        raise FormatError("the file is empty", location=path)
     if file.size >= 4 and bytes(file.read(0, 4)) == b"PK\x03\x04":
         raise FormatError("the file is a zip archive", location=path, hint="unpack it and load the folder inside")
     return Package(proto.parse("Model", bytes(file.read()), path), path=path, file=file)

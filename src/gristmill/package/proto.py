@@ -29,11 +29,12 @@ PACKAGE = "CoreML.Specification"
 
 
 @cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    pool = descriptor_pool.DescriptorPool()
+def pool() -> descriptor_pool.DescriptorPool:
+    """The schema's descriptors."""
+    made = descriptor_pool.DescriptorPool()
     for file in _schema_files(Path(__file__).with_name("schema").joinpath("schema.binpb").read_bytes()):
-        pool.AddSerializedFile(file)
-    return pool
+        made.AddSerializedFile(file)
+    return made
 
 
 def _schema_files(data: bytes) -> Iterator[bytes]:
@@ -51,7 +52,7 @@ def _schema_files(data: bytes) -> Iterator[bytes]:
 
 
 def _descriptor(name: str) -> Any:
-    return _pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
+    return pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
 
 
 @cache
@@ -62,7 +63,7 @@ def _model() -> Any:
     does, takes ten times as long as to decode a model.
     """
     descriptor = _descriptor("Model")
-    if isinstance(_pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which makes none by itself
+    if isinstance(pool(), descriptor_pool.DescriptorPool):  # protobuf in pure Python, which makes none by itself
         return message_factory.GetMessageClass(descriptor)
     return GeneratedProtocolMessageType("Model", (_Message,), {"DESCRIPTOR": descriptor, "__module__": None})
 
@@ -84,7 +85,7 @@ def message(name: str) -> Any:
 @cache
 def enum(name: str) -> Any:
     """Returns an enumeration of the schema as a wrapper with ``Name(number)`` and ``Value(name)``."""
-    return enum_type_wrapper.EnumTypeWrapper(_pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
+    return enum_type_wrapper.EnumTypeWrapper(pool().FindEnumTypeByName(f"{PACKAGE}.{name}"))
 
 
 def is_repeated(field: Any) -> bool:

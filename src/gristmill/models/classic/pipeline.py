@@ -35,6 +35,14 @@ def nested_models(model: Message) -> Sequence[Message]:
     return found
 
 
+def _thresholds(model: Message) -> tuple[str, ...]:
+    """What non-maximum suppression takes by name although it does not list it, as in Apple's YOLOv3."""
+    if model.WhichOneof("Type") != "nonMaximumSuppression":
+        return ()
+    p = model.nonMaximumSuppression
+    return p.iouThresholdInputFeatureName, p.confidenceThresholdInputFeatureName
+
+
 class Pipeline(ClassicModel):
     """Models one after the other: each sees the pipeline's inputs, and the outputs of those before it.
 
@@ -58,6 +66,7 @@ class Pipeline(ClassicModel):
         self.stages: list[tuple[ClassicModel | Predictor, list[str], list[str]]] = []
         for number, nested in enumerate(models):
             takes = [feature.name for feature in nested.description.input]
+            takes += [name for name in _thresholds(nested) if known.get(name) == "doubleType" and name not in takes]
             gives = [feature.name for feature in nested.description.output]
             for feature in nested.description.input:
                 if feature.name not in known and not feature.type.isOptional:

@@ -29,7 +29,9 @@ function text(value, digits = 4) {
   if (number === Infinity) return '∞';
   if (number === -Infinity) return '−∞';
   if (Number.isNaN(number)) return 'NaN';
-  return String(Number(number.toPrecision(digits))).replace('-', '−');
+  const rounded = Number(number.toPrecision(digits));
+  const tiny = rounded && Math.abs(rounded) < 1e-3;
+  return (tiny ? rounded.toExponential() : String(rounded)).replaceAll('-', '−');
 }
 const percent = share => (share ? (share >= 0.0005 ? (100 * share).toPrecision(3) + ' %' : '< 0.05 %') : '0');
 const decibels = value => (value === undefined ? '' : Number(value) === Infinity ? 'exact' : text(value, 3) + ' dB');

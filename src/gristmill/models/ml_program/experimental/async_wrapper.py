@@ -171,7 +171,8 @@ class LocalMLModelAsyncWrapper(MLModelAsyncWrapper):
         from gristmill.models.compute_plan import MLComputePlan
 
         model = await self._ready()
-        return MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=model.compute_unit)
+        path = model.package.path or model.get_compiled_model_path()
+        return MLComputePlan.load_from_path(path, compute_units=model.compute_unit)
 
     @property
     def load_duration_in_nano_seconds(self) -> int | None:

@@ -131,6 +131,24 @@ def test_weights_beyond_float16_stay_as_they_are():
     assert found.bias.float16Value
 
 
+@pytest.mark.parametrize("values", [[np.inf], [np.nan], [-3e38, 3e38]], ids=["infinity", "NaN", "too far apart"])
+@pytest.mark.parametrize("mode", ["linear", "linear_lut", "kmeans", "int8"])
+def test_weights_that_no_codes_can_hold_stay_as_they_are(mode, values):
+    """No other weight is lost for one of them."""
+    spec = product()[0].get_spec()
+    layer = spec.neuralNetwork.layers[0].innerProduct
+    layer.weights.floatValue[: len(values)] = values
+    before = layer.weights.SerializeToString()
+    if mode == "int8":
+        ours.activate_int8_int8_matrix_multiplications(spec)
+    else:
+        spec = ours.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), 4, mode).get_spec()
+    after = spec.neuralNetwork.layers[0].innerProduct
+    assert after.bias.rawValue or mode == "int8"
+    assert after.weights.SerializeToString() == before or (mode == "int8" and np.isfinite(values).all())
+    assert after.int8DynamicQuantize == bool(after.weights.int8RawValue)
+
+
 @pytest.mark.parametrize(("mode", "bits"), [*MODES, ("kmeans", 2)])
 def test_dequantised_weights_give_the_same_results(mode, bits):
     model, _ = product()
@@ -196,8 +214,17 @@ def test_a_table_of_the_callers_own():
     bias = np.sign(np.array(model.get_spec().neuralNetwork.layers[0].innerProduct.bias.floatValue))
     np.testing.assert_allclose(found.predict({"x": x})["y"], np.sign(W) @ x + bias, rtol=1e-5)
     assert list(spec.weights.quantization.lookupTableQuantization.floatValue) == [-1, 1]
-    with pytest.raises(InputError, match="a table and codes"):
-        ours.quantize_weights(model, 2, "custom_lut", lut_function=signs)
+    table = np.arange(4.0)
+    for wrong in (
+        signs,
+        lambda bits, weights: table,
+        lambda bits, weights: (table, np.full(weights.shape, -1)),
+        lambda bits, weights: (table, np.full(weights.shape, 4)),
+        lambda bits, weights: (table, np.full(weights.shape, 0.5)),
+        lambda bits, weights: (table, np.zeros(1, int)),
+    ):
+        with pytest.raises(InputError, match="a table and codes"):
+            ours.quantize_weights(model, 2, "custom_lut", lut_function=wrong)
 
 
 def chain(deconvolution):
@@ -303,6 +330,8 @@ def test_products_of_eight_bit_numbers():
     x = numbers(6).astype(np.float32)
     bound = np.abs(x).sum() * scale / 2 + 1e-5
     assert np.abs(ct.models.MLModel(spec).predict({"x": x})["y"] - model.predict({"x": x})["y"]).max() <= bound
+    again = ours.quantize_weights(ct.models.MLModel(spec), None, "dequantization").get_spec()
+    assert not again.neuralNetwork.layers[0].innerProduct.int8DynamicQuantize
 
 
 def test_networks_in_pipelines():

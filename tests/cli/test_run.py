@@ -178,6 +178,15 @@ def test_published_model(gristmill, real_model, tmp_path):
         assert all(np.isfinite(archive[name]).all() for name in archive.files)
 
 
+def test_one_value_of_a_file_of_several(gristmill, linear, tmp_path):
+    """By the input's name; where no value has it, the file is for something else."""
+    np.savez(tmp_path / "two.npz", other=X + 1, x=X)
+    np.savez(tmp_path / "others.npz", other=X + 1, another=X)
+    value = gristmill.document("run", linear, "-i", f"x={tmp_path / 'two.npz'}")["outputs"]["y"]["value"]
+    np.testing.assert_allclose(value, Y, rtol=RTOL)
+    assert "has nothing for 'x'" in gristmill.error("run", linear, "-i", f"x={tmp_path / 'others.npz'}")
+
+
 @pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b"])
 def test_outputs_of_any_name_are_written(gristmill, name, tmp_path):
     """NumPy's own function for such files takes some names for its arguments."""

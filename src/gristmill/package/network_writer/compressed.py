@@ -62,11 +62,10 @@ def as_scaled(op: Op, axis: int) -> Fields | None:
         return None
     if own != axis and max(factor.size, shift.size) > 1:
         return None
-    lowest = data.dtype.min
+    lowest, factor = data.dtype.min, factor.astype(np.float64)
     bias = (lowest - shift.astype(np.float64)) * factor  # exact: integers of 9 bits and numbers of 24
-    return _fields(
-        codes.astype(np.int16) - lowest, data.dtype.bits, {"linearQuantization": {"scale": factor, "bias": bias}}
-    )
+    meaning = {"linearQuantization": {"scale": factor, "bias": bias}}
+    return _fields(codes.astype(np.int16) - lowest, data.dtype.bits, meaning)
 
 
 def _row(value: Value | None) -> Array | None:

@@ -172,9 +172,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     if parser.parse_args().check:
-        for path in stale():
+        found = stale()
+        for path in found:
             print(f"{path.relative_to(ROOT)} is stale: run `python -m tools.generate`")
-        return 1 if stale() else 0
+        return 1 if found else 0
     for path, make in FILES.items():
         path.write_text(make(), encoding="utf-8")
     return 0

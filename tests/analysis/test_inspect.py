@@ -310,6 +310,8 @@ def test_wrong_arguments():
         inspect(made, {"x": numbers()}, "bfloat16")
     with pytest.raises(InputError, match="'x' is missing"):
         inspect(made, {})
+    with pytest.raises(InputError, match="no samples"):
+        inspect(made, [])
     with pytest.raises(InputError, match="another rank"):
         inspect(made, {"x": numbers((2, 2, 2))})
     with pytest.raises((InputError, UnsupportedError)):

@@ -118,6 +118,16 @@ class TestDiff:
         assert (changed["name"], changed["changes"]) == ("y", ["op: tanh → sigmoid"])
         assert (found["added"], found["removed"]) == ([], [])
 
+    def test_ops_that_could_be_one_or_the_other_are_not_matched(self):
+        """Two alike that are called otherwise: nobody knows which is which."""
+        programs = []
+        for names in ("ab", "cd"):
+            programs.append(Program())
+            with mb.function(programs[-1], "main", {"x": TensorType(fp32, (2,))}, Opset.iOS17) as (x,):
+                mb.output(*(mb.relu(x=x, name=name) for name in names))
+        found = diff(*programs)
+        assert [len(found[key]) for key in ("added", "removed", "changed")] == [2, 2, 0]
+
     def test_renamed_ops_are_matched_by_where_they_stand(self):
         found = diff(reported.model().program, reported.model(names="_renamed").program)
         assert (found["added"], found["removed"], found["changed"]) == ([], [], [])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gristmill.analysis.simulation import simulate
+from gristmill.analysis.simulation import Envelope, simulate
 from gristmill.devices.cpu import CpuDevice
 from gristmill.devices.profiles import NumericsProfile
 from gristmill.errors import InputError
@@ -75,6 +75,12 @@ def test_numbers_that_only_some_profiles_give():
     assert found.spread["norm"] == math.inf
     assert found.snr_db["neural_engine_float16"]["norm"] == -math.inf
     assert found.snr_db["neural_engine_float32"]["norm"] == math.inf
+
+
+def test_a_number_beside_nan_is_as_far_apart_as_can_be():
+    one, none = np.array([1.0, 2.0]), np.array([1.0, np.nan])
+    assert Envelope({"a": {"y": one}, "b": {"y": none}}, {"y": one}).spread == {"y": math.inf}
+    assert Envelope({"a": {"y": none}, "b": {"y": none}}, {"y": none}).spread == {"y": 0}
 
 
 def test_every_run_begins_with_the_state_as_it_is():

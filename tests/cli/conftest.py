@@ -12,11 +12,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+import gristmill as ct
 from gristmill.cli import main
 from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.types import TensorType, fp32
+from gristmill.models import datatypes
+from gristmill.models.neural_network import NeuralNetworkBuilder
 from gristmill.package import Package
 
 WEIGHT = np.arange(256, dtype=np.float32).reshape(2, 128) / 128
@@ -68,6 +71,17 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package.description.input[0].shortDescription = "one [row]"
     package.description.metadata.userDefined["note"] = "n" * 300
     return package.save(tmp_path_factory.mktemp("models") / "linear.mlpackage")
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A neural network of the labels "a" and "b": softmax of x."""
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(2))], [("likely", None)], mode="classifier")
+    builder.add_softmax("softmax", "x", "likely")
+    builder.set_class_labels(["a", "b"])
+    path = tmp_path_factory.mktemp("models") / "classifier.mlmodel"
+    ct.models.MLModel(builder.spec).save(path)
+    return path
 
 
 @dataclass(frozen=True)

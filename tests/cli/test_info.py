@@ -1,11 +1,12 @@
 """``gristmill info``: what is in a model."""
 
+import numpy as np
 import pytest
 
 from gristmill.ir.builder import mb
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
-from gristmill.ir.types import StateType, TensorType, fp16
+from gristmill.ir.types import StateType, TensorType, fp16, fp32
 from gristmill.package import Package, proto
 
 
@@ -128,3 +129,15 @@ def test_errors(gristmill, tmp_path):
     assert "Manifest.json" in gristmill.error("info", tmp_path / "empty.mlpackage")
     (tmp_path / "noise.mlmodel").write_bytes(b"\xff" * 100)
     assert "truncated or corrupted" in gristmill.error("info", tmp_path / "noise.mlmodel")
+
+
+def test_weights_that_functions_share_count_once(gristmill, tmp_path):
+    """Two functions multiply by one matrix of 256 numbers."""
+    program, weight = Program(), np.ones((2, 128), np.float32)
+    for name in ("main", "other"):
+        with mb.function(program, name, {"x": TensorType(fp32, (1, 128))}, Opset.iOS18) as (x,):
+            mb.output(mb.linear(x=x, weight=weight, name="y"))
+    path = Package.from_program(program).save(tmp_path / "two.mlpackage")
+    document = gristmill.document("info", path)
+    assert set(document["functions"]) == {"main", "other"}
+    assert document["weights"] == {"fp32": {"parameters": 256, "bytes": 1024}}

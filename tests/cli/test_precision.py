@@ -43,3 +43,11 @@ def test_made_up_inputs(gristmill, squares):
     document = gristmill.document("precision", squares[0])
     assert document["first_overflow"] is None
     assert document["outputs"]["y"]["snr_db"] > 60
+
+
+def test_classifier(gristmill, classifier):
+    """The layers are float16; the labels, which no unit but the CPU knows, take their probabilities as float32."""
+    rows = gristmill.document("precision", classifier)["ops"]
+    assert [(row["op"], row["type"]) for row in rows if row["op"] == "softmax"] == [
+        ("softmax", "tensor<fp16, [1, 1, 2, 1, 1]>")
+    ]

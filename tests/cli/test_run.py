@@ -210,3 +210,33 @@ def test_published_model(gristmill, real_model, tmp_path):
             "Identity_1": (1, 2016, 1),
         }
         assert all(np.isfinite(archive[name]).all() for name in archive.files)
+
+
+def test_one_value_of_a_file_of_several(gristmill, linear, tmp_path):
+    """By the input's name; where no value has it, the file is for something else."""
+    np.savez(tmp_path / "two.npz", other=X + 1, x=X)
+    np.savez(tmp_path / "others.npz", other=X + 1, another=X)
+    value = gristmill.document("run", linear, "-i", f"x={tmp_path / 'two.npz'}")["outputs"]["y"]["value"]
+    np.testing.assert_allclose(value, Y, rtol=RTOL)
+    assert "has nothing for 'x'" in gristmill.error("run", linear, "-i", f"x={tmp_path / 'others.npz'}")
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b"])
+def test_outputs_of_any_name_are_written(gristmill, name, tmp_path):
+    """NumPy's own function for such files takes some names for its arguments."""
+    program = Program()
+    with mb.function(program, "main", {"x": TensorType(fp16, (2,))}, Opset.iOS17) as (x,):
+        mb.output(mb.relu(x=x))
+    program.main.outputs[0].name = name
+    Package.from_program(program).save(tmp_path / "model.mlpackage")
+    (tmp_path / "x.json").write_text("[-1, 2]")
+    gristmill.ok("run", tmp_path / "model.mlpackage", "-i", tmp_path / "x.json", "-o", tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as archive:
+        assert archive[name].tolist() == [0, 2]
+
+
+def test_a_path_that_looks_like_markup(gristmill, classifier, tmp_path):
+    odd = tmp_path / "a[" / "b]"
+    odd.mkdir(parents=True)
+    (odd / "c.mlmodel").write_bytes(classifier.read_bytes())
+    assert "likely" in gristmill.ok("run", odd / "c.mlmodel", "--random")

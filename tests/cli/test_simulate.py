@@ -64,3 +64,17 @@ def test_wrong_use(gristmill, total):
         "simulate", model, "-i", x, "--target", "A17", "--compute-units", "CPU_ONLY", "--profile", "gpu_float32"
     )
     assert ".npz" in gristmill.error("simulate", model, "-i", x, "--target", "A17", "-o", "out.npy")
+
+
+def test_classifier(gristmill, classifier, tmp_path):
+    """Labels are texts and probabilities dictionaries: shown as what they are, and in the file as two arrays."""
+    (tmp_path / "x.json").write_text("[0, 1]")
+    command = ("simulate", classifier, "--target", "A17", "-i", tmp_path / "x.json")
+    words = " ".join(gristmill.ok(*command, "-o", tmp_path / "out.npz").split())
+    assert "classLabel str inf" in words
+    assert "likely 2 classes inf" in words
+    assert gristmill.document(*command)["float32"]["classLabel"] == {"type": "str", "value": "b"}
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as archive:
+        assert archive["float32.classLabel"] == "b"
+        assert archive["float32.likely.keys"].tolist() == ["a", "b"]
+        np.testing.assert_allclose(archive["float32.likely.values"], np.array([1, np.e]) / (1 + np.e), rtol=1e-6)

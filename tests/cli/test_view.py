@@ -57,3 +57,10 @@ def test_mistakes_are_messages(gristmill, linear, tmp_path):
     (tmp_path / "plan.json").write_text("{")
     assert "no JSON" in gristmill.error("view", linear, "--no-open", "--plan", tmp_path / "plan.json")
     assert "no model is there" in gristmill.error("view", tmp_path / "nothing.mlpackage", "--no-open")
+
+
+def test_two_answers_to_one_question_are_refused(gristmill, linear, tmp_path):
+    for given in (("--target", "A17", "--plan"), ("--inspect", "--inspection")):
+        result = gristmill("view", linear, "--no-open", *given, tmp_path / "file.json")
+        assert result.exit_code == 2
+        assert "give one of them" in result.output

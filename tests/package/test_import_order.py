@@ -26,6 +26,8 @@ data = proto.serialize(Package.from_program(program).spec)
 assert proto.parse("Model", data).description.output[0].name == "y"
 """
 THEIRS = """
+import sys
+sys.modules.update(dict.fromkeys(["torch", "sklearn", "xgboost", "tensorflow"]))  # none of which it needs for messages
 from coremltools import proto as theirs
 """
 MEETING = """

@@ -271,6 +271,46 @@ def test_list_that_a_loop_writes() -> None:
     assert [array.tolist() for array in got] == [[[0, 0], [1, 2], [2, 4], [0, 0]], [2, 4], [4]]
 
 
+def test_slices_that_end_with_the_data() -> None:
+    """An end of 0 would be before a beginning that counts from behind; one beyond float32's integers is the last."""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    def build(x: Any, begin: Any) -> Any:
+        by_size = mb.slice_by_size(x=x, begin=np.array([-2, -4], np.int32), size=np.array([2, 3], np.int32))
+        end = np.array([2**31 - 1, 3], np.int32)
+        return by_size, mb.slice_by_index(x=x, begin=begin, end=end)
+
+    program = program_of({"x": TensorType(fp32, (3, 4)), "begin": TensorType(int32, (2,))}, build)
+    by_size, by_index = through_a_network(program, {"x": x, "begin": np.array([1, 2], np.int32)})
+    np.testing.assert_array_equal(by_size, x[1:, :3])
+    np.testing.assert_array_equal(by_index, x[1:, 2:3])
+
+
+def test_factors_make_the_sizes_that_were_asked_for() -> None:
+    """In float32 7·(31/7) and 11·(13/11) are less than 31 and 13, and readers of the format round down."""
+
+    def build(x: Any) -> Any:
+        size = {"target_size_height": 31, "target_size_width": 13}
+        return (mb.resize_bilinear(x=x, **size, sampling_mode="UNALIGN_CORNERS"),)
+
+    x = np.arange(77, dtype=np.float32).reshape(1, 1, 7, 11)
+    program = program_of({"x": TensorType(fp32, x.shape)}, build)
+    wanted = Session(program.main, ReferenceDevice()).run({"x": x}).values()
+    assert_alike(through_a_network(program, {"x": x}), list(wanted))
+
+
+@pytest.mark.parametrize("op", ["rsqrt", "inverse", "log"])
+def test_no_epsilon_at_all(op: str) -> None:
+    """A layer takes 0 for the default, which would be most of such numbers."""
+    build = {"rsqrt": mb.rsqrt, "inverse": mb.inverse, "log": mb.log}[op]
+    x = np.array([1e-12, 1e-9], np.float32)
+    (got,) = through_a_network(
+        program_of({"x": TensorType(fp32, (2,))}, lambda x: (build(x=x, epsilon=0.0),)), {"x": x}
+    )
+    wanted = {"rsqrt": 1 / np.sqrt(x), "inverse": 1 / x, "log": np.log(x)}[op]
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
 # --- shapes that are open --------------------------------------------------------------------------------------------
 
 

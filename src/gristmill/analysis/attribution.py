@@ -9,7 +9,6 @@ walk over the program, in which a loop's body is walked once for each of its rou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -156,7 +155,7 @@ _MOST_ROUNDS = 64
 
 def _weight(found: ErrorFigures) -> float:
     """An output with broken numbers weighs more than any rounding."""
-    return 1e6 if found.broken or math.isinf(found.ratio) else min(found.ratio, 1e6)
+    return min(found.ratio, 1e6)
 
 
 def _split(

@@ -76,21 +76,30 @@ class CostModel:
             wide += is_wide
             evictions += is_wide and not was_wide
             was_wide = is_wide
-            total += self._work(op) * (self.slower if is_wide else 1)
+            total += multiply_adds(op, self._size) * (self.slower if is_wide else 1)
         total += self.eviction * evictions
         return Cost(ops, wide, evictions, casts, total if self.estimate is None else self.estimate(program))
-
-    def _work(self, op: Op) -> float:
-        """Multiply-adds: of a contraction √(M·K · K·N · M·N), of others the elements that they make."""
-        made = max((self._size(result) for result in op.results), default=0)
-        if not op.has(Contraction):
-            return made
-        return math.sqrt(made * math.prod(sorted(self._size(value) for _, _, value in op.uses())[-2:]))
 
     def _size(self, value: Value) -> int:
         if not isinstance(value.type, TensorType):
             return 0
         return math.prod(dim if isinstance(dim, int) else self.open_size for dim in value.shape)
+
+
+def multiply_adds(op: Op, size: Callable[[Value], int]) -> float:
+    """An estimate of the multiply-adds of an op.
+
+    A matrix product of [M, K] and [K, N] takes M·K·N = √(M·K · K·N · M·N); so every contraction is counted as the root
+    of the sizes of its two largest operands and its result, and any other op as the size of its largest result.
+
+    Args:
+        op: The op.
+        size: Elements of a value.
+    """
+    made = max(map(size, op.results), default=0)
+    if not op.has(Contraction):
+        return made
+    return math.sqrt(made * math.prod(sorted(size(value) for _, _, value in op.uses())[-2:]))
 
 
 def is_float_cast(op: Op) -> bool:

@@ -255,12 +255,14 @@ def inspect(
             happens; what has gathered up to an op then leaves out what was mended.
 
     Raises:
-        InputError: An input is missing or does not fit, or the shadow has another name.
+        InputError: There are no inputs, one is missing or does not fit, or the shadow has another name.
     """
     if shadow not in ("float32", "float64"):
         raise InputError("a shadow is float32 or float64", actual=shadow)
     function = program.main if isinstance(program, Program) else program
     samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+    if not samples:
+        raise InputError("there are no samples to inspect", expected="an array for each input, or a list of such")
     evaluator: Evaluator = Float32() if shadow == "float32" else Float64()
     recorder = _Recorder()
     outputs: dict[str, ErrorFigures] = {}

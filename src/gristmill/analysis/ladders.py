@@ -47,15 +47,11 @@ def by_share(items: Sequence[Item], start: frozenset[str] = frozenset()) -> Ladd
     queue = [(-account.worth(index), index) for index in range(len(items))]
     heapq.heapify(queue)
     while queue:
-        worth, index = heapq.heappop(queue)
+        _, index = heapq.heappop(queue)
         if not account.missing[index]:
             continue
-        now = -account.worth(index)
-        if now != worth:  # others added some of its ops meanwhile
-            heapq.heappush(queue, (now, index))
-            continue
         added = tuple(account.missing[index])
-        for other in account.keep(added):
+        for other in account.keep(added):  # which are worth more than before, and so come before their older entries
             heapq.heappush(queue, (-account.worth(other), other))
         steps.append(frozenset(added))
         left.append(account.left)
@@ -97,9 +93,6 @@ def thinned(items: Sequence[Item], kept: frozenset[str]) -> Ladder:
         price, name = heapq.heappop(queue)
         if name in removed:
             continue
-        if (now := missed(name)) != price:  # what went before took some of its items along
-            heapq.heappush(queue, (now, name))
-            continue
         removed.add(name)
         gone.append((name,))
         remaining.append(max(0.0, left))
@@ -107,7 +100,7 @@ def thinned(items: Sequence[Item], kept: frozenset[str]) -> Ladder:
         for index in using.get(name, ()):
             if alive[index]:
                 alive[index] = False
-                for other in items[index].ops:
+                for other in items[index].ops:  # they are missed less than before: their older entries come later
                     if other not in removed and other not in needed:
                         heapq.heappush(queue, (missed(other), other))
     return Ladder(needed, gone[::-1], remaining[::-1], max(0.0, left))

@@ -107,12 +107,12 @@ class Placement:
 
     def run(
         self, inputs: Mapping[str, Array], state: State | None, by_unit: Mapping[str, NumericsProfile]
-    ) -> dict[str, Array]:
+    ) -> dict[str, Any]:
         """The outputs for arrays in the declared types; ``state`` stays as it is."""
         devices: dict[str, Device] = {unit: SIMULATED[unit](profile) for unit, profile in by_unit.items()}
         return _run(self._typed, PlacedDevice(self._placed, {UNPROFILED: CpuDevice(), **devices}), inputs, state)
 
-    def run_in_float32(self, inputs: Mapping[str, Array], state: State | None) -> dict[str, Array]:
+    def run_in_float32(self, inputs: Mapping[str, Array], state: State | None) -> dict[str, Any]:
         """The same on the CPU, with float32 wherever the model says float16.
 
         Untyped tensors are float32 from the start here: constants that a unit rounded would stay so.
@@ -167,7 +167,7 @@ def simulate(
     placement = Placement(function, segments)
     runs = {each.name: placement.by_unit(each) for each in chosen(profiles, [placement])}
     runs = runs or {UNPROFILED: placement.by_unit(None)}
-    done: dict[tuple[NumericsProfile, ...], Mapping[str, Array]] = {}
+    done: dict[tuple[NumericsProfile, ...], Mapping[str, Any]] = {}
     for by_unit in runs.values():
         key = tuple(by_unit.values())
         if key not in done:
@@ -176,16 +176,22 @@ def simulate(
     return Envelope(results, placement.run_in_float32(inputs, state))
 
 
-def _run(function: Function, device: Device, inputs: Mapping[str, Array], state: State | None) -> dict[str, Array]:
+def _run(function: Function, device: Device, inputs: Mapping[str, Array], state: State | None) -> dict[str, Any]:
     session = Session(function, device)
     declared = {value.name: value for value in function.inputs}
     given = {name: array.astype(declared[name].dtype.numpy, copy=False) for name, array in inputs.items()}
-    if state is None:
-        return session.run(given)
-    own = session.make_state()
-    for name in state.names:
-        own.write(name, state.read(name))
-    return session.run(given, own)
+    own = None
+    if state is not None:
+        own = session.make_state()
+        for name in state.names:
+            own.write(name, state.read(name))
+    return {name: _plain(value) for name, value in session.run(given, own).items()}
+
+
+def _plain(value: Any) -> Any:
+    """A text in place of an array of one."""
+    is_text = isinstance(value, np.ndarray) and value.dtype == object and not value.ndim
+    return value.item() if is_text else value
 
 
 def _alike(values: Sequence[Any]) -> bool:

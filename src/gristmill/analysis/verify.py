@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gristmill.analysis.cost import multiply_adds
 from gristmill.devices.base import Observer
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import ConversionError, DimError, ExecutionError, InputError, UnsupportedError
@@ -24,7 +25,7 @@ from gristmill.ir.constants import Array
 from gristmill.ir.dims import DimExpr, Symbol
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Program, Value
-from gristmill.ir.traits import Contraction, DataDependentShape, Random
+from gristmill.ir.traits import DataDependentShape, Random
 from gristmill.ir.types import TensorType
 from gristmill.precision.typing import TypingReport
 from gristmill.runtime.session import Session
@@ -216,12 +217,7 @@ class Verification:
 
 
 def work(program: Program, inputs: Mapping[str, Array]) -> float:
-    """Estimates the multiply-adds of one run.
-
-    A matrix product of [M, K] and [K, N] takes M·K·N = √(M·K · K·N · M·N); so every contraction is counted as the root
-    of the sizes of its two largest operands and its result, and any other op as the size of its results. Bodies of
-    loops count once.
-    """
+    """Estimates the multiply-adds of one run, in which bodies of loops count once."""
     sizes: dict[str, int] = {}
     for value in program.main.inputs:
         if value.name in inputs and isinstance(value.type, TensorType):
@@ -233,11 +229,7 @@ def work(program: Program, inputs: Mapping[str, Array]) -> float:
 
 def op_work(op: Op, sizes: Mapping[str, int]) -> float:
     """The same for one op; ``sizes`` are those of symbols, and sizes that are not known count as 1."""
-    made = max((_size(result, sizes) for result in op.results), default=0)
-    if not op.has(Contraction):
-        return made
-    taken = sorted(_size(value, sizes) for _, _, value in op.uses())[-2:]
-    return math.sqrt(made * math.prod(taken))
+    return multiply_adds(op, lambda value: _size(value, sizes))
 
 
 def _size(value: Value, sizes: Mapping[str, int]) -> int:

@@ -56,7 +56,7 @@ def text(value: object) -> Any:
 @contextmanager
 def working(message: str) -> Iterator[None]:
     """Shows that something is going on, where a person is watching."""
-    with console(stderr=True).status(message):
+    with console(stderr=True).status(text(message)):
         yield
 
 

@@ -60,7 +60,7 @@ def simulate(
     if output is not None and output.suffix != ".npz":
         raise InputError("outputs are written as .npz", expected="a name ending in .npz", actual=output)
     with working(f"Simulating {model} on {target}"):
-        loaded = MLModel(model, function_name=function, compute_units=ComputeUnit[compute_units.upper()])
+        loaded = MLModel(model, function_name=function, compute_units=ComputeUnit[compute_units])
         given = values.read(sources, loaded.inputs)
         given = values.completed(given, loaded.inputs, seed=seed if random else None)
         found = loaded.simulate(given, loaded.make_state(), target=target, profiles=profiles or None)
@@ -97,12 +97,12 @@ def _document(found: Envelope) -> dict[str, Any]:
 
 def _table(found: Envelope) -> Table:
     from gristmill.cli.output import table, text
+    from gristmill.cli.values import glance
 
     made = table("", ["profile", "output", "type", "dB beside float32", "range"], right=["dB beside float32"])
     made.title = None
-    for profile, arrays in found.results.items():
-        for name, array in arrays.items():
-            spread = f"{array.min():.4g} … {array.max():.4g}" if array.size else ""
-            ratio = f"{found.snr_db[profile][name]:.1f}"
-            made.add_row(text(profile), text(name), text(f"{array.dtype} {list(array.shape)}"), ratio, text(spread))
+    for profile, outputs in found.results.items():
+        for name, value in outputs.items():
+            kind, spread, _ = glance(value)
+            made.add_row(text(profile), text(name), text(kind), f"{found.snr_db[profile][name]:.1f}", text(spread))
     return made

@@ -145,8 +145,10 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
         else:
             arrays[name] = np.asarray(value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # names are the model's; none of them is a flag here
+    with zipfile.ZipFile(path, "w") as archive:  # np.savez takes some names for its own arguments
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def document(value: Any) -> Any:
@@ -170,11 +172,11 @@ def table_of(results: Mapping[str, Any]) -> Table:
     made = table("", ["output", "type", "range", "value"])
     made.title = None
     for name, value in results.items():
-        made.add_row(text(name), *map(text, _glance(value)))
+        made.add_row(text(name), *map(text, glance(value)))
     return made
 
 
-def _glance(value: Any) -> tuple[str, str, str]:
+def glance(value: Any) -> tuple[str, str, str]:
     """Type, range and the first elements."""
     if isinstance(value, Mapping):
         best = sorted(value.items(), key=lambda item: -item[1])[:_SHOWN]

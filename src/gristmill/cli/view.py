@@ -48,6 +48,10 @@ def view(
     The page is one file that needs no network: the graph, to search and to zoom; every op with its types, weights and
     place in the source; what a plan or an inspection says; what changed since another model.
     """
+    if target is not None and plan is not None:
+        raise click.UsageError("--target and --plan both say which plan to show: give one of them.")
+    if inspect and inspection is not None:
+        raise click.UsageError("--inspect and --inspection both say which inspection to show: give one of them.")
     from gristmill import precision
     from gristmill.cli.output import console, print_json, working
 

@@ -7,7 +7,7 @@ N bytes never needs much more than N.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -176,6 +176,23 @@ class ReshapeData(Data):
 
     def read(self) -> Array:
         return self.source.read().reshape(self.shape)
+
+
+class ConcatData(Data):
+    """Other constants' contents, one after the other along the first axis."""
+
+    def __init__(self, parts: Sequence[Data]) -> None:
+        first = parts[0]
+        for part in parts:
+            if (part.dtype, part.shape[1:]) != (first.dtype, first.shape[1:]):
+                raise IRError("parts of a constant have one type and one shape behind the first axis",
+                              expected=f"{first.dtype}{list(first.shape)}",
+                              actual=f"{part.dtype}{list(part.shape)}")  # fmt: skip
+        self.parts, self.dtype = tuple(parts), first.dtype
+        self.shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
+
+    def read(self) -> Array:
+        return np.concatenate([part.read() for part in self.parts])
 
 
 Payload: TypeAlias = "Data | tuple[Constant, ...] | tuple[tuple[Constant, Constant], ...]"

@@ -14,6 +14,7 @@ from gristmill.ir.program import Function, Program
 from gristmill.models.features import known_names
 from gristmill.models.model import MLModel
 from gristmill.models.networks import read_program
+from gristmill.ops.classify import classify
 from gristmill.package.network_messages import NETWORKS
 from gristmill.precision.unit_types import NATIVE, Placed, type_by_unit
 
@@ -64,7 +65,10 @@ def _on_unit(model: MLModel, unit: str) -> Function:
     if unit not in NATIVE:
         raise InputError("there is no such unit", expected=", ".join(NATIVE), actual=unit)
     function = read_program(model.package, keep_tables=False).main
-    return type_by_unit(function, [Placed(unit, [op for op in function.body if not isinstance(op, const)])])[0]
+    ops = [op for op in function.body if not isinstance(op, const)]
+    ends = [op for op in ops if isinstance(op, classify)]  # the labels are looked up on the CPU
+    layers = Placed(unit, [op for op in ops if op not in ends])
+    return type_by_unit(function, [layers, Placed("cpu", ends)] if ends else [layers])[0]
 
 
 def function_of(model: MLModel) -> Function:

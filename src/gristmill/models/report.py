@@ -11,7 +11,7 @@ import numpy as np
 
 from gristmill._version import __version__
 from gristmill.analysis.report.diff import diff
-from gristmill.analysis.report.graph import graph, name_of
+from gristmill.analysis.report.graph import graph
 from gristmill.analysis.report.page import page
 from gristmill.errors import InputError, InputTypeError
 from gristmill.ir.builtin import const
@@ -23,6 +23,7 @@ from gristmill.ir.types import TensorType
 from gristmill.models.kinds import PROGRAMS
 from gristmill.models.model import MLModel
 from gristmill.package.network_messages import NETWORKS
+from gristmill.precision.map import name_of
 
 Document: TypeAlias = dict[str, Any]
 

@@ -21,8 +21,8 @@ def fill(message: Message, fields: Mapping[str, Any]) -> None:
     Args:
         message: Any message.
         fields: Values by the fields' names. An enumeration's value is a name, in either case of letters; a list's is
-            anything that has elements; a message's is a mapping of its fields, or such a message, which is copied; that
-            of weights may be an array, which becomes float32. What is ``None`` stays unset.
+            anything that has elements, a map's a mapping; a message's is a mapping of its fields, or such a message,
+            which is copied; that of weights may be an array, which becomes float32. What is ``None`` stays unset.
 
     Raises:
         InputError: An enumeration has no such name.
@@ -43,6 +43,9 @@ def fill(message: Message, fields: Mapping[str, Any]) -> None:
 def _set(message: Message, field: Any, value: Any) -> None:
     if field.enum_type is not None:
         setattr(message, field.name, _number(field.enum_type, field.name, value))
+    elif field.message_type is not None and field.message_type.GetOptions().map_entry:
+        for key, item in value.items():
+            _put(getattr(message, field.name)[key], item)
     elif is_repeated(field) and field.message_type is not None:
         for item in value:
             _put(getattr(message, field.name).add(), item)

@@ -158,13 +158,28 @@ def test_a_loop_that_changes_the_rank_is_refused() -> None:
         run(constant("y", 1), L("loop", {"maxLoopIterations": 2, "bodyNetwork": body}, [], []), n=1)
 
 
-def test_branches_that_multiply_the_body_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("between", [[], [COUNT_DOWN]], ids=["branches alone", "with layers between"])
+def test_branches_that_multiply_the_body_are_refused_in_time(between: list[L], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these branches may fall through on both sides, so the rest of the body doubles with every one."""
-    monkeypatch.setattr(context, "MOST_LAYERS", 300)
+    monkeypatch.setattr(context, "SPARE_LAYERS", 20)
+    monkeypatch.setattr(context, "MOST_TIMES", 1)
     leave = L("branch", {"ifBranch": network(L("loopBreak", {}, [], []))}, ["n"], [])
     outer = L("branch", {"ifBranch": network(leave)}, ["n"], [])
     with pytest.raises(UnsupportedError, match="multiply the layers"):
-        run(L("loop", {"maxLoopIterations": 2, "bodyNetwork": network(*[outer, COUNT_DOWN] * 20)}, [], []), n=1)
+        run(L("loop", {"maxLoopIterations": 2, "bodyNetwork": network(*[outer, *between] * 20)}, [], []), n=1)
+
+
+def test_layers_that_nothing_multiplies_are_as_many_as_the_file_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "SPARE_LAYERS", 0)
+    monkeypatch.setattr(context, "MOST_TIMES", 1)
+    body = network(L("greaterThan", {"alpha": 1}, ["y"], ["c"]), L("branch", {"ifBranch": network(DOUBLE)}, ["c"], []))
+    loop = L("loop", {"maxLoopIterations": 2, "bodyNetwork": body}, [], [])
+    assert run(constant("y", 1), *[DOUBLE] * 10, loop, n=1) == 2**12
+
+
+def test_a_missing_tensor_is_reported_where_it_is_read() -> None:
+    with pytest.raises(FormatError, match=r"made the tensor 'u'\n  at: layer 'layer 1' \(copy\)"):
+        run(L("copy", {}, ["n"], ["t"]), L("copy", {}, ["u"]), n=1)
 
 
 @pytest.mark.parametrize("kind", ["loopBreak", "loopContinue"])

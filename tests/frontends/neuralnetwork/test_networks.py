@@ -255,6 +255,21 @@ def test_custom_layer(swish: type) -> None:
     assert swish.made == made  # type: ignore[attr-defined]
 
 
+def test_a_custom_layer_is_written_as_it_was(swish: type) -> None:
+    """With parameters of every type; integers that 32 bits hold are written as such."""
+    given = {
+        "beta": {"doubleValue": 1.0},
+        "about": {"stringValue": "π"},
+        "small": {"intValue": -7},
+        "large": {"longValue": str(2**31)},
+        "on": {"boolValue": True},
+    }
+    layer = L("custom", {**CUSTOM.params, "parameters": given}, CUSTOM.inputs, CUSTOM.outputs)
+    model = model_of(layer, inputs={"x": (2, 3)}, outputs=["y", "sizes"])
+    written = model.package.with_program(model.program).spec.neuralNetwork.layers
+    assert [each.custom for each in written] == [each.custom for each in model.get_spec().neuralNetwork.layers]
+
+
 @case_of("custom")
 def test_custom_layers_of_one_class(swish: type) -> None:
     """Each has its own parameters and weights, and stands among other layers."""

@@ -61,6 +61,13 @@ CHANGES = {
         lambda u, s: u.add_multiarray_ndshape_enumeration(s, "x", [(2, 6), (3, 5)]),
         {"shape": (3, 5)},
     ),
+    "shapes beside others without the default": (
+        lambda u, s: (
+            s.description.input[0].type.multiArrayType.enumeratedShapes.shapes.add(shape=[7, 7, 7]),
+            u.add_enumerated_multiarray_shapes(s, "x", shapes(u)),
+        ),
+        {},
+    ),
     "range of any rank": (lambda u, s: u.set_multiarray_ndshape_range(s, "x", [1, 5], [-1, 8]), {"shape": (3, 5)}),
     "range, then shapes": (
         lambda u, s: (

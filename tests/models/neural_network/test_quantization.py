@@ -83,6 +83,22 @@ def test_the_same_numbers_as_coremltools(mode, bits):
     assert found != spec
 
 
+@pytest.mark.interop
+def test_the_same_biases_are_left_out_as_by_coremltools():
+    """Of convolutions and products the selector is asked about the bias apart; others go with their layers."""
+    spec, skipped = every_kind(), {"skip_layer_types": ["bias"], "minimum_conv_kernel_channels": 1}
+    skipped |= {"minimum_conv_weight_count": 1}
+    selector = ours.AdvancedQuantizedLayerSelector(**skipped)
+    model = ct.models.MLModel(spec, skip_model_load=True)
+    found = ours.quantize_weights(model, 8, selector=selector).get_spec()
+    other = coremltools.proto.Model_pb2.Model.FromString(spec.SerializeToString())
+    selector = theirs.AdvancedQuantizedLayerSelector(**skipped)
+    theirs._quantize_spec_weights(other, 8, THEIR_MODES["linear"], selector=selector)
+    expected = proto.parse("Model", other.SerializeToString())
+    take_meanings(found), take_meanings(expected)  # which the test before compares
+    assert found == expected
+
+
 def take_meanings(spec):
     """Scales, biases and tables, taken out: coremltools computes in float32, so last bits of numbers up to 4 differ."""
     found = []
@@ -129,6 +145,24 @@ def test_weights_beyond_float16_stay_as_they_are():
     found = ours.quantize_weights(ct.models.MLModel(spec), 16).get_spec().neuralNetwork.layers[0].innerProduct
     assert found.weights.floatValue[0] == 1e6
     assert found.bias.float16Value
+
+
+@pytest.mark.parametrize("values", [[np.inf], [np.nan], [-3e38, 3e38]], ids=["infinity", "NaN", "too far apart"])
+@pytest.mark.parametrize("mode", ["linear", "linear_lut", "kmeans", "int8"])
+def test_weights_that_no_codes_can_hold_stay_as_they_are(mode, values):
+    """No other weight is lost for one of them."""
+    spec = product()[0].get_spec()
+    layer = spec.neuralNetwork.layers[0].innerProduct
+    layer.weights.floatValue[: len(values)] = values
+    before = layer.weights.SerializeToString()
+    if mode == "int8":
+        ours.activate_int8_int8_matrix_multiplications(spec)
+    else:
+        spec = ours.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), 4, mode).get_spec()
+    after = spec.neuralNetwork.layers[0].innerProduct
+    assert after.bias.rawValue or mode == "int8"
+    assert after.weights.SerializeToString() == before or (mode == "int8" and np.isfinite(values).all())
+    assert after.int8DynamicQuantize == bool(after.weights.int8RawValue)
 
 
 @pytest.mark.parametrize(("mode", "bits"), [*MODES, ("kmeans", 2)])
@@ -196,8 +230,17 @@ def test_a_table_of_the_callers_own():
     bias = np.sign(np.array(model.get_spec().neuralNetwork.layers[0].innerProduct.bias.floatValue))
     np.testing.assert_allclose(found.predict({"x": x})["y"], np.sign(W) @ x + bias, rtol=1e-5)
     assert list(spec.weights.quantization.lookupTableQuantization.floatValue) == [-1, 1]
-    with pytest.raises(InputError, match="a table and codes"):
-        ours.quantize_weights(model, 2, "custom_lut", lut_function=signs)
+    table = np.arange(4.0)
+    for wrong in (
+        signs,
+        lambda bits, weights: table,
+        lambda bits, weights: (table, np.full(weights.shape, -1)),
+        lambda bits, weights: (table, np.full(weights.shape, 4)),
+        lambda bits, weights: (table, np.full(weights.shape, 0.5)),
+        lambda bits, weights: (table, np.zeros(1, int)),
+    ):
+        with pytest.raises(InputError, match="a table and codes"):
+            ours.quantize_weights(model, 2, "custom_lut", lut_function=wrong)
 
 
 def chain(deconvolution):
@@ -240,6 +283,31 @@ def test_an_inner_product_along_the_last_axis_takes_in_no_channels():
     assert builder.nn_spec.layers[-1].name == "scale"
 
 
+def test_a_normalisation_without_an_epsilon_has_that_of_the_format():
+    """10⁻⁵, where the field is 0: of a variance of 0 the factor is √10⁵."""
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(2, 1, 1))], [("y", None)])
+    conv = {"kernel_channels": 2, "output_channels": 2, "height": 1, "width": 1, "stride_height": 1, "stride_width": 1}
+    conv |= {"border_mode": "valid", "groups": 1, "b": None, "has_bias": False}
+    builder.add_convolution("conv", W=np.eye(2).reshape(1, 1, 2, 2), **conv, input_name="x", output_name="z")
+    zeros = np.zeros(2)
+    builder.add_batchnorm("bn", 2, np.ones(2), zeros, zeros, zeros, input_name="z", output_name="y")
+    builder.nn_spec.layers[1].batchnorm.ClearField("epsilon")
+    fuse_layers(builder.nn_spec, {"y"})
+    (layer,) = builder.nn_spec.layers
+    np.testing.assert_allclose(layer.convolution.weights.floatValue, np.eye(2).ravel() * 10**2.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("twice", ["z", "y"])
+def test_layers_whose_tensors_are_written_again_are_not_fused(twice):
+    """What stands under a name depends on who wrote there last."""
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(3))], [("out", None)])
+    builder.add_inner_product("ip", numbers(3, 3), None, 3, 3, False, "x", "z")
+    builder.add_scale("scale", numbers(3), None, False, "z", "y", [3])
+    builder.add_copy("copy", "x", twice)
+    fuse_layers(builder.nn_spec, {"out"})
+    assert len(builder.nn_spec.layers) == 3
+
+
 def test_layers_that_others_read_are_not_fused():
     builder = NeuralNetworkBuilder([("x", datatypes.Array(3))], [("y", None), ("z", None)])
     builder.add_inner_product("ip", numbers(2, 3), None, 3, 2, False, "x", "z")
@@ -276,6 +344,24 @@ class TestSelectors:
             if layer.WhichOneof("layer") in ("convolution", "innerProduct"):
                 assert mine.do_quantize(layer, weight_param="bias") == other.do_quantize(layer, weight_param="bias")
 
+    @pytest.mark.interop
+    @pytest.mark.parametrize("options", [{}, {"minimum_weight_count": 7}, {"maximum_output_channels": 1}])
+    def test_products_and_their_biases(self, options):
+        mine, other = ours.MatrixMultiplyLayerSelector(**options), theirs.MatrixMultiplyLayerSelector(**options)
+        for layer in every_kind().neuralNetwork.layers:
+            assert mine.do_quantize(layer) == other.do_quantize(layer)
+            if layer.WhichOneof("layer") in ("batchedMatmul", "innerProduct"):
+                assert mine.do_quantize(layer, weight_param="bias") == other.do_quantize(layer, weight_param="bias")
+
+    def test_a_convolution_of_one_channel_is_no_depthwise_one(self):
+        """That has groups."""
+        skipping = ours.AdvancedQuantizedLayerSelector(["depthwiseConv"], 1, 1)
+        (layer,) = (each for each in every_kind().neuralNetwork.layers if each.name == "conv")
+        layer.convolution.kernelChannels = 1
+        assert skipping.do_quantize(layer)
+        layer.convolution.nGroups = 2
+        assert not skipping.do_quantize(layer)
+
     def test_products_are_chosen_by_size_and_name(self):
         assert self.quantized(ours.MatrixMultiplyLayerSelector())[0] == {"ip", "mm", "loop"}
         assert self.quantized(ours.MatrixMultiplyLayerSelector(minimum_weight_count=7))[0] == set()
@@ -303,6 +389,17 @@ def test_products_of_eight_bit_numbers():
     x = numbers(6).astype(np.float32)
     bound = np.abs(x).sum() * scale / 2 + 1e-5
     assert np.abs(ct.models.MLModel(spec).predict({"x": x})["y"] - model.predict({"x": x})["y"]).max() <= bound
+    again = ours.quantize_weights(ct.models.MLModel(spec), None, "dequantization").get_spec()
+    assert not again.neuralNetwork.layers[0].innerProduct.int8DynamicQuantize
+
+
+def test_a_matrix_of_zeros_is_one_of_eight_bit_numbers():
+    spec = product()[0].get_spec()
+    layer = spec.neuralNetwork.layers[0].innerProduct
+    layer.weights.floatValue[:] = [0.0] * len(layer.weights.floatValue)
+    ours.activate_int8_int8_matrix_multiplications(spec)
+    assert set(layer.weights.int8RawValue) == {0}
+    assert list(layer.weights.quantization.linearQuantization.scale) == [1]
 
 
 def test_networks_in_pipelines():
@@ -341,9 +438,10 @@ class TestComparison:
         metrics = ours.OutputMetric("y", "dictionaryType")
         likely = {f"{k}": 1 / (k + 1) for k in range(10)}
         metrics.add_metric(likely, likely)
+        metrics.add_metric(likely, {**likely, "0": 0.19})  # the fifth now
         metrics.add_metric(likely, {name: -value for name, value in likely.items()})
         metrics.display_metrics()
-        assert "top 5: 50.00% agree, of 2" in capsys.readouterr().out
+        assert "top 5: 66.67% agree, of 3" in capsys.readouterr().out
 
     def test_two_models_of_samples(self, capsys):
         model, _ = product()

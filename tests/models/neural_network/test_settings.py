@@ -156,6 +156,19 @@ def test_layers_that_bring_channels_first_vanish_for_images_that_have_them_there
     assert list(builder.layer_specs) == builder.layers == ["sin"]
 
 
+def test_a_branch_that_brings_channels_first_reads_them_last():
+    """Its layer stays: what stands in a branch is left alone, and the image's channels are brought last for it."""
+    builder = NeuralNetworkBuilder(
+        [("x", datatypes.Array(4, 5, 3)), ("c", datatypes.Array(1))], [("y", None)], disable_rank5_shape_mapping=True
+    )
+    layer = builder.add_branch("if", "c")
+    for network in (layer.branch.ifBranch, layer.branch.elseBranch):
+        NeuralNetworkBuilder(nn_spec=network).add_transpose("inner", [2, 0, 1], "x", "y")
+    builder.set_pre_processing_parameters("x", image_format="NHWC")
+    assert builder.layers == ["x_to_nhwc", "if"]
+    assert [list(each.input) for each in layer.branch.ifBranch.layers] == [["x_to_nhwc"]]
+
+
 def test_a_network_in_a_branch_is_built_in_its_message():
     builder = NeuralNetworkBuilder(
         [("x", datatypes.Array(2)), ("c", datatypes.Array(1))], [("y", None)], disable_rank5_shape_mapping=True
@@ -256,6 +269,13 @@ WRONG = {
     "no such input": (lambda b: b.set_optional_input(1), "no such input"),
     "no image": (lambda b: b.set_pre_processing_parameters("x"), "shape of an image"),
 }
+
+
+def test_an_output_may_not_have_the_name_of_a_target():
+    """Updates would take it for what the output should be."""
+    builder = network(*OURS[:2], outputs=("ip_true",))
+    with pytest.raises(InputError, match="an output has the target's name"):
+        builder.set_mean_squared_error_loss("loss", ("ip", datatypes.Array(2)))
 
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG.values(), ids=WRONG)

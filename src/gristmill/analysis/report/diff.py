@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from gristmill.analysis.counterparts import counterparts
-from gristmill.analysis.report.graph import name_of, shown_ops, type_text
+from gristmill.analysis.report.graph import shown_ops, type_text
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import same_constant
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Program, Value
+from gristmill.precision.map import name_of
 
 Document: TypeAlias = dict[str, Any]
 Pairs: TypeAlias = dict[Op, Op]

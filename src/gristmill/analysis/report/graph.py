@@ -13,6 +13,7 @@ from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Location, Program, Value
 from gristmill.ir.traits import ControlFlow, Decompresses
 from gristmill.ir.types import TensorType, Type
+from gristmill.precision.map import name_of
 
 Document: TypeAlias = dict[str, Any]
 
@@ -33,11 +34,6 @@ def graph(program: Program) -> list[Document]:
     """
     budget = _Budget(READ_LIMIT)
     return [_function(function, budget) for function in program.functions.values()]
-
-
-def name_of(op: Op) -> str:
-    """What an op is called: by its own name, or that of its first result."""
-    return op.name or next((value.name for value in op.results), "")
 
 
 def shown_ops(block: Block) -> Iterator[Op]:

@@ -73,7 +73,7 @@ def lower(
     """
     _check_known(network)
     program = Program()
-    ctx = Context(keep_tables=keep_tables)
+    ctx = Context(sum(1 for _ in _walk(network)), keep_tables=keep_tables)
     kinds = {given.name: TensorType(given.dtype, given.shape) for given in inputs}
     if len(kinds) < len(inputs):
         raise FormatError("two inputs have one name", actual=", ".join(given.name for given in inputs))

@@ -23,8 +23,11 @@ from gristmill.ir.dims import Dim
 from gristmill.ir.program import Location, Value
 from gristmill.ir.types import DType, unit_float
 
-MOST_LAYERS = 200_000
-"""Layers that are mapped at most, those in loops as often as their bodies are built: nested ones may multiply."""
+MOST_TIMES = 4
+SPARE_LAYERS = 1_000
+"""A network's layers are mapped so often, and so many more, at most. The bodies of loops are built until the sizes in
+them are known, and what follows a branch that may leave a body stands in both its sides: nested ones multiply, and a
+layer takes milliseconds."""
 
 
 class LayerBuilder:
@@ -63,10 +66,12 @@ class Context:
         results: Values that are outputs already.
 
     Args:
+        layers: How many the network has, those in branches and loops included.
         keep_tables: Whether weights that are indices into a table stay so; otherwise they are numbers.
     """
 
-    def __init__(self, *, keep_tables: bool) -> None:
+    def __init__(self, layers: int, *, keep_tables: bool) -> None:
+        self._most = MOST_TIMES * layers + SPARE_LAYERS
         self._keep_tables = keep_tables
         self.tensors: dict[str, Value] = {}
         self.results: list[Value] = []
@@ -93,11 +98,8 @@ class Context:
         if mapping is None:
             place = Location(module=layer.name, source=layer.kind)
             raise UnsupportedOperatorsError([UnsupportedOperator(layer.kind, (place,))])
-        self._mapped += 1
-        if self._mapped > MOST_LAYERS:
-            raise self.unsupported("loops and branches multiply the layers", expected=f"at most {MOST_LAYERS}")
+        self.begin(layer)
         inputs = [self.tensor(name) for name in layer.inputs]
-        self.layer = layer
         with self._located(layer):
             if not mapping.typed:
                 inputs = [self.floating(value) for value in inputs]
@@ -116,6 +118,17 @@ class Context:
         for name, value in zip(layer.outputs, found, strict=False):
             with self._located(layer):
                 self.bind(name, self.expand(value, axes) if axes else value)
+
+    def begin(self, layer: Layer) -> None:
+        """Makes a layer the one at hand.
+
+        Raises:
+            UnsupportedError: There have been too many.
+        """
+        self.layer = layer
+        self._mapped += 1
+        if self._mapped > self._most:
+            raise self.unsupported("loops and branches multiply the layers", expected=f"at most {self._most} in all")
 
     def expand(self, value: Value, axes: list[int]) -> Value:
         """The value with axes of size 1, which layers that need none of them do without."""

@@ -160,7 +160,7 @@ class _Body:
     def _branch(self, layer: Layer, rest: Sequence[Layer]) -> list[Value]:
         """A branch that may leave the body: each side goes on with the rest, unless it leaves."""
         ctx, p = self._ctx, layer.params
-        ctx.layer = layer
+        ctx.begin(layer)
         yes, no = ([*_layers(network), *rest] for network in (p.ifBranch, p.elseBranch))
         return list(_either(ctx, ctx.tensor(layer.inputs[0]), lambda: self.run(yes), lambda: self.run(no)))
 

@@ -11,8 +11,7 @@ from gristmill.frontends.neuralnetwork.activation import Nonlinearity, nonlinear
 from gristmill.frontends.neuralnetwork.context import Context, ops
 from gristmill.frontends.neuralnetwork.registry import maps
 from gristmill.frontends.neuralnetwork.source import Weights
-from gristmill.ir import types
-from gristmill.ir.constants import Data, LazyData
+from gristmill.ir.constants import ConcatData, Data, LazyData
 from gristmill.ir.program import Value
 
 KINDS = ("simpleRecurrent", "gru", "uniDirectionalLSTM", "biDirectionalLSTM")
@@ -92,17 +91,16 @@ def _stacked(
 ) -> Value:
     """Weights of several gates, one below the other; ``plus`` is added to each in turn."""
     found: list[Data] = []
-    for part in parts:
+    for part, added in zip(parts, plus or (0.0,) * len(parts), strict=True):
         if part is None or part.is_empty:
             raise ctx.wrong("a gate has no weights", expected=list(shape))
-        found.append(part.data(shape))
-    added = plus or (0.0,) * len(parts)
-    whole = (shape[0] * len(parts), *shape[1:])
+        data = part.data(shape)
+        found.append(_raised(data, added) if added else data)
+    return ops.const(ConcatData(found) if len(found) > 1 else found[0])
 
-    def produce() -> Any:
-        return np.concatenate([data.read() + np.float32(n) for data, n in zip(found, added, strict=True)])
 
-    return ops.const(LazyData(types.unit_float, whole, produce, "weights of gates"))
+def _raised(data: Data, added: float) -> Data:
+    return LazyData(data.dtype, data.shape, lambda: data.read() + np.float32(added), "weights of a gate")
 
 
 @maps("simpleRecurrent")

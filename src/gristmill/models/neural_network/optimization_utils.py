@@ -36,32 +36,39 @@ def fuse_layers(network: Message, outputs: Collection[str]) -> None:
         network: Changed in place. Networks of branches and loops are left alone: others may read what they write.
         outputs: Names of the model's outputs.
     """
-    k = 0
-    while k < len(network.layers):
-        taken = _follower(network, k, outputs)
-        if taken is None or not _take_in(network.layers[k], network.layers[taken], network.arrayInputShapeMapping == 1):
-            k += 1  # else the same layer again: it may take in another
+    layers, tensors, exact = list(network.layers), _Tensors(network), network.arrayInputShapeMapping == 1
+    gone: set[int] = set()
+    for k, layer in enumerate(layers):
+        if k in gone or layer.WhichOneof("layer") not in _TAKING:
             continue
-        network.layers[k].output[:] = network.layers[taken].output
-        del network.layers[taken]
+        while (place := tensors.follower(k, layer, outputs)) is not None:  # it may take in several
+            taken = layers[place]
+            if taken.WhichOneof("layer") not in _TAKEN or not _take_in(layer, taken, exact):
+                break
+            layer.output[:] = taken.output
+            gone.add(place)
+    for place in sorted(gone, reverse=True):
+        del network.layers[place]
 
 
-def _follower(network: Message, k: int, outputs: Collection[str]) -> int | None:
-    """The place of the layer that alone reads what a layer makes, if both are of types to be fused."""
-    layer = network.layers[k]
-    if layer.WhichOneof("layer") not in _TAKING or len(layer.input) != 1 or len(layer.output) != 1:
-        return None
-    made = layer.output[0]
-    every = list(all_layers(network))
-    readers = [other for other in every if made in other.input]
-    places = [j for j in range(k + 1, len(network.layers)) if made in network.layers[j].input]
-    if made in outputs or len(readers) != 1 or len(places) != 1:
-        return None
-    taken = network.layers[places[0]]
-    written = Counter(name for other in every for name in other.output)
-    if taken.WhichOneof("layer") not in _TAKEN or list(taken.input) != [made] or len(taken.output) != 1:
-        return None
-    return places[0] if written[made] == written[taken.output[0]] == 1 else None
+class _Tensors:
+    """How often tensors are read and written, in networks of branches and loops too, and which layers read them."""
+
+    def __init__(self, network: Message) -> None:
+        every = list(all_layers(network))
+        self._written = Counter(name for layer in every for name in layer.output)
+        self._read = Counter(name for layer in every for name in set(layer.input))
+        self._readers = {name: (k, layer) for k, layer in enumerate(network.layers) for name in layer.input}
+
+    def follower(self, k: int, layer: Message, outputs: Collection[str]) -> int | None:
+        """The place of the layer that alone reads what a layer makes, and reads and makes nothing else."""
+        if len(layer.input) != 1 or len(layer.output) != 1 or layer.output[0] in outputs:
+            return None
+        made = layer.output[0]
+        place, reader = self._readers.get(made, (-1, layer))
+        if place <= k or self._read[made] != 1 or list(reader.input) != [made] or len(reader.output) != 1:
+            return None
+        return place if self._written[made] == self._written[reader.output[0]] == 1 else None
 
 
 def _take_in(layer: Message, taken: Message, exact: bool) -> bool:

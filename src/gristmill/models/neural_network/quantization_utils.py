@@ -178,6 +178,7 @@ def quantize_weights(
     """A copy of a neural network, or of a pipeline with some, with fewer bits for each weight.
 
     Convolutions and inner products first take in scales, biases and batch normalisations that follow them alone.
+    Weights among which are infinities or NaN stay as they are, for no codes stand for those.
 
     Args:
         full_precision_model: The model.
@@ -219,7 +220,8 @@ def _change(nbits: int | None, mode: str, function: Callable[[int, Array], Any] 
     if mode == "dequantization":
         return _dequantize, False
     require(mode in modes, "unknown quantization_mode", expected=", ".join([*modes, "dequantization"]), actual=mode)
-    require(nbits == _HALF or nbits in range(1, 9), "nbits out of range", expected="1 to 8, or 16", actual=nbits)
+    known = isinstance(nbits, int) and (nbits == _HALF or nbits in range(1, 9))
+    require(known, "nbits out of range", expected="1 to 8, or 16", actual=nbits)
     assert nbits is not None
     require(mode != "linear_symmetric" or nbits == 8, "linear_symmetric takes 8 bits", actual=nbits)
     require(mode != "custom_lut" or callable(function), "custom_lut takes a lut_function", actual=function)
@@ -266,7 +268,9 @@ def _any(part: Part) -> bool:
 
 
 def _dequantize(layer: Message, part: Part) -> None:
-    """Weights of any form become float32."""
+    """Weights of any form become float32; what a layer reads is not quantised either from then on."""
+    if part.message.int8RawValue:
+        getattr(layer, layer.WhichOneof("layer")).int8DynamicQuantize = False
     if part.message.rawValue or part.message.int8RawValue:
         numbers = Weights(part.message).data(part.shape, axis=part.axis).read()
         for field in ("rawValue", "int8RawValue", "quantization"):
@@ -284,10 +288,13 @@ def _halve(layer: Message, part: Part) -> None:
 
 
 def _quantize(part: Part, bits: int, method: Callable[[Array, int, int], Codes]) -> None:
-    """float32 weights become codes."""
+    """float32 weights become codes, unless their range is no number of float32."""
     if not part.message.floatValue:
         return
     weights = Weights(part.message).data(part.shape, axis=part.axis).read().astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        if not np.ptp(weights) <= np.finfo(np.float32).max:
+            return
     found = method(weights, bits, part.axis)
     part.message.ClearField("floatValue")
     if found.table is None:
@@ -322,6 +329,8 @@ def _quantize_products(layer: Message, part: Part) -> None:
     if part.field != "weights" or not part.message.floatValue:
         return
     weights = np.array(part.message.floatValue)
+    if not np.isfinite(weights).all():
+        return
     scale = np.abs(weights).max() / 127 or 1.0
     part.message.ClearField("floatValue")
     quantization = {"numberOfBits": 8, "linearQuantization": {"scale": [scale]}}

@@ -164,11 +164,13 @@ def from_function(weights: Array, bits: int, function: Callable[[int, Array], An
     Raises:
         InputError: It returns something else.
     """
-    table, codes = (np.asarray(found) for found in function(bits, weights))
-    if table.shape != (1 << bits,) or codes.size != weights.size or codes.min() < 0 or codes.max() >= 1 << bits:
+    found = function(bits, weights)
+    expected = f"{1 << bits} numbers and {weights.size} integers below that"
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise InputError("lut_function returns a table and codes", expected=expected, actual=type(found).__name__)
+    table, codes = map(np.asarray, found)
+    if table.shape != (1 << bits,) or codes.size != weights.size or not set(np.unique(codes)) <= set(range(1 << bits)):
         raise InputError(
-            "lut_function returns a table and codes",
-            expected=f"{1 << bits} numbers and {weights.size} integers below that",
-            actual=f"{table.shape} and {codes.shape}",
+            "lut_function returns a table and codes", expected=expected, actual=f"{table.shape} and {codes.shape}"
         )
     return Codes(codes.reshape(weights.shape).astype(np.uint8), table=table)

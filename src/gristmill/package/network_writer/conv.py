@@ -86,7 +86,8 @@ def _convolution(w: Writer, op: Any, made: int, taken: int, fields: dict[str, An
         inputs.append(w.expand(w.tensor(op.weight), ones))
         inputs += [w.tensor(op.bias)] if op.bias is not None else []
     else:
-        fields = {"weights": w.held(op.weight, "the weight"), **_bias(w, op), **fields}
+        axis = _output_axis(op)
+        fields = {"weights": w.held(op.weight, "the weight", axis), **_bias(w, op), **fields}
     y = w.layer(
         "convolution",
         *inputs,
@@ -101,6 +102,13 @@ def _convolution(w: Writer, op: Any, made: int, taken: int, fields: dict[str, An
         **fields,
     )
     return w.squeeze(y, ones)
+
+
+def _output_axis(op: Any) -> int | None:
+    """The axis of a weight that has an element for each output channel; transposed in groups there is none."""
+    if isinstance(op, conv.conv):
+        return 0
+    return 1 if op.groups == 1 else None
 
 
 def _bias(w: Writer, op: Any) -> dict[str, Any]:

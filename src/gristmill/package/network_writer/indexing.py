@@ -11,7 +11,7 @@ from gristmill.ir.program import Value
 from gristmill.ops import scatter_gather, tensor_operation
 from gristmill.package.network_reader import StoredData
 from gristmill.package.network_writer.registry import RefusedError, writes
-from gristmill.package.network_writer.writer import Writer, weights
+from gristmill.package.network_writer.writer import Writer
 
 
 def _check(op: Any) -> None:
@@ -40,7 +40,7 @@ def _embedding(w: Writer, op: Any, table: Any) -> str:
         indices,
         vocabSize=table.shape[0],
         embeddingSize=table.shape[1],
-        weights=_stored(op.x) or weights(np.ascontiguousarray(table.T)),
+        weights=_stored(op.x) or w.derived(op.x, np.ascontiguousarray(table.T)),
     )
 
 

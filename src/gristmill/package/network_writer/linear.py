@@ -8,7 +8,7 @@ from typing import Any
 from gristmill.ops import linear
 from gristmill.package.network_writer.elementwise import whole
 from gristmill.package.network_writer.registry import RefusedError, writes
-from gristmill.package.network_writer.writer import Writer, weights
+from gristmill.package.network_writer.writer import Writer
 
 
 @writes(linear.linear)
@@ -18,7 +18,8 @@ def product_with_weight(w: Writer, op: Any) -> str:
     if not w.knows(op.weight):
         y = w.layer("batchedMatmul", x, w.tensor(op.weight), transposeB=True)
         return whole(w, op, y if op.bias is None else w.add(y, w.tensor(op.bias)))
-    weight, bias = w.held(op.weight, "the weight"), None if op.bias is None else w.held(op.bias, "the bias")
+    weight = w.held(op.weight, "the weight", axis=0)
+    bias = None if op.bias is None else w.held(op.bias, "the bias")
     if op.x.rank > 3:
         return whole(w, op, _batched(w, x, op.weight.shape, weight, bias))
     made, taken = op.weight.shape
@@ -54,7 +55,7 @@ def product(w: Writer, op: Any) -> str:
     x, y = w.tensor, w.constant(op.y)
     if y is not None and y.ndim == 2 and op.x.rank >= 2 and op.x.dtype.is_float:
         matrix = y if op.transpose_y else y.T
-        return _batched(w, x(op.x), matrix.shape, weights(matrix), None, op.transpose_x)
+        return _batched(w, x(op.x), matrix.shape, w.derived(op.y, matrix), None, op.transpose_x)
     made = w.layer(  # a vector is not transposed
         "batchedMatmul",
         x(op.x),

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.ir.constants import Array
+from gristmill.ir.constants import ConcatData, Data
 from gristmill.ir.program import Value
 from gristmill.ops import recurrent
 from gristmill.ops.nn import recurrent as nn
+from gristmill.package.network_reader import StoredData
 from gristmill.package.network_writer.registry import RefusedError, writes
 from gristmill.package.network_writer.writer import Writer, weights
 
@@ -64,11 +65,24 @@ def _sequence(w: Writer, op: Any) -> str:
 
 
 def _gates(w: Writer, value: Value | None, names: Sequence[str], what: str) -> dict[str, Any]:
-    """The parts of a weight or bias, which stand one below the other, as fields."""
+    """The parts of a weight or bias, which stand one below the other, as fields: those that were read as they were."""
     if value is None:
         return {}
-    parts = np.split(w.fixed(value, f"'{value.name}'"), len(names))
-    return {f"{name}{what}": weights(np.ascontiguousarray(part)) for name, part in zip(names, parts, strict=True)}
+    read = _read(value, len(names))
+    if read is not None:
+        found = [part.message if isinstance(part, StoredData) else weights(part.read()) for part in read]
+    else:
+        parts = np.split(w.fixed(value, f"'{value.name}'"), len(names))
+        found = [w.derived(value, np.ascontiguousarray(part)) for part in parts]
+    return {f"{name}{what}": part for name, part in zip(names, found, strict=True)}
+
+
+def _read(value: Value, count: int) -> Sequence[Data] | None:
+    """The parts of which a network's reader has put a constant together, if there are as many."""
+    data = value.constant.payload if value.constant is not None else None
+    if not isinstance(data, ConcatData) or len(data.parts) != count or len({part.shape for part in data.parts}) > 1:
+        return None
+    return data.parts
 
 
 def _results(w: Writer, names: Sequence[str]) -> list[str]:
@@ -80,7 +94,6 @@ def _results(w: Writer, names: Sequence[str]) -> list[str]:
 def simple(w: Writer, op: Any) -> list[str]:
     (activation,) = _activations(op, ["activation"])
     width, size = op.weight_hh.shape[1], op.weight_ih.shape[1]
-    bias: Array | None = None if op.bias is None else w.fixed(op.bias, "the bias")
     made = w.layers(
         "simpleRecurrent",
         _sequence(w, op),
@@ -90,10 +103,10 @@ def simple(w: Writer, op: Any) -> list[str]:
         outputVectorSize=width,
         activation=activation,
         sequenceOutput=op.output_sequence,
-        hasBiasVector=bias is not None,
-        weightMatrix=weights(w.fixed(op.weight_ih, "the weight")),
-        recursionMatrix=weights(w.fixed(op.weight_hh, "the weight")),
-        biasVector=None if bias is None else weights(bias),
+        hasBiasVector=op.bias is not None,
+        weightMatrix=w.held(op.weight_ih, "the weight", axis=0),
+        recursionMatrix=w.held(op.weight_hh, "the weight", axis=0),
+        biasVector=None if op.bias is None else w.held(op.bias, "the bias"),
         reverseInput=op.direction == "reverse",
     )
     return _results(w, made)

@@ -23,6 +23,7 @@ from gristmill.ir.program import Block, Function, Location, Value
 from gristmill.ir.traits import Decompresses
 from gristmill.package.network_fields import fill
 from gristmill.package.network_reader import StoredData
+from gristmill.package.network_writer.compressed import as_scaled, as_table
 from gristmill.package.network_writer.registry import WRITINGS, RefusedError
 from gristmill.package.proto import Message
 
@@ -219,7 +220,7 @@ class Writer:
         found = self.constant(value)
         if found is None:
             raise RefusedError(f"it takes a value that no tensor can hold ('{value.name}', {value.type})")
-        self._tensors[value] = self.load(found, value.name)
+        self._tensors[value] = self._load(found.shape, self.derived(value, found), value.name)
         return self._tensors[value]
 
     def load(self, numbers: Array, hint: str = "") -> str:
@@ -260,14 +261,30 @@ class Writer:
             raise RefusedError(f"{what} is computed, and the layer holds a constant", "convert to an ML Program")
         return found
 
-    def held(self, value: Value, what: str) -> Any:
-        """A constant for a field of weights: as a network held it that was read, quantised maybe, or its numbers.
+    def held(self, value: Value, what: str, axis: int | None = None) -> Any:
+        """A constant for a field of weights: as a network held it that was read, or its numbers.
+
+        Args:
+            value: It.
+            what: It in words.
+            axis: That of the output channels, where the layer takes codes: then compressed ones stay compressed.
 
         Raises:
             RefusedError: It is not known before the network runs.
         """
         stored = self._stored(value)
-        return stored.message if stored is not None else weights(self.fixed(value, what))
+        if stored is not None:
+            return stored.message
+        op = value.producer
+        if op is None or axis is None or not op.has(Decompresses):
+            return weights(self.fixed(value, what))
+        numbers = self.fixed(value, what)
+        return as_table(numbers) or as_scaled(op, axis) or weights(numbers)
+
+    def derived(self, value: Value, numbers: Array) -> Any:
+        """Numbers for a field of weights that are a constant's, transposed or a part of them."""
+        compressed = value.producer is not None and value.producer.has(Decompresses)
+        return (as_table(numbers) if compressed else None) or weights(numbers)
 
     def _stored(self, value: Value) -> StoredData | None:
         """What a network held that was read, if a value still is that."""

@@ -126,7 +126,7 @@ class Device(ABC):
                 raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
 
     def expecting(self, weights: int) -> AbstractContextManager[object]:
-        """While a function with so many bytes of weights is decoded and prepared: the device may make room meanwhile."""
+        """While a function with so many bytes of weights is decoded and prepared: the device may make room."""
         return nullcontext()
 
     @abstractmethod

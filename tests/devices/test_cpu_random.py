@@ -28,7 +28,6 @@ from tests.devices.random_programs.shrinking import shrunk
 from tests.passes.programs import build, ops
 
 RNG = np.random.default_rng(17)
-NOT_BUILT = pytest.mark.xfail(strict=True, reason="mended in native/, which was not built since")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -138,7 +137,6 @@ def test_factors_of_an_image_of_few_channels(channels):
     _assert_agreement(build(make, *shapes), x=_random(*shapes[0]), y=_random(*shapes[1]))
 
 
-@NOT_BUILT
 @pytest.mark.parametrize("extreme", [np.inf, -np.inf])
 def test_infinite_scores_of_float16_make_nan(extreme):
     """∞ - ∞ in the softmax is NaN; it was held back as a number."""
@@ -183,7 +181,6 @@ def test_a_transposed_convolution_of_no_images():
     _assert_agreement(program, x=_random(0, 3, 4, 4))
 
 
-@NOT_BUILT
 def test_attention_without_keys_is_zero():
     """A sum of nothing, and no 0/0."""
     shapes = (1, 2, 3, 8), (1, 2, symbol("s"), 8)
@@ -215,7 +212,6 @@ MISFITS = {
 }
 
 
-@NOT_BUILT
 @pytest.mark.parametrize("name", MISFITS)
 def test_sizes_that_do_not_fit_are_refused(name):
     """They are declared in symbols and only known when the program runs; elements were left out without a word."""

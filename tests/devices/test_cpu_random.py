@@ -38,6 +38,7 @@ def test_both_devices_agree(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # of which 120 seconds search
 def test_both_devices_agree_on_many_more():
     """A crash would be found as well: programs run in a process of their own."""
     command = [sys.executable, "-m", "tests.devices.random_programs", "--seconds", "120", "--seed", "100"]

@@ -85,7 +85,9 @@ FACTS = {
     "linkedModel": Fact(4),
     "mlProgram": Fact(6, "`convert`, the MIL `Builder`", "Programs of typed tensors"),
     "neuralNetwork": Fact(builder="`convert`, `models.neural_network`", about="Networks of layers"),
-    "neuralNetworkClassifier": Fact(builder="`convert`, `models.neural_network`", about="Networks of layers that classify"),
+    "neuralNetworkClassifier": Fact(
+        builder="`convert`, `models.neural_network`", about="Networks of layers that classify"
+    ),
     "neuralNetworkRegressor": Fact(builder="`models.neural_network`", about="Networks of layers that predict numbers"),
     "nonMaximumSuppression": Fact(3),
     "pipeline": Fact(builder="`models.pipeline`, `utils.make_pipeline`"),

@@ -100,12 +100,14 @@ class ClassicModel(ABC):
 
     def _read(self, rows: Sequence[Mapping[str, Any]]) -> Columns | None:
         """The rows as columns; nothing where they cannot be computed together."""
+        whole = True
         for row in rows:
             if not isinstance(row, Mapping):
                 raise InputTypeError("inputs are a dictionary by name, or a list of them", actual=type(row).__name__)
             if row.keys() != self._names:
                 known_names(row, [slot.feature for slot in self.inputs])
-        columns = self._read_numbers(rows)
+                whole = False
+        columns = self._read_numbers(rows) if whole else {}
         together = True
         for slot in self.inputs:
             if slot.name in columns:
@@ -127,12 +129,12 @@ class ClassicModel(ABC):
         return columns if together else None
 
     def _read_numbers(self, rows: Sequence[Mapping[str, Any]]) -> Columns:
-        """The columns of all single numbers, converted at once; none where a row lacks one or holds something else."""
+        """The columns of all single numbers, converted at once; none where a row holds something else."""
         if self._pick is None:
             return {}
         try:
             table = np.array([self._pick(row) for row in rows])
-        except (KeyError, TypeError, ValueError):
+        except (TypeError, ValueError):
             return {}
         if table.ndim != 2 or table.dtype.kind not in "fiub":
             return {}

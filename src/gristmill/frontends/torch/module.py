@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,7 @@ from gristmill.ir.types import DType
 
 _TORCH_TYPES = {types.bool_: torch.bool, types.fp32: torch.float32, types.fp16: torch.float16}
 
-
-ROOM = 128
+ROOM = 64
 """By how much example sizes are raised for a model that does not run on small ones, as one of wide windows."""
 
 
@@ -52,12 +51,6 @@ def export_module(
             hint="describe the inputs, or pass the result of torch.export.export(module, example_inputs)",
         )
     sizes: dict[Symbol, Any] = {}
-    small, large = _example_sizes(inputs), _example_sizes(inputs, ROOM)
-    examples = [
-        tuple(_example(spec, small) for spec in inputs),
-        tuple(_example(_usual(spec), small) for spec in inputs),
-        tuple(_example(spec, large) for spec in inputs),
-    ]
     dynamic: tuple[Any, ...] = tuple(_dynamic_sizes(spec, sizes) for spec in inputs)
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
         dynamic = (dynamic,)
@@ -65,7 +58,7 @@ def export_module(
     module.eval()
     try:
         with quiet(), torch.fx.traceback.preserve_node_meta():  # places of TorchScript's nodes travel in it
-            program = _exported(module, examples, dynamic if sizes else None)
+            program = _exported(module, inputs, dynamic if sizes else None)
             return program, _narrowed(program, inputs)
     except GristmillError:
         raise
@@ -79,14 +72,14 @@ def export_module(
             part.training = training
 
 
-def _exported(module: torch.nn.Module, examples: Sequence[tuple[Any, ...]], dynamic: Any) -> ExportedProgram:
+def _exported(module: torch.nn.Module, specs: Sequence[InputSpec], dynamic: Any) -> ExportedProgram:
     """Exports with the sizes as the caller named them, or else as PyTorch finds them to be related.
 
     A model may ask for equal sizes that the caller has declared apart, and then fails on examples whose sizes all
     differ: those of usual sizes show which are equal. Or it may ask for larger ones than the least that were declared.
     """
     try:
-        return torch.export.export(module, examples[0], dynamic_shapes=dynamic)
+        return torch.export.export(module, next(_examples(specs)), dynamic_shapes=dynamic)
     except Exception as error:  # whatever it is, it may be about the sizes, and comes again below if it is not
         if dynamic is None:
             raise
@@ -94,12 +87,21 @@ def _exported(module: torch.nn.Module, examples: Sequence[tuple[Any, ...]], dyna
     automatic = torch.utils._pytree.tree_map(
         lambda size: torch.export.Dim.AUTO, dynamic, is_leaf=lambda item: not isinstance(item, tuple | dict)
     )
-    for inputs in examples:
+    for attempt, inputs in enumerate(_examples(specs)):
         with contextlib.suppress(Exception):  # the first error is about what the caller has said
             program = torch.export.export(module, inputs, dynamic_shapes=automatic)
-            if inputs is examples[0] or _open_sizes(program) == len(torch.utils._pytree.tree_leaves(dynamic)):
+            if attempt == 0 or _open_sizes(program) == len(torch.utils._pytree.tree_leaves(dynamic)):
                 return program
     raise first
+
+
+def _examples(specs: Sequence[InputSpec]) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Inputs of small sizes, of the usual ones, and of larger ones."""
+    small = _example_sizes(specs)
+    yield tuple(_example(spec, small) for spec in specs)
+    yield tuple(_example(_usual(spec), small) for spec in specs)
+    large = _example_sizes(specs, ROOM)
+    yield tuple(_example(spec, large) for spec in specs)
 
 
 def _narrowed(program: ExportedProgram, specs: Sequence[InputSpec]) -> list[InputSpec]:
@@ -151,7 +153,10 @@ def _example(spec: InputSpec, sizes: Mapping[Dim, int]) -> torch.Tensor:
 
 
 def _example_sizes(specs: Sequence[InputSpec], room: int = 1) -> dict[Dim, int]:
-    """A size for each symbol: different ones, or torch.export takes them for the same; 0 and 1 are special to it."""
+    """A size for each symbol: different ones, or torch.export takes them for the same; 0 and 1 are special to it.
+
+    ``room`` is by how much the first exceeds the least size, where it may.
+    """
     sizes: dict[Dim, int] = {}
     for dim in (dim for spec in specs for dim in spec.shape or ()):
         if isinstance(dim, int) or dim in sizes:

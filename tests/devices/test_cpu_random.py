@@ -195,6 +195,16 @@ def test_an_infinite_cell_without_a_peephole():
     _assert_agreement(program, x=_random(2, 1, 3), y=_random(1, 2), z=cell)
 
 
+@pytest.mark.parametrize("device", [CpuDevice, ReferenceDevice])
+def test_a_transposed_convolution_of_which_less_than_nothing_is_left(device):
+    """The reference cut elements from the wrong end."""
+    weight = _random(3, 5, 2, 2)
+    how = {"pad_type": "custom", "pad": [3, 3, 0, 0]}
+    program = build(lambda x: mb.conv_transpose(x=x, weight=weight, **how), (1, 3, symbol("h"), 4))
+    with pytest.raises(GristmillError):
+        Session(program.main, device()).run({"x": _random(1, 3, 2, 4)})
+
+
 @NOT_BUILT
 def test_attention_without_keys_is_zero():
     """A sum of nothing, and no 0/0."""

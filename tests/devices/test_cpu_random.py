@@ -182,6 +182,28 @@ def test_a_transposed_convolution_of_no_images():
     _assert_agreement(program, x=_random(0, 3, 4, 4))
 
 
+def test_an_infinite_cell_without_a_peephole():
+    """The gates do not see it; the reference multiplied it by a peephole of zeros."""
+    weights = {"weight_ih": _random(8, 3), "weight_hh": _random(8, 2)}
+    cell = np.array([[np.inf, 1]], np.float32)
+
+    def make(x, y, z):
+        return mb.lstm(x=x, initial_h=y, initial_c=z, **weights)[0]
+
+    program = build(make, (2, 1, 3), (1, 2), (1, 2))
+    _assert_agreement(program, x=_random(2, 1, 3), y=_random(1, 2), z=cell)
+
+
+@pytest.mark.parametrize("device", [CpuDevice, ReferenceDevice])
+def test_a_transposed_convolution_of_which_less_than_nothing_is_left(device):
+    """The reference cut elements from the wrong end."""
+    weight = _random(3, 5, 2, 2)
+    how = {"pad_type": "custom", "pad": [3, 3, 0, 0]}
+    program = build(lambda x: mb.conv_transpose(x=x, weight=weight, **how), (1, 3, symbol("h"), 4))
+    with pytest.raises(GristmillError):
+        Session(program.main, device()).run({"x": _random(1, 3, 2, 4)})
+
+
 def test_attention_without_keys_is_zero():
     """A sum of nothing, and no 0/0."""
     shapes = (1, 2, 3, 8), (1, 2, symbol("s"), 8)

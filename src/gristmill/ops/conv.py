@@ -184,6 +184,8 @@ class conv_transpose(_Convolution):
     def reference(self, x: Array, weight: Array, bias: Array | None) -> Array:
         extents = self.extents(x.shape[2:], weight.shape[2:])
         lengths = tuple(int(length) for length, _ in extents)
+        if min(lengths) < 0:
+            raise self.misfit("nothing is left after cropping", actual=lengths)
         return _with_bias(scatter(x, weight, [axis for _, axis in extents], lengths, self.groups), bias)
 
 

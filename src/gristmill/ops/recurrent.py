@@ -250,21 +250,26 @@ class lstm(Recurrent):
         """The hidden state after each step, and the last hidden and cell states."""
         recurrent = self.function("recurrent_activation")
         cell, activation = self.function("cell_activation"), self.function("activation")
-        peep_i, peep_f, peep_o = np.split(np.zeros(3 * weight.shape[1]) if peephole is None else peephole, 3)
+        peep_i, peep_f, peep_o = (None, None, None) if peephole is None else np.split(peephole, 3)
         limit = np.inf if self.clip is None else self.clip
         states = []
         for step in steps:
             i, f, o, g = np.split(step + h @ weight.T, 4, axis=-1)
-            i = recurrent(i + peep_i * c)
-            c = self.forget(recurrent(f + peep_f * c), i) * c + i * cell(g)
+            i = recurrent(_peeping(i, peep_i, c))
+            c = self.forget(recurrent(_peeping(f, peep_f, c)), i) * c + i * cell(g)
             c = np.clip(c, -limit, limit)
-            h = recurrent(o + peep_o * c) * activation(c)
+            h = recurrent(_peeping(o, peep_o, c)) * activation(c)
             states.append(h)
         return states, h, c
 
     def forget(self, f: Array, i: Array) -> Array:
         """What the forget gate lets through, of its own value and the input gate's."""
         return f
+
+
+def _peeping(gate: Array, peephole: Array | None, c: Array) -> Array:
+    """A gate that sees the cell, if it has a peephole: without one an infinite cell changes nothing."""
+    return gate if peephole is None else gate + peephole * c
 
 
 OPS = (gru, lstm, rnn)

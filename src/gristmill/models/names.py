@@ -50,6 +50,6 @@ def _rename_values(function: Function) -> dict[str, str]:
 
 
 def valid(name: str) -> str:
-    """The name itself if Core ML takes it, else one that resembles it."""
+    """The name itself if Core ML takes it, else the one that coremltools gives, so that applications find it."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return f"_{name}" if name[:1].isdigit() else f"{name}_" if name in _WORDS else name
+    return f"var_{name}" if name[:1].isdigit() else f"{name}_workaround" if name in _WORDS else name

@@ -106,7 +106,9 @@ def _plain(found: Any, method: str) -> Document:
     made = getattr(found, method)() if hasattr(found, method) else found
     if not isinstance(made, Mapping) or not isinstance(made.get("ops"), Sequence):
         raise InputTypeError(
-            "this is neither a plan nor an inspection", expected="an object, or its JSON", actual=type(found).__name__
+            "this is neither a plan nor an inspection",
+            expected="what `gristmill plan --json` or `gristmill precision --json` prints, or the object itself",
+            actual=type(found).__name__,
         )
     return dict(made)
 

@@ -297,6 +297,15 @@ def test_a_normalisation_without_an_epsilon_has_that_of_the_format():
     np.testing.assert_allclose(layer.convolution.weights.floatValue, np.eye(2).ravel() * 10**2.5, rtol=1e-6)
 
 
+def test_layers_that_two_read_are_not_fused():
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(3))], [("y", None), ("out", None)])
+    builder.add_inner_product("ip", numbers(3, 3), None, 3, 3, False, "x", "z")
+    builder.add_copy("copy", "z", "out")
+    builder.add_scale("scale", numbers(3), None, False, "z", "y", [3])
+    fuse_layers(builder.nn_spec, {"y", "out"})
+    assert len(builder.nn_spec.layers) == 3
+
+
 @pytest.mark.parametrize("twice", ["z", "y"])
 def test_layers_whose_tensors_are_written_again_are_not_fused(twice):
     """What stands under a name depends on who wrote there last."""

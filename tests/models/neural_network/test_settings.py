@@ -163,10 +163,12 @@ def test_a_branch_that_brings_channels_first_reads_them_last():
     )
     layer = builder.add_branch("if", "c")
     for network in (layer.branch.ifBranch, layer.branch.elseBranch):
-        NeuralNetworkBuilder(nn_spec=network).add_transpose("inner", [2, 0, 1], "x", "y")
+        inner = NeuralNetworkBuilder(nn_spec=network)
+        inner.add_transpose("inner", [2, 0, 1], "x", "t")
+        inner.add_copy("end", "t", "y")
     builder.set_pre_processing_parameters("x", image_format="NHWC")
     assert builder.layers == ["x_to_nhwc", "if"]
-    assert [list(each.input) for each in layer.branch.ifBranch.layers] == [["x_to_nhwc"]]
+    assert [list(each.input) for each in layer.branch.ifBranch.layers] == [["x_to_nhwc"], ["t"]]
 
 
 def test_a_network_in_a_branch_is_built_in_its_message():

@@ -409,7 +409,7 @@ _TENSOR_RULES: dict[str, Callable[..., Any]] = {
     "aten::__getitem__": operator.getitem,
     "aten::append": _appended,
     "aten::is_floating_point": lambda x: x.is_floating_point(),
-    "aten::Int": lambda x: torch.sym_int(_item(x)),
+    "aten::Int": _item,
     "aten::Float": _item,
     "aten::ScalarImplicit": _item,
     "aten::IntImplicit": _item,

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kGroupBlocks = 2048;
 // Ranks of the rows that take turns on one tree: they stay in the first-level cache beside it.
 constexpr int64_t kTurnRanks = 3072;
-// Trees that one row walks before it sums what it has found, so that it waits for many leaves at once.
+// Trees that one row walks at once, and whose leaves it then waits for together.
 constexpr size_t kRowTrees = 256;
 constexpr int64_t kTaskRows = 1024;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -170,47 +170,50 @@ inline bool Forest::IsSecond(const Block& block, size_t node, const int32_t* ran
   return (rank >= threshold) & (!(feature & kEqual) | (rank == threshold) | (rank == kMissingIsSecond));
 }
 
-// Walks kLanes ways at once until all have arrived at a leaf: way i is of the row at rows[i], begins at block at[i] and
-// ends at exits[i]. `kEquality` is for forests in which branches ask for it.
+// Walks kLanes ways through a block each: way i is of the row at rows[i], is at block at[i] and leaves it at exits[i].
+// Returns whether all have arrived at leaves: who has stays, and may walk again. `kEquality` is for forests in which
+// branches ask for it.
 template <bool kEquality>
-void Forest::Walk(const int32_t* const* rows, int32_t depth, int32_t* at, int32_t* exits) const {
+bool Forest::Step(const int32_t* const* rows, int32_t* at, int32_t* exits) const {
   const Block* blocks = blocks_.as<const Block>();
-  for (bool arrived = false; depth > 0 && !arrived; --depth) {
-    std::array<size_t, kLanes> nodes{};
-    for (int32_t level = 0; level < kLevels; ++level)
-      for (size_t i = 0; i < kLanes; ++i)
-        nodes[i] = 2 * nodes[i] + 1 + IsSecond<kEquality>(blocks[at[i]], nodes[i], rows[i]);
-    arrived = true;
-    for (size_t i = 0; i < kLanes; ++i) {
-      const Block& block = blocks[at[i]];
-      const auto exit = static_cast<int32_t>(nodes[i]) - kInner;
-      const auto next = static_cast<int32_t>(block.next >> 4 * exit & 15);
-      exits[i] = at[i] * kExits + exit;
-      arrived = arrived & (next == 0);
-      at[i] += (block.first + next - 1 - at[i]) & -static_cast<int32_t>(next != 0);  // who has arrived walks it again
-    }
+  std::array<size_t, kLanes> nodes{};
+  for (int32_t level = 0; level < kLevels; ++level)
+    for (size_t i = 0; i < kLanes; ++i)
+      nodes[i] = 2 * nodes[i] + 1 + IsSecond<kEquality>(blocks[at[i]], nodes[i], rows[i]);
+  bool arrived = true;
+  for (size_t i = 0; i < kLanes; ++i) {
+    const Block& block = blocks[at[i]];
+    const auto exit = static_cast<int32_t>(nodes[i]) - kInner;
+    const auto next = static_cast<int32_t>(block.next >> 4 * exit & 15);
+    exits[i] = at[i] * kExits + exit;
+    arrived = arrived & (next == 0);
+    at[i] += (block.first + next - 1 - at[i]) & -static_cast<int32_t>(next != 0);
   }
+  return arrived;
 }
 
-// One row walks several trees at once.
+// One row walks many trees, all of them through a block before any goes on: until it does, its next block is fetched.
 template <bool kEquality>
 void Forest::AddRow(const int32_t* ranks, double* sums) const {
+  const Block* blocks = blocks_.as<const Block>();
   std::array<const int32_t*, kLanes> rows;
   rows.fill(ranks);
-  std::array<int32_t, kRowTrees + kLanes> exits;
   for (size_t begin = 0; begin < depths_.size(); begin += kRowTrees) {
-    const size_t end = std::min(begin + kRowTrees, depths_.size());
-    for (size_t first = begin; first < end; first += kLanes) {
-      std::array<int32_t, kLanes> at;
-      int32_t depth = 0;
-      for (size_t i = 0; i < kLanes; ++i) {
-        const size_t tree = std::min(first + i, end - 1);
-        at[i] = static_cast<int32_t>(tree);
-        depth = std::max(depth, depths_[tree]);
+    const size_t count = std::min(kRowTrees, depths_.size() - begin), groups = (count + kLanes - 1) / kLanes;
+    std::array<int32_t, kRowTrees> at, exits;
+    for (size_t i = 0; i < groups * kLanes; ++i) at[i] = static_cast<int32_t>(begin + std::min(i, count - 1));
+    std::array<bool, kRowTrees / kLanes> arrived{};
+    for (bool all = false; !all;) {
+      all = true;
+      for (size_t group = 0; group < groups; ++group) {
+        if (arrived[group]) continue;
+        int32_t* const own = at.data() + group * kLanes;
+        arrived[group] = Step<kEquality>(rows.data(), own, exits.data() + group * kLanes);
+        all = all && arrived[group];
+        for (size_t i = 0; i < kLanes; ++i) __builtin_prefetch(blocks + own[i]);
       }
-      Walk<kEquality>(rows.data(), depth, at.data(), exits.data() + (first - begin));
     }
-    for (size_t tree = begin; tree < end; ++tree) AddLeaf(exits[tree - begin], sums);
+    for (size_t i = 0; i < count; ++i) AddLeaf(exits[i], sums);
   }
 }
 
@@ -228,7 +231,7 @@ void Forest::AddRows(const int32_t* ranks, int64_t rows, double* sums) const {
           std::array<int32_t, kLanes> at, exits;
           for (size_t i = 0; i < kLanes; ++i) lanes[i] = ranks + (row + static_cast<int64_t>(i)) * width;
           at.fill(static_cast<int32_t>(tree));
-          Walk<kEquality>(lanes.data(), depths_[tree], at.data(), exits.data());
+          while (!Step<kEquality>(lanes.data(), at.data(), exits.data())) continue;
           for (size_t i = 0; i < kLanes; ++i) AddLeaf(exits[i], sums + (row + static_cast<int64_t>(i)) * dimensions_);
         }
   }

@@ -73,7 +73,7 @@ class Forest {
   template <bool kEquality>
   static bool IsSecond(const Block& block, size_t node, const int32_t* ranks);
   template <bool kEquality>
-  void Walk(const int32_t* const* rows, int32_t depth, int32_t* at, int32_t* exits) const;
+  bool Step(const int32_t* const* rows, int32_t* at, int32_t* exits) const;
   void AddLeaf(int32_t exit, double* sums) const {
     if (dimensions_ == 1) {
       *sums += alone_.as<double>()[exit];

@@ -322,11 +322,6 @@ def _item(x: Any) -> Any:
     return x.item() if isinstance(x, torch.Tensor) else x
 
 
-def _whole(x: Any) -> Any:
-    convert: Callable[[Any], Any] = torch.sym_int  # which has no types
-    return convert(_item(x))
-
-
 def _appended(items: list[Any], item: Any) -> list[Any]:
     items.append(item)
     return items
@@ -414,7 +409,7 @@ _TENSOR_RULES: dict[str, Callable[..., Any]] = {
     "aten::__getitem__": operator.getitem,
     "aten::append": _appended,
     "aten::is_floating_point": lambda x: x.is_floating_point(),
-    "aten::Int": _whole,
+    "aten::Int": _item,
     "aten::Float": _item,
     "aten::ScalarImplicit": _item,
     "aten::IntImplicit": _item,

@@ -213,7 +213,8 @@ class ConvertedScript(Converted):
         if inputs is not None and specs is not None:
             for described, spec in zip(inputs, specs, strict=True):
                 described.name = described.name or spec.name
-        super().__init__(export_module(interpreter, specs)[0], converter_kwargs)
+        exported, _ = export_module(interpreter, specs)
+        super().__init__(exported, converter_kwargs)
         self.annotator = inline_and_annotate_module(script)
         nodes = self.annotator.node_infos
         self.script_operations: dict[TorchScriptNodeInfo, list[Operation]] = {node: [] for node in nodes.values()}

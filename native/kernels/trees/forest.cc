@@ -107,12 +107,11 @@ void Forest::MakeBlocks(const std::vector<Branch>& branches, std::vector<int32_t
   const auto is_leaf = [&](int32_t node) { return node == kNone || branches[static_cast<size_t>(node)].first == node; };
   std::vector<Block> blocks;
   std::vector<double> alone;
-  std::vector<int32_t> trees(tops.size()), levels(tops.size(), 1);
+  std::vector<int32_t> trees(tops.size());
   std::iota(trees.begin(), trees.end(), 0);
-  depths_.assign(tops.size(), 0), sizes_.assign(tops.size(), 0);
+  sizes_.assign(tops.size(), 0);
   for (size_t i = 0; i < tops.size(); ++i) {
-    const auto tree = static_cast<size_t>(trees[i]);
-    depths_[tree] = std::max(depths_[tree], levels[i]), ++sizes_[tree];
+    ++sizes_[static_cast<size_t>(trees[i])];
     std::array<int32_t, kInner + kExits> nodes;
     nodes[0] = tops[i];
     Block block{};
@@ -130,7 +129,7 @@ void Forest::MakeBlocks(const std::vector<Branch>& branches, std::vector<int32_t
       begins_.push_back(static_cast<int64_t>(values_.size()));
       if (!is_leaf(node)) {
         block.next |= static_cast<uint32_t>(++behind) << 4 * exit;
-        tops.push_back(node), trees.push_back(trees[i]), levels.push_back(levels[i] + 1);
+        tops.push_back(node), trees.push_back(trees[i]);
       } else if (node != kNone) {
         const auto own = static_cast<size_t>(node);
         for (int64_t j = begins[own]; j < begins[own + 1]; ++j) {
@@ -198,8 +197,8 @@ void Forest::AddRow(const int32_t* ranks, double* sums) const {
   const Block* blocks = blocks_.as<const Block>();
   std::array<const int32_t*, kLanes> rows;
   rows.fill(ranks);
-  for (size_t begin = 0; begin < depths_.size(); begin += kRowTrees) {
-    const size_t count = std::min(kRowTrees, depths_.size() - begin), groups = (count + kLanes - 1) / kLanes;
+  for (size_t begin = 0; begin < sizes_.size(); begin += kRowTrees) {
+    const size_t count = std::min(kRowTrees, sizes_.size() - begin), groups = (count + kLanes - 1) / kLanes;
     std::array<int32_t, kRowTrees> at, exits;
     for (size_t i = 0; i < groups * kLanes; ++i) at[i] = static_cast<int32_t>(begin + std::min(i, count - 1));
     std::array<bool, kRowTrees / kLanes> arrived{};
@@ -222,8 +221,8 @@ template <bool kEquality>
 void Forest::AddRows(const int32_t* ranks, int64_t rows, double* sums) const {
   const int64_t width = this->width(), whole = rows / kLanes * kLanes;
   const int64_t turn = std::max<int64_t>(1, kTurnRanks / (std::max<int64_t>(1, width) * kLanes)) * kLanes;
-  for (size_t group = 0, end = 0; group < depths_.size() && whole > 0; group = end) {
-    for (int64_t blocks = 0; end < depths_.size() && (end == group || blocks < kGroupBlocks); ++end) blocks += sizes_[end];
+  for (size_t group = 0, end = 0; group < sizes_.size() && whole > 0; group = end) {
+    for (int64_t blocks = 0; end < sizes_.size() && (end == group || blocks < kGroupBlocks); ++end) blocks += sizes_[end];
     for (int64_t begin = 0; begin < whole; begin += turn)
       for (size_t tree = group; tree < end; ++tree)
         for (int64_t row = begin; row < std::min(begin + turn, whole); row += kLanes) {

@@ -86,7 +86,6 @@ class Forest {
   // Walks go everywhere in these two, which pages of the usual size would make a search for addresses.
   Buffer blocks_;                // those of the roots first
   Buffer alone_;                 // for one dimension: what each exit adds
-  std::vector<int32_t> depths_;  // of each tree: blocks on its longest way
   std::vector<int32_t> sizes_;   // of each tree: its blocks
   std::vector<int64_t> begins_;  // for several: of each exit's values
   std::vector<LeafValue> values_;

@@ -211,10 +211,6 @@ NB_MODULE(_native, m) {
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
 
-  nb::class_<Reserve>(m, "Reserve")
-      .def(nb::init<size_t>(), nb::arg("bytes"), nb::call_guard<nb::gil_scoped_release>(),
-           "Memory for the constants of a model that is about to be loaded, made ready in the background.");
-
   // What is read from files is there when an executable first needs it.
   m.def(
       "pack_file_matrix",

@@ -90,19 +90,6 @@ class Buffer {
 // lives as long as any of its parts.
 Buffer SharedBlock(size_t bytes);
 
-// A shared block for the constants of a model that is about to be loaded, whose pages the system makes in the background:
-// that takes longer than reading what they are for. What was not used is given back at the end.
-class Reserve {
- public:
-  explicit Reserve(size_t bytes);
-  ~Reserve();
-  Reserve(const Reserve&) = delete;
-  Reserve& operator=(const Reserve&) = delete;
-
- private:
-  std::shared_ptr<Buffer> block_;
-};
-
 // Bytes of the constant `name` from a file, read in the background.
 std::shared_ptr<Buffer> ReadInBackground(const FileRange& file, int64_t bytes, std::string name);
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -124,10 +123,6 @@ class Device(ABC):
             refusal = self.supports(op)
             if refusal is not None:
                 raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
-
-    def expecting(self, weights: int) -> AbstractContextManager[object]:
-        """While a function with so many bytes of weights is decoded and prepared: the device may make room."""
-        return nullcontext()
 
     @abstractmethod
     def prepare(self, function: Function) -> Executable:

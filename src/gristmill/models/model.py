@@ -353,9 +353,7 @@ class MLModel:
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
-        device = _device()
-        with device.expecting(self.package.weight_bytes):
-            session = Session(runnable(self.kind, self._function(self.program)), device)
+        session = Session(runnable(self.kind, self._function(self.program)), _device())
         self.package.release()
         return session
 

@@ -37,10 +37,6 @@ class OpenFile:
         mapped: Map it into memory instead. Ranges then share the file's pages: nothing is copied, but the process dies
             if another one truncates the file, in place, before what was read has been used.
 
-    Attributes:
-        size: In bytes.
-        stored: Bytes that the file takes where it lies: less than its size if it has holes.
-
     Raises:
         FormatError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
     """
@@ -61,8 +57,6 @@ class OpenFile:
         if not stat.S_ISREG(status.st_mode):
             raise FormatError("a file of the model is not a regular file", location=self.path)
         self.size = status.st_size
-        # Not every system says it.
-        self.stored = min(self.size, getattr(status, "st_blocks", self.size) * 512)
         self._map: mmap.mmap | None = None
         self._handed_out = 0  # bytes of the mapping since its pages were last given back
         if mapped and self.size:

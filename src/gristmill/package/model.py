@@ -157,11 +157,6 @@ class Package:
 
         return saving.temporary_weights(self)
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes that lie in weight files."""
-        return sum(file.stored for name, file in (self.tree or {}).items() if name.endswith(".bin"))
-
     def release(self) -> None:
         """Gives back the memory of mapped weight files, once a device has made of them what it needs."""
         for file in (self.tree or {}).values():

@@ -42,10 +42,6 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
-class Reserve:
-    def __init__(self, bytes: int) -> None:
-        """Memory for the constants of a model that is about to be loaded, made ready in the background."""
-
 def pack_file_matrix(
     dtype: str,
     name: str,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 
 from gristmill.devices.base import CallProfile, Device, DirectRun, Executable, Observer, Refusal
@@ -14,9 +13,6 @@ from gristmill.devices.cpu.plan import BlockPlan, Environment, Planner
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
-
-_SMALLEST_RESERVE, _LARGEST_RESERVE = 1 << 23, 1 << 31
-"""Bytes of weights for which memory is made ready before they are read; more may be more than the machine has."""
 
 
 class CpuDevice(Device):
@@ -37,15 +33,6 @@ class CpuDevice(Device):
 
     def supports(self, op: Op) -> Refusal | None:
         return self._reference.supports(op)
-
-    @contextmanager
-    def expecting(self, weights: int) -> Iterator[None]:
-        small = weights < _SMALLEST_RESERVE or self.threads == 1  # one thread would make room instead of decoding
-        reserve = None if small else _native.Reserve(min(weights, _LARGEST_RESERVE))
-        try:
-            yield
-        finally:
-            del reserve  # gives back what was not used
 
     def prepare(self, function: Function) -> CpuExecutable:
         self.check(function)

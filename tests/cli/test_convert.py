@@ -105,7 +105,7 @@ def test_sources_that_are_none(gristmill, tmp_path):
 def test_checkpoints_and_models_say_what_to_do(gristmill, tmp_path, linear):
     """What people mistake for a source: weights without a module, and a model that is converted already."""
     torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoint.pth")
-    assert "loaded in Python, into its module" in gristmill.error("convert", tmp_path / "checkpoint.pth")
+    assert "load it into its module" in gristmill.error("convert", tmp_path / "checkpoint.pth")
     assert "a Core ML model already" in gristmill.error("convert", linear, "-o", tmp_path / "new.mlpackage")
     assert "no name" in gristmill.error("convert", ".")
 

@@ -138,6 +138,24 @@ def test_what_a_model_fills_in_is_not_a_gap():
         np.testing.assert_array_equal(results[2]["y"], [2, 2, 5])
 
 
+def test_many_rows_without_what_a_model_fills_in():
+    """Their number follows from no column: alone, and as a pipeline's stage beside one that has its input."""
+    rows = [{}, {"x": [1.0, 2.0, -1.0]}, {}, {}]
+    for row, result in zip(
+        rows, ct.models.MLModel(optional(specs.imputer(5.0, replaced=-1.0), "x")).predict(rows), strict=True
+    ):
+        np.testing.assert_array_equal(result["y"], [1, 2, 5] if row else np.full_like(result["y"], 5))
+
+    first, second = optional(specs.imputer(5.0, replaced=-1.0), "x"), specs.model({"y": (3,), "a": float}, {"z": (4,)})
+    for name, width in (("a", 1), ("y", 3)):
+        second.featureVectorizer.inputList.add(inputColumn=name, inputDimensions=width)
+    spec = optional(specs.pipeline("pipeline", {"x": (3,), "a": float}, {"z": (4,)}, first, second), "x")
+    rows = [{"a": 1.0}, {"a": 2.0}, {"a": 3.0, "x": [1.0, 2.0, -1.0]}]
+    found, alone = together_and_alone(spec, rows)
+    for results in (found, alone):
+        np.testing.assert_array_equal([row["z"] for row in results], [[1, 5, 5, 5], [2, 5, 5, 5], [3, 1, 2, 5]])
+
+
 def test_groups_of_rows_come_back_in_order(monkeypatch):
     """A threshold that some rows bring does not concern the others; each set of inputs is one batch."""
     confidences, boxes = np.array([[0.9, 0.1], [0.8, 0.1]]), np.array([[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1]])

@@ -78,6 +78,8 @@ class ClassicModel(ABC):
             return self._predict_apart(rows)
         with np.errstate(all="ignore"):  # overflow gives infinity, as anywhere in IEEE arithmetic
             results = self(columns)
+        if not columns:  # without any input all rows are one
+            results = {name: np.repeat(column, len(rows), axis=0) for name, column in results.items()}
         found = [(slot.name, slot.rows(results[slot.name])) for slot in self.outputs]
         return [{name: values[number] for name, values in found} for number in range(len(rows))]
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from gristmill.errors import InputError, MissingFileError, UnsupportedError
 from gristmill.models.classic.base import ClassicModel
 from gristmill.models.classic.columns import Columns, column_of
@@ -94,11 +96,13 @@ class Pipeline(ClassicModel):
 
     def compute(self, columns: Columns) -> Columns:
         features = dict(columns)
+        rows = next((len(column) for column in columns.values()), 1)
         for stage, takes, gives in self.stages:
             given = {name: features[name] for name in takes if name in features}
-            features |= (
-                self._classic(stage, given) if isinstance(stage, ClassicModel) else _by_rows(stage, given, gives)
-            )
+            found = self._classic(stage, given) if isinstance(stage, ClassicModel) else _by_rows(stage, given, gives)
+            if not given:  # all that it takes is missing: what it makes of that is the same for every row
+                found = {name: np.repeat(column, rows, axis=0) for name, column in found.items()}
+            features |= found
         return features
 
     def _classic(self, stage: ClassicModel, given: Columns) -> Columns:

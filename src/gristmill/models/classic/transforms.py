@@ -109,9 +109,12 @@ class Imputer(Transformer):
     def compute(self, columns: Columns) -> Columns:
         column = columns.get(self.source.name)
         if column is None:  # an optional input that is missing altogether
-            value = np.asarray([self.value] if np.ndim(self.value) else self.value)
-            column = objects([dict(self.by_key)]) if self.value is None else value.reshape(1, *np.shape(self.value))
-            return {self.target.name: column}
+            if self.value is None:
+                return {self.target.name: objects([dict(self.by_key)])}
+            value = np.asarray(self.value)
+            if self.source.kind == "multiArrayType":
+                value = np.broadcast_to(value, max(self.source.size, value.size))
+            return {self.target.name: value[None]}
         return {self.target.name: self.transform(column)}
 
     def transform(self, column: Array) -> Array:

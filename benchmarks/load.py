@@ -20,7 +20,8 @@ from benchmarks import compile_package
 
 PHASES = ("import", "open", "decode", "lower", "pack", "first run", "load", "next run")
 """``load`` is the sum from ``open`` to ``first run``; ``pack`` is the part of lowering that the native core's functions
-take, which copy, pack and transform weights, and ``lower`` is the rest."""
+take, and ``lower`` is the rest. Weights are read and packed in the background: what is left of it then is in
+``first run``."""
 
 
 def resident(field: str) -> int:

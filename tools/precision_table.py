@@ -108,7 +108,7 @@ def bisect(bench: Bench, budget: float) -> dict[str, Any]:
 def auto_mixed_precision(real: Real, budget: float) -> dict[str, Any]:
     """onnxconverter-common's search, with the same metric on ONNX Runtime's outputs."""
     import onnx
-    from onnxconverter_common.auto_mixed_precision import auto_convert_mixed_precision  # type: ignore[import-untyped]
+    from onnxconverter_common.auto_mixed_precision import auto_convert_mixed_precision  # type: ignore[import-untyped]  # has no types
 
     runs = 0
 

@@ -60,4 +60,4 @@ def test_unknown_names():
     with pytest.raises(AttributeError, match="'Modell_pb2'"):
         ct.proto.Modell_pb2  # noqa: B018  # the access is what is tested
     with pytest.raises(AttributeError, match="'Modell'"):
-        ct.proto.Model_pb2.Modell  # noqa: B018
+        ct.proto.Model_pb2.Modell  # noqa: B018  # as above

@@ -36,25 +36,15 @@ void UnpackGroups(const uint8_t* from, int64_t groups, uint8_t* to) {
 
 // Codes of whole groups, one a byte: where they are, or unpacked to `to`.
 const uint8_t* Unpacked(const uint8_t* from, int bits, int64_t groups, uint8_t* to) {
-  switch (bits) {
-    case 1:
-      UnpackGroups<1, 0>(from, groups, to);
-      return to;
-    case 2:
-      UnpackGroups<2, 0>(from, groups, to);
-      return to;
-    case 3:
-      UnpackGroups<2, 1>(from, groups, to);
-      return to;
-    case 4:
-      UnpackGroups<4, 0>(from, groups, to);
-      return to;
-    case 6:
-      UnpackGroups<4, 2>(from, groups, to);
-      return to;
-    default:
-      return from;
-  }
+  const auto unpack = bits == 1   ? UnpackGroups<1, 0>
+                      : bits == 2 ? UnpackGroups<2, 0>
+                      : bits == 3 ? UnpackGroups<2, 1>
+                      : bits == 4 ? UnpackGroups<4, 0>
+                      : bits == 6 ? UnpackGroups<4, 2>
+                                  : nullptr;
+  if (unpack == nullptr) return from;
+  unpack(from, groups, to);
+  return to;
 }
 
 GRISTMILL_SIMD_END

@@ -32,7 +32,7 @@ class Data:
 
     def read(self) -> Array:
         """Evaluates to an array of ``shape`` and ``dtype.numpy``, which the caller must not write to."""
-        raise NotImplementedError(f"{type(self).__name__} has no contents to read")
+        raise NotImplementedError(f"{type(self).__name__} has no contents to read")  # a subclass has; see above
 
     @property
     def size(self) -> int:

@@ -328,8 +328,8 @@ def test_memory_is_that_of_the_codes(make, bits):
     """In bits of a weight, beside 16 of float16; a few rows of scales, a table or the places of runs more."""
     x = RNG.normal(size=(1, K)).astype(np.float16)
     program, other = both(make, (N, K), linear, x)
-    # Which elements are zero is drawn, a quarter of them are not. Each 64 rows of a panel have a place of 64 bits; where panels are
-    # the narrowest, 2 columns, that is half a bit of a weight.
+    # Which elements are zero is drawn. Each 64 rows of a panel have a place of 64 bits: half a bit of a weight where
+    # panels are the narrowest, 2 columns.
     assert bits / 16 - 0.005 <= held(program) / held(other) <= bits / 16 + 0.5 / 16 + 0.005
 
 

@@ -214,29 +214,31 @@ NB_MODULE(_native, m) {
   // What is read from files is there when an executable first needs it.
   m.def(
       "pack_file_matrix",
-      [](const std::string& dtype, const std::string& name, int descriptor, int64_t start, int64_t count,
-         std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, int64_t at) {
+      [](const std::string& dtype, const std::string& name, int descriptor, int64_t start, bool mapped, int64_t count,
+         std::array<int64_t, 3> sizes, std::array<int64_t, 3> strides, int64_t at, bool stays) {
         const DType type = DTypeByName(dtype);
         Require(descriptor >= 0 && start >= 0 && count >= 0, "a range of an open file");
         RequireMatrix(sizes, strides, at, static_cast<size_t>(count));
         nb::gil_scoped_release release;
-        const FileRange file{descriptor, start + at * static_cast<int64_t>(SizeOf(type))};
+        const auto size = static_cast<int64_t>(SizeOf(type));
+        Require(count < int64_t{1} << 60, "the size of a weight");
+        const FileRange file{descriptor, start + at * size, (count - at) * size, mapped};
         return std::static_pointer_cast<Prepared>(
-            PackMatrix({type, nullptr, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}, file, name));
+            PackMatrix({type, nullptr, sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]}, file, name, stays));
       },
-      nb::arg("dtype"), nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("count"), nb::arg("sizes"),
-      nb::arg("strides"), nb::arg("at") = 0,
-      "As pack_matrix, of `count` elements that begin at a byte of an open file; in the background.");
+      nb::arg("dtype"), nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("mapped"), nb::arg("count"),
+      nb::arg("sizes"), nb::arg("strides"), nb::arg("at"), nb::arg("stays"),
+      "As pack_matrix, of `count` elements at a byte of an open file; in the background, or never if it stays.");
 
   m.def(
       "file_buffer",
-      [](const std::string& name, int descriptor, int64_t start, int64_t bytes) {
+      [](const std::string& name, int descriptor, int64_t start, bool mapped, int64_t bytes) {
         Require(descriptor >= 0 && start >= 0 && bytes >= 0, "a range of an open file");
         nb::gil_scoped_release release;
-        return ReadInBackground(FileRange(descriptor, start), bytes, name);
+        return FileBuffer(FileRange(descriptor, start, bytes, mapped), bytes, name);
       },
-      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("bytes"),
-      "Bytes of an open file; read in the background.");
+      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("mapped"), nb::arg("bytes"),
+      "Bytes of an open file: mapped, or read in the background.");
 
   m.def(
       "compress_sparse",
@@ -299,15 +301,16 @@ NB_MODULE(_native, m) {
 
   m.def(
       "transform_file_weight",
-      [](const std::string& name, int descriptor, int64_t start, int64_t made, int64_t channels, int64_t tile) {
+      [](const std::string& name, int descriptor, int64_t start, bool mapped, int64_t made, int64_t channels, int64_t tile) {
         int64_t count = 0;
         Require(descriptor >= 0 && start >= 0, "a range of an open file");
         Require(made > 0 && channels > 0 && !__builtin_mul_overflow(made, channels, &count) && count < int64_t{1} << 40,
                 "the sizes of a weight");
         nb::gil_scoped_release release;
-        return std::static_pointer_cast<Prepared>(TransformWeight(FileRange(descriptor, start), made, channels, tile, name));
+        const FileRange file(descriptor, start, 9 * count * static_cast<int64_t>(SizeOf(DType::kF16)), mapped);
+        return std::static_pointer_cast<Prepared>(TransformWeight(file, made, channels, tile, name));
       },
-      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
+      nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("mapped"), nb::arg("made"), nb::arg("channels"), nb::arg("tile"),
       "As transform_weight, of elements that begin at a byte of an open file; in the background.");
 
   m.def(

@@ -21,14 +21,27 @@ Buffer SharedBlock(size_t bytes) {
   return {std::shared_ptr<void>(std::move(block), at), bytes};
 }
 
-std::shared_ptr<Buffer> ReadInBackground(const FileRange& file, int64_t bytes, std::string name) {
+std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name) {
   constexpr int64_t kPart = int64_t{1} << 20;
+  if (const auto& mapping = file.mapping(); mapping != nullptr) {
+    // Nobody writes to constants.
+    auto buffer = std::make_shared<Buffer>(std::shared_ptr<void>(mapping, const_cast<char*>(file.data())),
+                                           static_cast<size_t>(bytes));
+    buffer->Load(Loading::Begin(std::move(name), 0, nullptr, mapping));
+    return buffer;
+  }
   auto buffer = std::make_shared<Buffer>(static_cast<size_t>(bytes));
   buffer->Load(Loading::Begin(std::move(name), (bytes + kPart - 1) / kPart, [=](int64_t part) {
     const int64_t from = part * kPart;
     return file.Read(from, std::min(kPart, bytes - from), buffer->as<char>() + from);
   }));
   return buffer;
+}
+
+const char* BytesOf(const FileRange& file, int64_t from, int64_t count, Buffer& room) {
+  if (file.mapping() != nullptr) return file.data() + from;
+  room.Resize(static_cast<size_t>(count));
+  return file.Read(from, count, room.as<char>()) ? room.as<char>() : nullptr;
 }
 
 }  // namespace gristmill

@@ -90,7 +90,11 @@ class Buffer {
 // lives as long as any of its parts.
 Buffer SharedBlock(size_t bytes);
 
-// Bytes of the constant `name` from a file, read in the background.
-std::shared_ptr<Buffer> ReadInBackground(const FileRange& file, int64_t bytes, std::string name);
+// Bytes of the constant `name`: where they are mapped, or read in the background.
+std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name);
+
+// Bytes [from, from + count) of a range: where they are mapped, or read to `room`; nullptr where they cannot be read. Who
+// has used them says so (FileRange::Done).
+const char* BytesOf(const FileRange& file, int64_t from, int64_t count, Buffer& room);
 
 }  // namespace gristmill

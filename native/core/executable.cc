@@ -102,7 +102,6 @@ void Executable::FinishConstants() {
   for (const Slot& slot : tensors_) {
     if (slot.constant != nullptr) slot.constant->Finish();
   }
-  prepared_.clear();
 }
 
 void Executable::EvaluateShapes() {
@@ -245,6 +244,7 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
   };
   if (profile == nullptr) {
     for (size_t i = 0; i < calls_.size(); ++i) run(i);
+    CheckConstants();
     return;
   }
   const auto begin = Clock::now();
@@ -254,6 +254,20 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
     run(i);
     profile->push_back({static_cast<int>(i), seconds(start), seconds(Clock::now()) - seconds(start)});
   }
+  CheckConstants();
+}
+
+// Constants may lie in files that somebody has cut since: what came out is worth nothing then.
+void Executable::CheckConstants() {
+  const int64_t lost = LostPages();
+  if (lost == lost_pages_) return;
+  try {
+    FinishConstants();
+  } catch (...) {
+    for (size_t i = calls_.size(); i-- > 0;) calls_[i].kernel->Undo(calls_[i].operands);
+    throw;
+  }
+  lost_pages_ = lost;  // of other programs' files
 }
 
 double Executable::operand_bytes(int call) const {

@@ -84,6 +84,7 @@ class Executable {
   int Add(Place place, DType dtype, std::vector<SizeRef> shape, int of = -1, std::shared_ptr<Buffer> constant = nullptr);
   int Root(int tensor) const;
   void FinishConstants();
+  void CheckConstants();
   void EvaluateShapes();
   void PlanArena();
   void PlaceTensors();
@@ -96,7 +97,8 @@ class Executable {
   std::vector<Slot> tensors_;
   std::vector<Call> calls_;
   int externals_ = 0;
-  std::vector<std::shared_ptr<Prepared>> prepared_;  // that calls use, as long as their contents may not be there yet
+  std::vector<std::shared_ptr<Prepared>> prepared_;  // that calls use
+  int64_t lost_pages_ = 0;                           // LostPages() when constants were last known to be whole
   std::vector<int64_t> symbols_;
   bool configured_ = false;
   int64_t configurations_ = 0;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
+#include "core/mapping.h"
 #include "core/types.h"
 
 #if defined(_WIN32)
@@ -17,10 +19,13 @@
 
 namespace gristmill {
 
-// Bytes of an open file from `start` on. The file stays open as long as this does, whoever opened it.
+// `size` bytes of an open file from `start` on: mapped, so that they are used where they lie, or else read when they are
+// asked for. The file stays open as long as this does, whoever opened it.
 class FileRange {
  public:
-  FileRange(int descriptor, int64_t start) : start_(start) {
+  FileRange(int descriptor, int64_t start, int64_t size, bool mapped)
+      : start_(start), mapping_(mapped ? Mapping::Of(descriptor, start + size) : nullptr) {
+    if (mapping_ != nullptr) return;
 #if GRISTMILL_READS_FILES
     const int own = dup(descriptor);
     Require(own >= 0, "a weight file cannot be kept open: there are too many open files");
@@ -30,9 +35,24 @@ class FileRange {
 #endif
   }
 
+  // What maps the file, and where in it the bytes are; nullptr where they have to be read.
+  const std::shared_ptr<const Mapping>& mapping() const { return mapping_; }
+  const char* data() const { return mapping_ == nullptr ? nullptr : mapping_->data() + start_; }
+
+  // Says that bytes of the range have been used for the last time. False where the file has lost any that were mapped.
+  bool Done(int64_t from, int64_t count) const {
+    if (mapping_ == nullptr) return true;
+    mapping_->Forget(start_ + from, count);
+    return !mapping_->lost();
+  }
+
   // Reads bytes [from, from + count) of the range; false where the file has become shorter or cannot be read. Threads may
   // read at once: the file's own position is neither used nor moved.
   bool Read(int64_t from, int64_t count, char* to) const {
+    if (mapping_ != nullptr) {
+      memcpy(to, data() + from, static_cast<size_t>(count));
+      return !mapping_->lost();
+    }
 #if GRISTMILL_READS_FILES
     while (count > 0) {
       const ssize_t got = pread(*descriptor_, to, static_cast<size_t>(count), static_cast<off_t>(start_ + from));
@@ -48,8 +68,9 @@ class FileRange {
   }
 
  private:
-  std::shared_ptr<const int> descriptor_;
   int64_t start_;
+  std::shared_ptr<const Mapping> mapping_;
+  std::shared_ptr<const int> descriptor_;
 };
 
 }  // namespace gristmill

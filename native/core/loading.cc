@@ -80,8 +80,9 @@ struct Loading::Queue {
   }
 };
 
-std::shared_ptr<Loading> Loading::Begin(std::string name, int64_t parts, MakePart make) {
-  std::shared_ptr<Loading> loading(new Loading(std::move(name), parts, std::move(make)));
+std::shared_ptr<Loading> Loading::Begin(std::string name, int64_t parts, MakePart make,
+                                        std::shared_ptr<const Mapping> mapping) {
+  std::shared_ptr<Loading> loading(new Loading(std::move(name), parts, std::move(make), std::move(mapping)));
   if (DefaultThreads() > 1) {
     Queue::Global().Add(loading, parts);
   } else {
@@ -106,7 +107,9 @@ void Loading::Finish() {
   if (left_ > 0) Queue::Global().Finish();
   for (int64_t left; (left = left_) > 0;) left_.wait(left);  // what another thread that waits has in hand
   if (no_memory_) throw std::bad_alloc();
-  if (short_) throw FileError("the weights of '" + name_ + "' cannot be read: the file shrank while it was read");
+  if (short_ || (mapping_ != nullptr && mapping_->lost())) {
+    throw FileError("the weights of '" + name_ + "' cannot be read: the file shrank while it was read");
+  }
 }
 
 }  // namespace gristmill

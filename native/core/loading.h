@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "core/mapping.h"
 #include "core/types.h"
 
 namespace gristmill {
@@ -23,21 +24,26 @@ class Loading {
   // Makes one part; false where the file is too short. Parts may be made at once and in any order.
   using MakePart = std::function<bool(int64_t part)>;
 
-  // Begins, and is done at once where the process uses one thread. `name` says whose contents they are.
-  static std::shared_ptr<Loading> Begin(std::string name, int64_t parts, MakePart make);
+  // Begins, and is done at once where the process uses one thread. `name` says whose contents they are, and `mapping`
+  // where they lie, if they stay there.
+  static std::shared_ptr<Loading> Begin(std::string name, int64_t parts, MakePart make,
+                                        std::shared_ptr<const Mapping> mapping = nullptr);
 
-  // Returns when all parts are made, and helps until then. Throws FileError, or std::bad_alloc, where one could not be.
+  // Returns when all parts are made, and helps until then. Throws FileError, or std::bad_alloc, where one could not be, and
+  // FileError where the mapping has lost pages since.
   void Finish();
 
  private:
   struct Queue;
   friend struct Queue;
 
-  Loading(std::string name, int64_t parts, MakePart make) : name_(std::move(name)), make_(std::move(make)), left_(parts) {}
+  Loading(std::string name, int64_t parts, MakePart make, std::shared_ptr<const Mapping> mapping)
+      : name_(std::move(name)), make_(std::move(make)), mapping_(std::move(mapping)), left_(parts) {}
   void Make(int64_t part);
 
   std::string name_;
   MakePart make_;  // given up when all parts are made: it may hold what holds this
+  std::shared_ptr<const Mapping> mapping_;
   std::atomic<int64_t> left_;
   std::atomic<bool> short_{false}, no_memory_{false};
 };

@@ -38,7 +38,17 @@ HWY_INLINE void TransposeSquare(const uint32_t* from, int64_t stride, uint32_t* 
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, b, e)), d, to + 3 * pitch);
 }
 
-HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, uint16_t* to, int64_t pitch) {
+// A row of eight float16 numbers, as they are or as float32.
+HWY_INLINE void StoreEight(hn::Vec<Bits16> v, uint16_t* to) { hn::StoreU(v, Bits16(), to); }
+#if HWY_TARGET <= HWY_AVX2
+HWY_INLINE void StoreEight(hn::Vec<Bits16> v, float* to) {
+  const hn::FixedTag<float, 8> d;
+  hn::StoreU(hn::PromoteTo(d, hn::BitCast(hn::Rebind<half, decltype(d)>(), v)), d, to);
+}
+#endif
+
+template <typename T>
+HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, T* to, int64_t pitch) {
   const Bits16 d;
   const hn::Repartition<uint32_t, Bits16> d2;
   const hn::Repartition<uint64_t, Bits16> d4;
@@ -52,16 +62,16 @@ HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, uint16_t* 
     pairs[i + 4] = hn::BitCast(d2, hn::InterleaveUpper(d, rows[2 * i], rows[2 * i + 1]));
   }
 #pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {  // results 0 to 3, and 4 to 7
-    const auto* p = pairs + 4 * half;
-    uint16_t* out = to + 4 * half * pitch;
+  for (int upper = 0; upper < 2; ++upper) {  // results 0 to 3, and 4 to 7
+    const auto* p = pairs + 4 * upper;
+    T* out = to + 4 * upper * pitch;
     auto four = [&](auto v) { return hn::BitCast(d4, v); };
     const auto a = four(hn::InterleaveLower(d2, p[0], p[1])), b = four(hn::InterleaveLower(d2, p[2], p[3]));
     const auto c = four(hn::InterleaveUpper(d2, p[0], p[1])), e = four(hn::InterleaveUpper(d2, p[2], p[3]));
-    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d4, a, b)), d, out);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d4, a, b)), d, out + pitch);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d4, c, e)), d, out + 2 * pitch);
-    hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d4, c, e)), d, out + 3 * pitch);
+    StoreEight(hn::BitCast(d, hn::InterleaveLower(d4, a, b)), out);
+    StoreEight(hn::BitCast(d, hn::InterleaveUpper(d4, a, b)), out + pitch);
+    StoreEight(hn::BitCast(d, hn::InterleaveLower(d4, c, e)), out + 2 * pitch);
+    StoreEight(hn::BitCast(d, hn::InterleaveUpper(d4, c, e)), out + 3 * pitch);
   }
 }
 

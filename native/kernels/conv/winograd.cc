@@ -243,10 +243,11 @@ std::shared_ptr<WinogradWeight> TransformWeight(const FileRange& file, int64_t m
   const int64_t kernel_bytes = channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16));
   to->data.Load(Loading::Begin(std::move(name), to->shape.panels(), [=](int64_t panel) {
     const int64_t first = panel * to->shape.width, count = std::min(to->shape.width, made - first);
-    Buffer kernels(static_cast<size_t>(count * kernel_bytes));
-    if (!file.Read(first * kernel_bytes, count * kernel_bytes, kernels.as<char>())) return false;
-    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, kernels.as<char>(), channels, panel, *to);
-    return true;
+    Buffer room;
+    const char* kernels = BytesOf(file, first * kernel_bytes, count * kernel_bytes, room);
+    if (kernels == nullptr) return false;
+    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, kernels, channels, panel, *to);
+    return file.Done(first * kernel_bytes, count * kernel_bytes);
   }));
   return to;
 }

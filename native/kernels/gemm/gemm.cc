@@ -147,17 +147,20 @@ void Remainder(int64_t rows, const float* a, const T* b, int64_t depth, float* c
   }
 }
 
-// Bytes that will be read next, fetched into the second-level cache bit by bit while the arithmetic goes on.
+// Lines that will be read next, fetched into the second-level cache bit by bit while the arithmetic goes on.
 struct Ahead {
-  const char* at = nullptr;
-  int64_t bytes = 0, step = 0;
+  Lines lines;
+  int64_t done = 0, step = 0;  // bytes of the first line; of a bit
 
-  Ahead() = default;
-  Ahead(const char* from, int64_t size, int64_t tiles) : at(from), bytes(size), step((size / tiles + 127) / 64 * 64) {}
+  Ahead(const Lines& next, int64_t tiles) : lines(next), step((next.bytes * next.count / tiles + 127) / 64 * 64) {}
   HWY_INLINE void Fetch() {
-    const int64_t now = std::min(step, bytes);
-    for (int64_t i = 0; i < now; i += 64) __builtin_prefetch(at + i, 0, 2);
-    at += now, bytes -= now;
+    for (int64_t left = step; left > 0 && lines.count > 0; left -= 64) {
+      __builtin_prefetch(lines.at + done, 0, 2);
+      done += 64;
+      if (done < lines.bytes) continue;
+      done = 0;
+      lines.at += lines.pitch, --lines.count;
+    }
   }
 };
 
@@ -205,19 +208,21 @@ void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
     const char* panel;
-    Ahead ahead;
+    // After the last panel comes the first one's next block.
+    const bool last = p + 1 == p1, more = !last || k0 + depth < b.k;
+    const int64_t next = last ? p0 : p + 1, next_k = last ? k0 + depth : k0;
+    Lines lines;
     if (b.decoder != nullptr) {
       // At the end of the scratch: float16 can be widened from there to its start.
       char* block = reinterpret_cast<char*>(panel_scratch + depth * b.width) - bytes;
       b.decoder->Decode(p, k0, depth, block);
       panel = block;
+      if (more) lines = b.decoder->Read(next, next_k, std::min(depth, b.k - next_k));
     } else {
       panel = b.panel(p) + k0 * b.width * size;
-      // After the last panel comes the first one's next block.
-      const bool last = p + 1 == p1;
-      const char* next = last ? b.panel(p0) + (k0 + depth) * b.width * size : panel + b.k * b.width * size;
-      ahead = Ahead(next, last && k0 + depth >= b.k ? 0 : bytes, parts);
+      if (more) lines = {b.panel(next) + next_k * b.width * size, bytes, bytes, 1};
     }
+    const Ahead ahead(lines, parts);
     if (b.dtype == DType::kF32) {
       Panel(tiles, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
       continue;
@@ -281,6 +286,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.rows = std::max(((m + plan.row_blocks - 1) / plan.row_blocks + tile - 1) / tile * tile, tile);
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
   plan.thin = m <= kThinRows;
+  if (plan.thin && b.decoder != nullptr) plan.few = b.decoder->ForFewRows();
   // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
   double least = 0;
   const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
@@ -297,8 +303,9 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   return plan;
 }
 
-void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& b,
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& matrix,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
+  const Panels& b = plan.few == nullptr ? matrix : *plan.few;
   const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
   const int64_t ldc = plan.panels * b.width, tile = TileRows();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/gemm/mapped.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/pack.cc"
 #include "simd/foreach_target.h"
@@ -57,6 +59,15 @@ void PackPanelWidened(const MatrixSource& source, int64_t panel, int64_t width, 
   constexpr int64_t kRun = 64;
   HWY_ALIGN uint16_t run[kRun * HWY_MAX_BYTES / 2];
   const int64_t n0 = panel * width, columns = std::min(width, source.n - n0);
+#if HWY_TARGET <= HWY_AVX2
+  if (source.outer == 1 && source.inner_stride == 1 && columns == width && source.inner % 8 == 0) {
+    const uint16_t* from = static_cast<const uint16_t*>(source.data) + n0 * source.n_stride;
+    for (int64_t i = 0; i < source.inner; i += 8) {
+      for (int64_t j = 0; j < width; j += 8) TransposeSquare(from + j * source.n_stride + i, source.n_stride, to + i * width + j, width);
+    }
+    return;
+  }
+#endif
   for (int64_t o = 0; o < source.outer; ++o) {
     const uint16_t* from = static_cast<const uint16_t*>(source.data) + n0 * source.n_stride + o * source.outer_stride;
     for (int64_t i = 0; i < source.inner; i += kRun) {
@@ -113,19 +124,21 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
   return packed;
 }
 
-std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name) {
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name,
+                                         bool stays) {
+  if (stays && StaysInFile(source, file)) return MapMatrix(source, file, std::move(name));
   auto packed = Unfilled(source);
   const auto size = static_cast<int64_t>(SizeOf(source.dtype));
   // Reads what a part's elements lie between, and packs them to `at` in each of `panels` panels.
   const auto pack = [=](MatrixSource part, int64_t from, int64_t first, int64_t panels, int64_t at) {
     const int64_t bytes = Extent(part, part.n) * size;
-    Buffer elements(static_cast<size_t>(bytes));
-    if (!file.Read(from * size, bytes, elements.as<char>())) return false;
-    part.data = elements.as<char>();
+    Buffer room;
+    part.data = BytesOf(file, from * size, bytes, room);
+    if (part.data == nullptr) return false;
     for (int64_t p = 0; p < panels; ++p) {
       HWY_DYNAMIC_DISPATCH(PackPanel)(part, p, packed->width, const_cast<char*>(packed->panel(first + p)) + at);
     }
-    return true;
+    return file.Done(from * size, bytes);
   };
   const auto count = [](int64_t all, int64_t each) { return std::max<int64_t>(1, kPartBytes / std::max<int64_t>(1, all / each)); };
   if (source.n_stride >= Extent(source, 1)) {  // some columns, with all of their rows
@@ -149,16 +162,16 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileR
   return packed;
 }
 
-void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to) {
-  const int64_t width = PanelWidth();
-  for (int64_t p = p0; p < p1; ++p) {
-    float* out = to + p * source.k() * width;
-    if (source.dtype == DType::kF32) {
-      HWY_DYNAMIC_DISPATCH(PackPanel)(source, p, width, reinterpret_cast<char*>(out));
-    } else {
-      HWY_DYNAMIC_DISPATCH(PackPanelWidened)(source, p, width, out);
-    }
+void PackPanelAsFloats(const MatrixSource& source, int64_t panel, float* to) {
+  if (source.dtype == DType::kF32) {
+    HWY_DYNAMIC_DISPATCH(PackPanel)(source, panel, PanelWidth(), reinterpret_cast<char*>(to));
+  } else {
+    HWY_DYNAMIC_DISPATCH(PackPanelWidened)(source, panel, PanelWidth(), to);
   }
+}
+
+void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to) {
+  for (int64_t p = p0; p < p1; ++p) PackPanelAsFloats(source, p, to + p * source.k() * PanelWidth());
 }
 
 }  // namespace gristmill

@@ -10,6 +10,14 @@
 
 namespace gristmill {
 
+// Runs of memory, each of `bytes`, `pitch` bytes from the one before.
+struct Lines {
+  const char* at = nullptr;
+  int64_t bytes = 0, pitch = 0, count = 0;
+};
+
+struct Panels;
+
 // Makes blocks of panels that are not stored as floats.
 class BlockDecoder {
  public:
@@ -17,6 +25,15 @@ class BlockDecoder {
 
   // Writes rows [k0, k0 + depth) of a panel, in the panels' element type; k0 is a multiple of 64.
   virtual void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const = 0;
+
+  // The same matrix for products of few rows, which wait for memory, where it is stored for them in another way.
+  virtual const Panels* ForFewRows() const { return nullptr; }
+
+  // The memory that Decode will read, to be fetched beforehand.
+  virtual Lines Read(int64_t panel, int64_t k0, int64_t depth) const {
+    (void)panel, (void)k0, (void)depth;
+    return {};
+  }
 
   // C[rows, width] (+)= A[rows, depth] · B[k0 … k0+depth, panel] of few rows, from what is stored. Returns false, and does
   // nothing, where products of decoded elements have to be taken.
@@ -77,10 +94,12 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source);
 
 // The same of the constant `name`, whose elements begin where a file's range does: `source.data` counts for nothing. It is
 // read and packed in the background, in parts as far as columns or rows lie one after the other in the file, so that little
-// memory is taken beside the packed matrix.
-std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name);
+// memory is taken beside the packed matrix. Where it `stays`, a large matrix in a mapped file whose columns are runs of it is
+// used there: its panels are made again for each product, which costs little beside multiplying many rows.
+std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name, bool stays);
 
-// Packs panels [p0, p1) as float32 to `to`, which has room for all panels.
+// Packs a panel as float32; or panels [p0, p1), to where they are in room for all panels.
+void PackPanelAsFloats(const MatrixSource& source, int64_t panel, float* to);
 void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to);
 
 }  // namespace gristmill

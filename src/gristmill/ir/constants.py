@@ -87,10 +87,12 @@ class FilePlace(NamedTuple):
     Attributes:
         descriptor: The operating system's number of the open file.
         start: The byte at which the elements begin.
+        mapped: Whether devices may use the elements where they lie, instead of reading them.
     """
 
     descriptor: int
     start: int
+    mapped: bool
 
 
 class BlobData(Data):

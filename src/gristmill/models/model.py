@@ -105,8 +105,10 @@ class MLModel:
         weights_dir: Folder of the weight files of a specification.
         function_name: Which function of a multi-function model to run; its default one when left out.
         optimization_hints: Accepted for coremltools' sake.
-        mmap: Map weight files into memory instead of reading them. Large constants that kernels use as they are then
-            take no memory of the process's own; but a file that somebody truncates in place kills the process.
+        mmap: Whether large weights may stay in their files, mapped into memory, where kernels can use them as they lie
+            there. Loading is then faster and takes less memory. The files may be replaced and deleted meanwhile; one
+            that somebody cuts in place makes ``predict`` raise a `FormatError`, and one that somebody writes to in
+            place gives other predictions. ``False`` copies all weights.
 
     Attributes:
         conversion_report: What ``convert`` found when it ran the model beside its source; ``None`` for a loaded model.
@@ -128,7 +130,7 @@ class MLModel:
         function_name: str | None = None,
         optimization_hints: Mapping[str, object] | None = None,
         *,
-        mmap: bool = False,
+        mmap: bool = True,
     ) -> None:
         if not isinstance(compute_units, ComputeUnit):
             raise InputTypeError("compute_units is a ComputeUnit", actual=compute_units)
@@ -353,9 +355,7 @@ class MLModel:
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
-        session = Session(runnable(self.kind, self._function(self.program)), _device())
-        self.package.release()
-        return session
+        return Session(runnable(self.kind, self._function(self.program)), _device())
 
     @cached_property
     def _boundary(self) -> tuple[list[Feature], list[Feature], dict[str, Value]]:

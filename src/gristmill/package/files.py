@@ -7,7 +7,6 @@ its folder is replaced or deleted), the files that were loaded are the ones that
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import re
 import stat
@@ -26,7 +25,6 @@ Buffer: TypeAlias = bytes | memoryview
 _MOST_FILES = 256  # in one model's folder; each is held open. Real models have fewer than twenty.
 _DEEPEST = 16  # folders inside one another
 _CHUNK = 1 << 22  # bytes
-_WINDOW = 1 << 24  # bytes of a mapping that are handed out before its pages are given back
 
 
 class OpenFile:
@@ -34,8 +32,7 @@ class OpenFile:
 
     Args:
         path: Where it lies.
-        mapped: Map it into memory instead. Ranges then share the file's pages: nothing is copied, but the process dies
-            if another one truncates the file, in place, before what was read has been used.
+        mapped: Whether devices may use its contents where they lie, instead of reading them.
 
     Raises:
         FormatError: There is no such file, it cannot be read, or it is a folder, a pipe or a device.
@@ -57,10 +54,7 @@ class OpenFile:
         if not stat.S_ISREG(status.st_mode):
             raise FormatError("a file of the model is not a regular file", location=self.path)
         self.size = status.st_size
-        self._map: mmap.mmap | None = None
-        self._handed_out = 0  # bytes of the mapping since its pages were last given back
-        if mapped and self.size:
-            self._map = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+        self.mapped = mapped
 
     def read(self, start: int = 0, size: int | None = None, *, what: str = "contents") -> Buffer:
         """Reads a range, by default the whole file.
@@ -82,13 +76,6 @@ class OpenFile:
                 actual=f"{self.size} bytes",
                 hint="the file is truncated or corrupted: fetch it again",
             )
-        if self._map is not None:
-            if os.fstat(self._fd).st_size < self.size:
-                raise FormatError("the file shrank while it was read", location=self.path)
-            if self._handed_out > _WINDOW:  # or reading a large file would leave all of it resident
-                self.release()
-            self._handed_out += size
-            return memoryview(self._map)[start : start + size]
         pieces = []
         while size:
             piece = self._read_at(start, size)
@@ -99,16 +86,10 @@ class OpenFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # one read gives up to two gigabytes
 
     def place(self, start: int) -> FilePlace | None:
-        """Where devices may read from a byte on; nothing for a mapping, and where a read cannot be given a position."""
-        if self._map is not None or not hasattr(os, "pread") or sys.byteorder != "little":
+        """Where devices may read from a byte on; nothing where a read cannot be given a position."""
+        if not hasattr(os, "pread") or sys.byteorder != "little":
             return None
-        return FilePlace(self._fd, start)
-
-    def release(self) -> None:
-        """Gives back the memory of a mapping. What was read stays valid: its pages return when they are touched."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-        self._handed_out = 0
+        return FilePlace(self._fd, start, self.mapped)
 
     def _read_at(self, start: int, size: int) -> bytes:
         if hasattr(os, "pread"):

@@ -157,11 +157,6 @@ class Package:
 
         return saving.temporary_weights(self)
 
-    def release(self) -> None:
-        """Gives back the memory of mapped weight files, once a device has made of them what it needs."""
-        for file in (self.tree or {}).values():
-            file.release()
-
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -186,14 +181,13 @@ class Package:
         return target
 
 
-def load(path: str | os.PathLike[str], *, mmap: bool = False) -> Package:
+def load(path: str | os.PathLike[str], *, mmap: bool = True) -> Package:
     """Opens a model. Weights are not read before they are needed.
 
     Args:
         path: A ``.mlpackage`` folder, a ``.mlmodel`` file, or a compiled ``.mlmodelc`` folder.
-        mmap: Map weight files into memory instead of reading ranges of them: nothing is copied. Only for files that
-            nobody truncates in place while the model is used, which would kill the process; files may be replaced and
-            deleted.
+        mmap: Whether devices may use weights where they lie in their files, mapped into memory, instead of copying
+            them. The files may be replaced and deleted meanwhile, but not written to in place.
 
     Raises:
         MissingFileError: There is nothing at ``path``.

@@ -47,15 +47,17 @@ def pack_file_matrix(
     name: str,
     descriptor: int,
     start: int,
+    mapped: bool,
     count: int,
     sizes: Sequence[int],
     strides: Sequence[int],
-    at: int = 0,
+    at: int,
+    stays: bool,
 ) -> Prepared:
-    """As pack_matrix, of `count` elements that begin at a byte of an open file; in the background."""
+    """As pack_matrix, of `count` elements at a byte of an open file; in the background, or never if it stays."""
 
-def file_buffer(name: str, descriptor: int, start: int, bytes: int) -> Buffer:
-    """Bytes of an open file; read in the background."""
+def file_buffer(name: str, descriptor: int, start: int, mapped: bool, bytes: int) -> Buffer:
+    """Bytes of an open file: mapped, or read in the background."""
 
 def compress_sparse(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int]) -> Prepared:
     """Packs the elements of a matrix that are not zero."""
@@ -84,7 +86,9 @@ def compress_table(
 def transform_weight(array: NDArray[Any], made: int, channels: int, tile: int) -> Prepared:
     """Transforms a float16 weight [made, channels, 3, 3] for Winograd's filters with tiles of 2 or 4."""
 
-def transform_file_weight(name: str, descriptor: int, start: int, made: int, channels: int, tile: int) -> Prepared:
+def transform_file_weight(
+    name: str, descriptor: int, start: int, mapped: bool, made: int, channels: int, tile: int
+) -> Prepared:
     """As transform_weight, of elements that begin at a byte of an open file; in the background."""
 
 def prepared_list(items: Sequence[Prepared]) -> Prepared:

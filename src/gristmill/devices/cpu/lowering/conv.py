@@ -16,7 +16,7 @@ from gristmill.devices.cpu.contents import array_of, is_known, sizes_of
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.layout import CHANNELS_LAST, PLAIN, Layout
 from gristmill.devices.cpu.lowering.registry import lowers
-from gristmill.devices.cpu.packing import packed, transformed
+from gristmill.devices.cpu.packing import are_few, packed, transformed
 from gristmill.ir import types
 from gristmill.ir.constants import Array
 from gristmill.ir.op import Op
@@ -58,11 +58,13 @@ def _matrix(array: Array) -> _native.Prepared:
     return _native.pack_matrix(types.dtype_of(matrix.dtype).name, matrix, (1, len(matrix), made), (0, made, 1))
 
 
-def _group_matrix(weight: Value, groups: int, group: int) -> _native.Prepared:
+def _group_matrix(weight: Value, groups: int, group: int, *, few_rows: bool) -> _native.Prepared:
     """A group's part of a weight [O, C, *K] as a packed matrix [taps · C, O / groups]."""
     made, taken, *kernel = sizes_of(weight)
     taps, columns = math.prod(kernel), made // groups
-    return packed(weight, (taps, taken, columns), (1, taps, taken * taps), group * columns * taken * taps)
+    return packed(
+        weight, (taps, taken, columns), (1, taps, taken * taps), group * columns * taken * taps, few_rows=few_rows
+    )
 
 
 def winograd_tile(op: conv) -> int | None:
@@ -163,7 +165,9 @@ def _conv(op: conv, emit: Emitter) -> None:
         )
         if found is not None:
             return _native.prepared_list([found])
-        return _native.prepared_list([_group_matrix(op.weight, op.groups, group) for group in range(op.groups)])
+        few_rows = are_few(op.result.shape[0], *op.result.shape[2:])
+        groups = [_group_matrix(op.weight, op.groups, group, few_rows=few_rows) for group in range(op.groups)]
+        return _native.prepared_list(groups)
 
     arguments = {
         **window_arguments(emit, axes),

@@ -8,6 +8,7 @@ from gristmill.devices.base import Refusal
 from gristmill.devices.cpu.emit import Emitter
 from gristmill.devices.cpu.lowering.linear import pack
 from gristmill.devices.cpu.lowering.registry import lowers
+from gristmill.devices.cpu.packing import stays_in_file
 from gristmill.ir import types
 from gristmill.ir.dims import Dim
 from gristmill.ir.opset import iOS17
@@ -44,6 +45,7 @@ def _is_weight(table: Value) -> bool:
     """Whether the rows of a constant table are the columns of a matrix that products keep packed."""
     return (
         table.constant is not None
+        and not stays_in_file(table)  # where it takes no memory beside the packed matrix
         and table.rank == 2
         and any(isinstance(user, linear) and user.weight is table for user in table.users)
     )
@@ -54,7 +56,7 @@ def _gather(op: ops.gather, emit: Emitter) -> None:
     arguments = _indices(op, op.axis % op.x.rank, op.batch_dims)
     if _is_weight(op.x) and arguments["axis"] == 0:
         arguments = {name: arguments[name] for name in ("negative", "forgives")}
-        arguments["matrix"] = pack(emit, op.x, transposed=True)
+        arguments["matrix"] = pack(emit, op.x, transposed=True, few_rows=True)
         emit.call("columns", arguments, [emit.tensor(op.indices)], [emit.result(op.result)])
         return
     emit.call("gather", arguments, [emit.tensor(op.x), emit.tensor(op.indices)], [emit.result(op.result)])

@@ -37,7 +37,7 @@ def _vector(emit: Emitter, array: Array) -> int:
 def _inputs(emit: Emitter, x: Value, weight: Value, bias: Array | None) -> int:
     """What the input adds to the gates at every step, [S, B, G·H] in float32."""
     gates = emit.scratch("fp32", (*x.shape[:2], weight.shape[0]))
-    arguments: dict[str, object] = {"weight": pack(emit, weight, transposed=True)}
+    arguments: dict[str, object] = {"weight": pack(emit, weight, transposed=True, few_rows=True)}
     operands = [emit.tensor(x)]
     if bias is not None:
         arguments |= {"program": _native.tile_program(2, 3, [("Add", 2, 0, 1, 2, 0.0, 0.0)], [2]), "layout": "column"}

@@ -232,6 +232,23 @@ MISFITS = {
         [(S, 4), (3, 2)],
         [(2, 4), (3, 2)],
     ),
+    "window of a convolution": (lambda x: mb.conv(x=x, weight=_random(8, 8, 3, 3)), [(1, 8, S, 8)], [(1, 8, 2, 8)]),
+    "window over few planes": (lambda x: mb.conv(x=x, weight=_random(8, 3, 3, 3)), [(1, 3, S, 8)], [(1, 3, 2, 8)]),
+    "window of each channel": (
+        lambda x: mb.conv(x=x, weight=_random(8, 1, 3, 3), groups=8),
+        [(1, 8, S, 8)],
+        [(1, 8, 2, 8)],
+    ),
+    "window of Winograd's filters": (
+        lambda x: mb.conv(x=mb.cast(x=x, dtype="fp16"), weight=_random(64, 64, 3, 3, dtype=fp16)),
+        [(1, 64, S, 64)],
+        [(1, 64, 2, 64)],
+    ),
+    "window of a maximum": (
+        lambda x: mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="valid"),
+        [(1, 8, S, 8)],
+        [(1, 8, 2, 8)],
+    ),
 }
 
 

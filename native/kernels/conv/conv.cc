@@ -38,6 +38,7 @@ class Convolution : public Kernel {
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
     const Image x = Image::Of(operands.in(0).shape), y = Image::Of(operands.out(0).shape);
+    if (!transposed_) RequireWindows(y);
     windows_.Configure(sizes);
     out_channels_ = weights_[0]->n * groups_;
     Require(x.batch == y.batch && x.channels % groups_ == 0 && y.channels == out_channels_,

@@ -145,6 +145,7 @@ class Depthwise : public Kernel {
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
     in_ = Image::Of(operands.in(0).shape), out_ = Image::Of(operands.out(0).shape);
+    RequireWindows(out_);
     windows_.Configure(sizes);
     const Shape& weight = operands.in(1).shape;
     Require(in_.channels > 0 && out_.channels % in_.channels == 0 && in_.batch == out_.batch,

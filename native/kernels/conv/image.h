@@ -28,6 +28,11 @@ struct Image {
   int64_t pixels() const { return sizes[0] * sizes[1] * sizes[2]; }
 };
 
+// Throws Error where the result of sliding windows over an image has no pixels.
+inline void RequireWindows(const Image& result) {
+  Require(result.pixels() > 0, "no window fits into the padded image");
+}
+
 // A parameter given for each spatial axis of a tensor, for all three.
 inline std::array<int64_t, kSpatial> Spatial(const std::vector<int64_t>& values, int64_t missing) {
   Require(values.size() <= kSpatial, "one number for each spatial axis");

@@ -107,6 +107,7 @@ class PlanesConvolution : public Kernel {
     batch_ = planes[0], channels_ = planes[1];
     height_ = planes.rank == 4 ? planes[2] : 1, width_ = planes[planes.rank - 1];
     result_ = Image::Of(operands.out(0).shape);
+    RequireWindows(result_);
     Require(result_.batch == batch_ && result_.sizes[0] == 1 && result_.channels == weight_->n &&
                 weight_->k == channels_ * windows_.taps(),
             "the channels of a convolution");

@@ -273,6 +273,7 @@ class Winograd : public Kernel {
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
     in_ = Image::Of(operands.in(0).shape), out_ = Image::Of(operands.out(0).shape);
+    RequireWindows(out_);
     windows_.Configure(sizes);
     Require(in_.sizes[0] == 1 && in_.batch == out_.batch && in_.channels == weight_->channels &&
                 out_.channels == weight_->made,

@@ -101,6 +101,7 @@ class Pooling : public Kernel {
 
   size_t Configure(const Operands& operands, const SizeTable& sizes, int threads) override {
     in_ = Image::Of(operands.in(0).shape), out_ = Image::Of(operands.out(0).shape);
+    RequireWindows(out_);
     Require(in_.batch == out_.batch && in_.channels == out_.channels, "pooling keeps batch and channels");
     Require(operands.in(0).dtype == operands.out(0).dtype, "pooling keeps the type");
     windows_.Configure(sizes);

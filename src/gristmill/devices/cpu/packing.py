@@ -1,7 +1,7 @@
-"""Constants as kernels keep them, read straight from the model's file where their elements lie there as in memory.
+"""Constants as kernels keep them, straight from the model's file where their elements lie there as in memory.
 
-The native core reads and packs in the background, while lowering goes on, and has finished before a kernel runs; only
-then it says that a file has become shorter.
+The native core uses them where they are, or reads and packs them in the background, while lowering goes on, and has
+finished before a kernel runs; only then it says that a file has become shorter.
 """
 
 from __future__ import annotations

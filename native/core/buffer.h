@@ -79,6 +79,7 @@ class Buffer {
   void Finish() const {
     if (loading_ != nullptr) loading_->Finish();
   }
+  bool done() const { return loading_ == nullptr || loading_->done(); }
 
  private:
   std::shared_ptr<void> data_;

@@ -260,6 +260,12 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
 // Constants may lie in files that somebody has cut since: what came out is worth nothing then.
 void Executable::CheckConstants() {
   const int64_t lost = LostPages();
+  if (!used_) {
+    for (const auto& one : prepared_) {
+      if (one != nullptr) one->Used();
+    }
+    used_ = true;
+  }
   if (lost == lost_pages_) return;
   try {
     FinishConstants();

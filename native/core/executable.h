@@ -98,6 +98,7 @@ class Executable {
   std::vector<Call> calls_;
   int externals_ = 0;
   std::vector<std::shared_ptr<Prepared>> prepared_;  // that calls use
+  bool used_ = false;                                // whether there was a run
   int64_t lost_pages_ = 0;                           // LostPages() when constants were last known to be whole
   std::vector<int64_t> symbols_;
   bool configured_ = false;

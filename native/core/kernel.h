@@ -22,6 +22,8 @@ class Prepared {
   virtual size_t bytes() const = 0;
   // Returns when its contents are there; throws FileError where they cannot be read. Nobody reads them before.
   virtual void Finish() const {}
+  // Says that a run has used it, and that there will be others: what makes them faster may go on in the background.
+  virtual void Used() const {}
 };
 
 // Several of them, such as one packed matrix for each group of a convolution.
@@ -35,6 +37,9 @@ struct PreparedList : Prepared {
   }
   void Finish() const override {
     for (const auto& item : items) item->Finish();
+  }
+  void Used() const override {
+    for (const auto& item : items) item->Used();
   }
 };
 

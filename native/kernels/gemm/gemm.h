@@ -31,7 +31,6 @@ struct GemmPlan {
   int64_t m = 0, rows = 0, panels = 0;  // rows and panels of a task
   int64_t row_blocks = 0, column_blocks = 0;
   bool thin = false;  // few rows, which wait for the matrix: all of K at once
-  const Panels* few = nullptr;  // the matrix to multiply them by, where it is not the given one
   size_t scratch_per_thread = 0;
   int64_t tasks() const { return row_blocks * column_blocks; }
 };

@@ -1,6 +1,7 @@
 #include "kernels/gemm/mapped.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 
 #include "kernels/gemm/gemm.h"
@@ -13,12 +14,12 @@ constexpr int64_t kFewBytes = int64_t{1} << 18;  // a smaller matrix is packed: 
 class MappedMatrix : public PackedMatrix, public BlockDecoder {
  public:
   MappedMatrix(const MatrixSource& source, const FileRange& file, std::string name)
-      : source_(source), size_(static_cast<int64_t>(SizeOf(source.dtype))) {
+      : source_(source), size_(static_cast<int64_t>(SizeOf(source.dtype))), file_(file), name_(std::move(name)) {
     k = source.k(), n = source.n, width = PanelWidth();
     dtype = DType::kF32;
     decoder = this;
     source_.data = file.data();
-    data.Load(Loading::Begin(std::move(name), 0, nullptr, file.mapping()));
+    data.Load(Loading::Begin(name_, 0, nullptr, file.mapping()));
   }
 
   void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const override {
@@ -28,10 +29,20 @@ class MappedMatrix : public PackedMatrix, public BlockDecoder {
     PackPanelAsFloats(block, panel, reinterpret_cast<float*>(to));
   }
 
-  // Made when it is first asked for.
-  const Panels* ForFewRows() const override {
-    std::call_once(once_, [this] { packed_ = PackMatrix(source_); });
-    return packed_.get();
+  const Panels* Stored() const override {
+    const PackedMatrix* packed = begun_.load(std::memory_order_acquire);
+    return packed != nullptr && packed->data.done() ? packed : nullptr;
+  }
+  void Store() const override {
+    Used();
+    packed_->Finish();
+  }
+
+  void Used() const override {
+    std::call_once(once_, [this] {
+      packed_ = PackMatrix(source_, file_, name_, false);
+      begun_.store(packed_.get(), std::memory_order_release);
+    });
   }
 
   Lines Read(int64_t panel, int64_t k0, int64_t depth) const override {
@@ -41,20 +52,24 @@ class MappedMatrix : public PackedMatrix, public BlockDecoder {
 
   size_t bytes() const override { return static_cast<size_t>(k * n * size_); }
   std::string form() const override {
+    if (const Panels* stored = Stored(); stored != nullptr) return stored->dtype == DType::kF16 ? "f16 weights" : "f32 weights";
     return source_.dtype == DType::kF16 ? "f16 weights in their file" : "f32 weights in their file";
   }
 
  private:
   MatrixSource source_;
   int64_t size_;
+  FileRange file_;
+  std::string name_;
   mutable std::once_flag once_;
   mutable std::shared_ptr<PackedMatrix> packed_;
+  mutable std::atomic<const PackedMatrix*> begun_{nullptr};
 };
 
 }  // namespace
 
 bool StaysInFile(const MatrixSource& source, const FileRange& file) {
-  return file.mapping() != nullptr && source.outer == 1 && source.inner_stride == 1 && source.n_stride >= source.inner &&
+  return file.mapping() != nullptr && DefaultThreads() > 1 && source.outer == 1 && source.inner_stride == 1 && source.n_stride >= source.inner &&
          source.n * source.inner * static_cast<int64_t>(SizeOf(source.dtype)) >= kFewBytes;
 }
 

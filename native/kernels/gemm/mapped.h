@@ -1,4 +1,4 @@
-// Constant matrices that stay where their file has them.
+// Constant matrices that are used where their file has them until they are packed.
 #pragma once
 
 #include <memory>
@@ -8,11 +8,13 @@
 
 namespace gristmill {
 
-// Whether a matrix is worth leaving in the file: it is mapped, each of its columns is a run of it, and there are many.
+// Whether a matrix is worth leaving in the file at first: it is mapped, each of its columns is a run of it, there are many,
+// and a thread is free to pack it later.
 bool StaysInFile(const MatrixSource& source, const FileRange& file);
 
 // Such a matrix. Its panels are made as float32 a block at a time, with the elements that packed ones would have, so a
-// product does not depend on where its matrix is.
+// product does not depend on where its matrix is. That is there at once, and some hundredths slower than packed panels with
+// their huge pages: those are made in the background after the first run, or when few rows are multiplied.
 std::shared_ptr<PackedMatrix> MapMatrix(const MatrixSource& source, const FileRange& file, std::string name);
 
 }  // namespace gristmill

@@ -26,8 +26,9 @@ class BlockDecoder {
   // Writes rows [k0, k0 + depth) of a panel, in the panels' element type; k0 is a multiple of 64.
   virtual void Decode(int64_t panel, int64_t k0, int64_t depth, char* to) const = 0;
 
-  // The same matrix for products of few rows, which wait for memory, where it is stored for them in another way.
-  virtual const Panels* ForFewRows() const { return nullptr; }
+  // The same matrix as stored panels, if there are any by now; Store makes them, where panels can be stored.
+  virtual const Panels* Stored() const { return nullptr; }
+  virtual void Store() const {}
 
   // The memory that Decode will read, to be fetched beforehand.
   virtual Lines Read(int64_t panel, int64_t k0, int64_t depth) const {
@@ -51,6 +52,12 @@ struct Panels {
   DType dtype = DType::kF32;
   const char* at = nullptr;
   const BlockDecoder* decoder = nullptr;
+
+  // What to multiply by now: products do not depend on how the matrix is stored.
+  const Panels& Now() const {
+    const Panels* stored = decoder == nullptr ? nullptr : decoder->Stored();
+    return stored == nullptr ? *this : *stored;
+  }
 
   int64_t panels() const { return (n + width - 1) / width; }
   const char* panel(int64_t p) const { return at + p * k * width * SizeOf(dtype); }

@@ -1,10 +1,10 @@
 // Files that are used where they lie, and what happens when somebody cuts them.
 #include "core/mapping.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <cstdio>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -19,15 +19,14 @@ namespace {
 
 // A file without a name that holds some bytes.
 struct File {
-  explicit File(const void* data, size_t bytes) {
-    char name[] = "/tmp/gristmill-mapping-XXXXXX";
-    descriptor = mkstemp(name);
-    REQUIRE(descriptor >= 0);
-    unlink(name);
+  File(const void* data, size_t bytes) : stream(std::tmpfile()) {
+    REQUIRE(stream != nullptr);
+    descriptor = fileno(stream);
     REQUIRE(write(descriptor, data, bytes) == static_cast<ssize_t>(bytes));
   }
-  ~File() { close(descriptor); }
-  int descriptor;
+  ~File() { std::fclose(stream); }
+  std::FILE* stream;
+  int descriptor = -1;
 };
 
 std::vector<uint16_t> Numbers(size_t count) {

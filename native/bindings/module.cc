@@ -228,7 +228,7 @@ NB_MODULE(_native, m) {
       },
       nb::arg("dtype"), nb::arg("name"), nb::arg("descriptor"), nb::arg("start"), nb::arg("mapped"), nb::arg("count"),
       nb::arg("sizes"), nb::arg("strides"), nb::arg("at"), nb::arg("stays"),
-      "As pack_matrix, of `count` elements at a byte of an open file; in the background, or never if it stays.");
+      "As pack_matrix, of `count` elements at a byte of an open file; in the background, later if it stays.");
 
   m.def(
       "file_buffer",

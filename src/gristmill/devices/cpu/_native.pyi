@@ -54,7 +54,7 @@ def pack_file_matrix(
     at: int,
     stays: bool,
 ) -> Prepared:
-    """As pack_matrix, of `count` elements at a byte of an open file; in the background, or never if it stays."""
+    """As pack_matrix, of `count` elements at a byte of an open file; in the background, later if it stays."""
 
 def file_buffer(name: str, descriptor: int, start: int, mapped: bool, bytes: int) -> Buffer:
     """Bytes of an open file: mapped, or read in the background."""

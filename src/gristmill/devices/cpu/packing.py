@@ -32,7 +32,7 @@ def packed(
         sizes: Of outer, inner and n.
         strides: Of the same, in elements of the contiguous constant.
         at: The element at which the matrix begins.
-        few_rows: Whether few rows are known to be multiplied by it. Others may leave it in its file.
+        few_rows: Whether few rows are known to be multiplied by it. For others it may stay in its file at first.
     """
     place = _place_of(weight)
     if place is None:

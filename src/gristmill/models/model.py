@@ -106,9 +106,10 @@ class MLModel:
         function_name: Which function of a multi-function model to run; its default one when left out.
         optimization_hints: Accepted for coremltools' sake.
         mmap: Whether large weights may be used in their files, mapped into memory, where kernels can use them as they
-            lie there: the first result is then there sooner. The files may be replaced and deleted meanwhile; one that
-            somebody cuts in place makes ``predict`` raise a `FormatError` if it could have read what is lost, and one
-            that somebody writes to in place gives other predictions. ``False`` copies all weights.
+            lie there: the first result is then there sooner, and the next may take longer while they are packed in the
+            background. The files may be replaced and deleted meanwhile; one that somebody cuts in place makes
+            ``predict`` raise a `FormatError` if it could have read what is lost, and one that somebody writes to in
+            place gives other predictions. ``False`` copies all weights.
 
     Attributes:
         conversion_report: What ``convert`` found when it ran the model beside its source; ``None`` for a loaded model.

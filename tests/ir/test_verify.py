@@ -1,7 +1,5 @@
 """The verifier finds each broken rule, and nothing in valid programs (those are in test_parser.py's property test)."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from gristmill.ir.signature import ANY, OfType, Operand
 from gristmill.ir.traits import ReadsState, WritesState
 from gristmill.ir.types import StateType, TensorType, bool_, fp16, fp32, int32, unit_float
 from gristmill.ir.verify import problems, verify
+from tests.timing import processor_seconds
 
 
 def chain(*names: str, opset: Opset = iOS17) -> Function:
@@ -322,16 +321,9 @@ def test_functions_are_registered_under_their_names():
 
 
 def test_time_is_linear():
-    """Twice the ops take about twice the time; quadratic behaviour would take four times."""
-
-    def seconds(count: int) -> float:
-        function = chain(*(f"r{k}" for k in range(count)))
-        start = time.process_time()
-        verify(function)
-        return time.process_time() - start
-
-    seconds(100)
-    assert min(seconds(6000) for _ in range(3)) < 3 * min(seconds(3000) for _ in range(3))
+    """Eight times the ops take about eight times the time; quadratic behaviour would take sixty-four times."""
+    short, long = (chain(*(f"r{k}" for k in range(count))) for count in (1000, 8000))
+    assert processor_seconds(lambda: verify(long)) < 20 * processor_seconds(lambda: verify(short))
 
 
 # --- copies and comparison -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include <shared_mutex>
 
 #include "core/executable.h"
+#include "core/expected.h"
 #include "kernels/conv/winograd.h"
 #include "kernels/elementwise/epilogue.h"
 #include "kernels/gemm/decode.h"
@@ -210,6 +211,11 @@ NB_MODULE(_native, m) {
       },
       nb::arg("dtype"), nb::arg("array"), nb::arg("sizes"), nb::arg("strides"), nb::arg("at") = 0,
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
+
+  nb::class_<Expected>(m, "Expected")
+      .def(nb::init<int, int64_t, bool>(), nb::arg("descriptor"), nb::arg("size"), nb::arg("mapped"),
+           nb::call_guard<nb::gil_scoped_release>(),
+           "A weight file that a program is about to use: memory is made ready for it in the background meanwhile.");
 
   // What is read from files is there when an executable first needs it.
   m.def(

@@ -4,21 +4,47 @@
 
 namespace gristmill {
 
-Buffer SharedBlock(size_t bytes) {
-  constexpr size_t kBlock = 16 * kHugePage;
-  if (bytes > kBlock / 4) return Buffer(bytes);
-  static std::mutex mutex;
-  static std::weak_ptr<Buffer> last;
-  static size_t used = 0;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::shared_ptr<Buffer> block = last.lock();
-  if (block == nullptr || used + Room(bytes) > kBlock) {
-    last = block = std::make_shared<Buffer>(kBlock);
-    used = 0;
+namespace {
+
+constexpr size_t kBlock = 16 * kHugePage;
+
+// The block that parts are taken from, and how much of it is.
+struct Blocks {
+  std::mutex mutex;
+  std::weak_ptr<Buffer> last;
+  size_t used = 0;
+
+  std::shared_ptr<Buffer> With(size_t room) {
+    std::shared_ptr<Buffer> block = last.lock();
+    if (block == nullptr || used + room > kBlock) {
+      last = block = std::make_shared<Buffer>(kBlock);
+      used = 0;
+    }
+    return block;
   }
-  char* const at = block->as<char>() + used;
-  used += Room(bytes);
+};
+
+Blocks& TheBlocks() {
+  static Blocks blocks;
+  return blocks;
+}
+
+}  // namespace
+
+Buffer SharedBlock(size_t bytes) {
+  if (bytes > kBlock / 4) return Buffer(bytes);
+  Blocks& blocks = TheBlocks();
+  const std::lock_guard<std::mutex> lock(blocks.mutex);
+  std::shared_ptr<Buffer> block = blocks.With(Room(bytes));
+  char* const at = block->as<char>() + blocks.used;
+  blocks.used += Room(bytes);
   return {std::shared_ptr<void>(std::move(block), at), bytes};
+}
+
+std::shared_ptr<Buffer> NextSharedBlock() {
+  Blocks& blocks = TheBlocks();
+  const std::lock_guard<std::mutex> lock(blocks.mutex);
+  return blocks.With(0);
 }
 
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name) {

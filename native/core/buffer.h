@@ -91,6 +91,9 @@ class Buffer {
 // lives as long as any of its parts.
 Buffer SharedBlock(size_t bytes);
 
+// A block from which the next parts will be taken, as long as somebody has it or one of them.
+std::shared_ptr<Buffer> NextSharedBlock();
+
 // Bytes of the constant `name`: where they are mapped, or read in the background.
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name);
 

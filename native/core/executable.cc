@@ -96,6 +96,7 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
 }
 
 void Executable::FinishConstants() {
+  Loading::Hurry();
   for (const auto& one : prepared_) {
     if (one != nullptr) one->Finish();
   }

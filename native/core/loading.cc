@@ -22,6 +22,7 @@ struct Loading::Queue {
   std::mutex mutex;
   std::condition_variable idle;
   std::deque<Part> parts;
+  std::deque<std::pair<std::shared_ptr<std::function<void(int64_t)>>, int64_t>> when_idle;
   bool working = false;  // whether there is the thread
 
   // Never destroyed: the thread may still work when the process ends.
@@ -38,7 +39,19 @@ struct Loading::Queue {
   void Add(const std::shared_ptr<Loading>& loading, int64_t count) {
     const std::lock_guard<std::mutex> lock(mutex);
     for (int64_t part = 0; part < count; ++part) parts.emplace_back(loading, part);
-    if (working || count == 0) return;
+    if (count > 0) Start();
+  }
+
+  void AddWhenIdle(std::function<void(int64_t)> work, int64_t count) {
+    const auto shared = std::make_shared<std::function<void(int64_t)>>(std::move(work));
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (int64_t part = 0; part < count; ++part) when_idle.emplace_back(shared, part);
+    if (count > 0) Start();
+  }
+
+  // Called with the lock.
+  void Start() {
+    if (working) return;
     try {
       std::thread([this] { Work(); }).detach();
       working = true;  // it waits for the lock
@@ -49,12 +62,20 @@ struct Loading::Queue {
 
   void Work() {
     std::unique_lock<std::mutex> lock(mutex);
-    while (!parts.empty()) {
-      Part next = std::move(parts.front());
-      parts.pop_front();
-      lock.unlock();
-      next.first->Make(next.second);
-      next.first.reset();
+    while (!parts.empty() || !when_idle.empty()) {
+      if (!parts.empty()) {
+        Part next = std::move(parts.front());
+        parts.pop_front();
+        lock.unlock();
+        next.first->Make(next.second);
+        next.first.reset();
+      } else {
+        auto next = std::move(when_idle.front());
+        when_idle.pop_front();
+        lock.unlock();
+        (*next.first)(next.second);
+        next.first.reset();
+      }
       lock.lock();
     }
     working = false;
@@ -66,6 +87,7 @@ struct Loading::Queue {
     std::unique_lock<std::mutex> lock(mutex);
     const std::vector<Part> taken(std::move_iterator(parts.begin()), std::move_iterator(parts.end()));
     parts.clear();
+    when_idle.clear();
     lock.unlock();
     ThreadPool::Global().Run(static_cast<int64_t>(taken.size()), DefaultThreads(), [&](int64_t i, int) {
       const auto& [loading, part] = taken[static_cast<size_t>(i)];
@@ -90,6 +112,16 @@ std::shared_ptr<Loading> Loading::Begin(std::string name, int64_t parts, MakePar
   }
   if (parts == 0) loading->make_ = nullptr;
   return loading;
+}
+
+void Loading::WhenIdle(int64_t parts, std::function<void(int64_t part)> work) {
+  if (DefaultThreads() > 1) Queue::Global().AddWhenIdle(std::move(work), parts);
+}
+
+void Loading::Hurry() {
+  Queue& queue = Queue::Global();
+  const std::lock_guard<std::mutex> lock(queue.mutex);
+  queue.when_idle.clear();
 }
 
 void Loading::Make(int64_t part) {

@@ -29,6 +29,11 @@ class Loading {
   static std::shared_ptr<Loading> Begin(std::string name, int64_t parts, MakePart make,
                                         std::shared_ptr<const Mapping> mapping = nullptr);
 
+  // Does parts of what makes loading faster later, in order, when nothing is left to load; nowhere if the process uses one
+  // thread. Whoever needs the processors now says Hurry, which forgets parts that nobody has begun.
+  static void WhenIdle(int64_t parts, std::function<void(int64_t part)> work);
+  static void Hurry();
+
   // Returns when all parts are made, and helps until then. Throws FileError, or std::bad_alloc, where one could not be, and
   // FileError where the mapping has lost pages since.
   void Finish();

@@ -120,6 +120,12 @@ Mapping::~Mapping() {
 
 bool Mapping::lost() const { return guard_->lost; }
 
+// Not MADV_POPULATE_READ: that keeps every other thread from making or giving back memory meanwhile.
+void Mapping::Touch(int64_t from, int64_t bytes) const {
+  const auto page = static_cast<int64_t>(PageSize());
+  for (int64_t at = from; at < from + bytes; at += page) (void)*static_cast<const volatile char*>(data_ + at);
+}
+
 void Mapping::Forget(int64_t from, int64_t bytes) const {
   const auto page = static_cast<int64_t>(PageSize());
   const int64_t begin = (from + page - 1) / page * page, end = (from + bytes) / page * page;
@@ -138,6 +144,7 @@ struct Mapping::Guard {};
 std::shared_ptr<const Mapping> Mapping::Of(int, int64_t) { return nullptr; }
 Mapping::~Mapping() = default;
 bool Mapping::lost() const { return false; }
+void Mapping::Touch(int64_t, int64_t) const {}
 void Mapping::Forget(int64_t, int64_t) const {}
 int64_t LostPages() { return 0; }
 

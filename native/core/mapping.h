@@ -21,6 +21,8 @@ class Mapping {
   const char* data() const { return data_; }
   int64_t size() const { return size_; }
   bool lost() const;
+  // Makes the process know the pages of bytes, as reading them would.
+  void Touch(int64_t from, int64_t bytes) const;
   // Says that bytes are not needed again: whole pages of them need not stay in memory.
   void Forget(int64_t from, int64_t bytes) const;
 

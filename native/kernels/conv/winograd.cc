@@ -222,7 +222,7 @@ std::shared_ptr<WinogradWeight> Untransformed(int64_t made, int64_t channels, in
   auto to = std::make_shared<WinogradWeight>();
   to->tile = tile, to->channels = channels, to->made = made;
   to->shape.k = channels, to->shape.n = made, to->shape.width = PanelWidth();
-  to->data.Resize(to->bytes());
+  to->data = SharedBlock(to->bytes());
   return to;
 }
 

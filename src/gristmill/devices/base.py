@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from gristmill.errors import UnsupportedError
-from gristmill.ir.constants import Array
+from gristmill.ir.constants import Array, FilePlace
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function
 
@@ -123,6 +124,14 @@ class Device(ABC):
             refusal = self.supports(op)
             if refusal is not None:
                 raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
+
+    def expecting(self, weights: Iterable[tuple[FilePlace, int]]) -> AbstractContextManager[object]:
+        """While a function is decoded and prepared: a device may get ready for its weights meanwhile.
+
+        Args:
+            weights: Where they lie: files, and how many bytes of each.
+        """
+        return nullcontext()
 
     @abstractmethod
     def prepare(self, function: Function) -> Executable:

@@ -356,7 +356,9 @@ class MLModel:
     def _session(self) -> Session:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
-        return Session(runnable(self.kind, self._function(self.program)), _device())
+        device = _device()
+        with device.expecting(self.package.weight_files()):
+            return Session(runnable(self.kind, self._function(self.program)), device)
 
     @cached_property
     def _boundary(self) -> tuple[list[Feature], list[Feature], dict[str, Value]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gristmill.ops  # noqa: F401  # programs are made of them
 from gristmill.errors import FormatError, MissingFileError, UnsupportedError
+from gristmill.ir.constants import FilePlace
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Program
 from gristmill.ir.verify import verify
@@ -141,6 +142,11 @@ class Package:
             locations=notes.read_locations(metadata),
         )
         return mil_reader.read_program(self._spec.mlProgram, self._weights, hints)
+
+    def weight_files(self) -> list[tuple[FilePlace, int]]:
+        """Where the weights lie that the specification refers to: files, and how many bytes each has."""
+        files = (file for name, file in (self._weights.tree or {}).items() if name.endswith(".bin"))
+        return [(place, file.size) for file in files if (place := file.place(0)) is not None]
 
     @cached_property
     def weights_dir(self) -> Path | None:

@@ -42,6 +42,10 @@ def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
 def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: Sequence[int], at: int = 0) -> Prepared:
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
+class Expected:
+    def __init__(self, descriptor: int, size: int, mapped: bool) -> None:
+        """A weight file that a program is about to use: memory is made ready for it in the background meanwhile."""
+
 def pack_file_matrix(
     dtype: str,
     name: str,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 
 from gristmill.devices.base import CallProfile, Device, DirectRun, Executable, Observer, Refusal
@@ -11,6 +12,7 @@ from gristmill.devices.cpu.direct import direct_run
 from gristmill.devices.cpu.emit import PreparedConstants
 from gristmill.devices.cpu.plan import BlockPlan, Environment, Planner
 from gristmill.devices.reference import ReferenceDevice
+from gristmill.ir.constants import FilePlace
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
 
@@ -33,6 +35,12 @@ class CpuDevice(Device):
 
     def supports(self, op: Op) -> Refusal | None:
         return self._reference.supports(op)
+
+    @contextmanager
+    def expecting(self, weights: Iterable[tuple[FilePlace, int]]) -> Iterator[None]:
+        expected = [_native.Expected(place.descriptor, size, place.mapped) for place, size in weights]
+        yield
+        del expected  # what was not used goes
 
     def prepare(self, function: Function) -> CpuExecutable:
         self.check(function)

@@ -1,0 +1,36 @@
+#include "core/expected.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "core/loading.h"
+#include "core/thread_pool.h"
+
+namespace gristmill {
+namespace {
+
+// Of one file: more might push out of memory what was brought there first.
+constexpr int64_t kMostTouched = int64_t{1} << 30;
+constexpr int64_t kPart = int64_t{1} << 22;
+
+}  // namespace
+
+Expected::Expected(int descriptor, int64_t size, bool mapped) {
+  if (DefaultThreads() == 1 || size == 0) return;
+  if (mapped) mapping_ = Mapping::Of(descriptor, size);
+  if (mapping_ != nullptr) {
+    const int64_t bytes = std::min(size, kMostTouched);
+    Loading::WhenIdle((bytes + kPart - 1) / kPart, [mapping = mapping_, bytes](int64_t part) {
+      mapping->Touch(part * kPart, std::min(kPart, bytes - part * kPart));
+    });
+  }
+  block_ = NextSharedBlock();
+  const auto pages = static_cast<int64_t>(std::min(static_cast<size_t>(size), block_->capacity()) / kHugePage);
+  Loading::WhenIdle(pages, [block = block_](int64_t page) {
+    // Writes a zero where there is one: somebody may have begun to use the page.
+    char zero = 0;
+    std::atomic_ref<char>(block->as<char>()[page * static_cast<int64_t>(kHugePage)]).compare_exchange_strong(zero, 0);
+  });
+}
+
+}  // namespace gristmill

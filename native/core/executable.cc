@@ -7,6 +7,15 @@ namespace gristmill {
 
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+// The first room is in the pages that were made ready for constants; what grows leaves them.
+void Begin(Buffer& buffer, size_t bytes) {
+  if (buffer.capacity() == 0 && bytes > 0) buffer = SharedBlock(bytes);
+}
+
+}  // namespace
+
 std::map<std::string, MakeKernel>& KernelTable() {
   static auto* table = new std::map<std::string, MakeKernel>;
   return *table;
@@ -88,6 +97,7 @@ void Executable::Configure(const std::vector<int64_t>& symbols) {
     ConfigureCall(call);
     scratch = std::max(scratch, call.scratch);
   }
+  Begin(scratch_, scratch);
   scratch_.Grow(scratch);
   symbols_ = symbols;
   configured_ = true;
@@ -179,6 +189,7 @@ void Executable::PlaceTensors() {
                                    [](const Slot* a, const Slot* b) { return a->offset < b->offset; }),
                   slot);
   }
+  Begin(arena_, bytes);
   arena_.Resize(bytes);
 }
 

@@ -47,6 +47,12 @@ std::shared_ptr<Buffer> NextSharedBlock() {
   return blocks.With(0);
 }
 
+void TouchFree(const Buffer& block, size_t offset) {
+  Blocks& blocks = TheBlocks();
+  const std::lock_guard<std::mutex> lock(blocks.mutex);
+  if (blocks.last.lock().get() == &block && offset >= blocks.used) block.as<char>()[offset] = 0;
+}
+
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name) {
   constexpr int64_t kPart = int64_t{1} << 20;
   if (const auto& mapping = file.mapping(); mapping != nullptr) {

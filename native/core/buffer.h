@@ -93,6 +93,8 @@ Buffer SharedBlock(size_t bytes);
 
 // A block from which the next parts will be taken, as long as somebody has it or one of them.
 std::shared_ptr<Buffer> NextSharedBlock();
+// Has the system make the page at an offset of such a block, if no part has been taken from there or behind it.
+void TouchFree(const Buffer& block, size_t offset);
 
 // Bytes of the constant `name`: where they are mapped, or read in the background.
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name);

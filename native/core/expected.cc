@@ -1,7 +1,6 @@
 #include "core/expected.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/loading.h"
 #include "core/thread_pool.h"
@@ -26,11 +25,7 @@ Expected::Expected(int descriptor, int64_t size, bool mapped) {
   }
   block_ = NextSharedBlock();
   const auto pages = static_cast<int64_t>(std::min(static_cast<size_t>(size), block_->capacity()) / kHugePage);
-  Loading::WhenIdle(pages, [block = block_](int64_t page) {
-    // Writes a zero where there is one: somebody may have begun to use the page.
-    char zero = 0;
-    std::atomic_ref<char>(block->as<char>()[page * static_cast<int64_t>(kHugePage)]).compare_exchange_strong(zero, 0);
-  });
+  Loading::WhenIdle(pages, [block = block_](int64_t page) { TouchFree(*block, static_cast<size_t>(page) * kHugePage); });
 }
 
 }  // namespace gristmill

@@ -2,13 +2,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/expected.h"
 #include "core/loading.h"
 #include "doctest/doctest.h"
 
@@ -77,6 +83,49 @@ TEST_CASE("what is being made may be dropped, and a child finds it made") {
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("what is for idle moments is done in order, after what is loaded, until somebody hurries") {
+  std::vector<int> made(10);
+  std::vector<std::pair<int64_t, int>> found;  // each part, and how much was loaded before it
+  std::atomic<size_t> done{0};
+  (void)Slow(made);
+  Loading::WhenIdle(3, [&](int64_t part) {
+    found.emplace_back(part, std::accumulate(made.begin(), made.end(), 0));
+    ++done;
+  });
+  while (done < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(found == std::vector<std::pair<int64_t, int>>{{0, 10}, {1, 10}, {2, 10}});
+
+  std::atomic<int> parts{0};
+  Loading::WhenIdle(100000, [&](int64_t) { ++parts, std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+  Loading::Hurry();
+  std::vector<int> next(2);
+  Slow(next)->Finish();  // which also waits for the part in hand
+  CHECK(parts < 100000);
+  const int before = parts;
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(parts == before);
+}
+
+TEST_CASE("who uses memory that is being made ready finds what it wrote") {
+  std::FILE* const stream = std::tmpfile();
+  REQUIRE(stream != nullptr);
+  REQUIRE(ftruncate(fileno(stream), 100 << 20) == 0);
+  for (const bool mapped : {true, false}) {
+    const Expected expected(fileno(stream), 100 << 20, mapped);
+    std::vector<Buffer> parts;
+    for (int i = 0; i < 40; ++i) {
+      parts.push_back(SharedBlock(size_t{1} << 20));
+      std::fill_n(parts.back().as<char>(), size_t{1} << 20, static_cast<char>(i + 1));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    for (int i = 0; i < 40; ++i) {
+      const char* const at = parts[static_cast<size_t>(i)].as<char>();
+      CHECK(std::count(at, at + (1 << 20), static_cast<char>(i + 1)) == 1 << 20);
+    }
+  }
+  std::fclose(stream);
 }
 
 }  // namespace gristmill::test

@@ -23,9 +23,18 @@ class const(Op):  # ops are named as MIL names them
     inline = False
 
     @classmethod
-    def of(cls, opset: Opset, value: Constant, name: str, *, location: Location | None = None) -> const:
-        """A constant op with one result, named like the op."""
-        return cls(opset, {}, name=name, attributes={"val": value}, location=location)
+    def of(
+        cls,
+        opset: Opset,
+        value: Constant,
+        name: str,
+        *,
+        result_name: str | None = None,
+        location: Location | None = None,
+    ) -> const:
+        """A constant op with one result, which is named like the op unless it has a name of its own."""
+        names = None if result_name is None else (result_name,)
+        return cls(opset, {}, name=name, result_names=names, attributes={"val": value}, location=location)
 
     @property
     def value(self) -> Constant:

@@ -152,7 +152,7 @@ class Op:
             TypeInferenceError: The operands do not fit the signature.
         """
         self.opset, self.name, self.location = opset, name, location
-        self.attributes = dict(attributes or {})
+        self.attributes = dict(attributes) if attributes else {}
         self.inserted = False
         self.block: Block | None = None
         self.previous: Op | None = None
@@ -162,19 +162,26 @@ class Op:
         self.results: list[Value] = []
         for block in self.blocks:
             block.owner = self
-        self._bind(operands)
+        if operands or self.params:
+            self._bind(operands)
+        else:
+            self._check_opset()
         self._make_results(self.inferred_types(), result_types, result_names)
-        for slot, index, value in self.uses():  # at last: what failed has used nothing
-            value.uses[Use(self, slot, index)] = None
+        if operands:
+            for slot, index, value in self.uses():  # at last: what failed has used nothing
+                value.uses[Use(self, slot, index)] = None
 
     def _bind(self, operands: Mapping[str, Value | Sequence[Value] | None]) -> None:
-        in_order = dict.fromkeys((*self.params, *operands)) if operands else ()
-        for name in in_order:
+        params = self.params
+        for name in params if operands.keys() <= params.keys() else dict.fromkeys((*params, *operands)):
             given = operands.get(name)
             if given is None:
                 continue
-            values = (given,) if isinstance(given, Value) else tuple(given)
-            if isinstance(self.params.get(name), Variadic):
+            if isinstance(given, Value):
+                values: tuple[Value, ...] = (given,)
+            else:
+                values = tuple(given)
+            if isinstance(params.get(name), Variadic):
                 self.operands[name] = values
             elif len(values) == 1:
                 self.operands[name] = values[0]
@@ -188,20 +195,19 @@ class Op:
         Raises:
             TypeInferenceError: The op is not in its opset, or an operand is missing, unknown or does not fit.
         """
-        if self.opset < self.since or (self.until is not None and self.opset >= self.until):
-            span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
-            raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
+        self._check_opset()
         signature = self.signature_in(self.opset)
-        for name in self.operands:
-            if name not in signature.params:
-                raise self.misfit(
-                    f"the op has no operand '{name}' in {self.opset}",
-                    expected=", ".join(signature.params) or "no operand",
-                    actual=name,
-                )
-        for name in signature.required:
-            if name not in self.operands:
-                raise self.misfit(f"operand '{name}' is missing")
+        given = self.operands.keys()
+        if not given <= signature.params.keys():
+            name = next(name for name in given if name not in signature.params)
+            raise self.misfit(
+                f"the op has no operand '{name}' in {self.opset}",
+                expected=", ".join(signature.params) or "no operand",
+                actual=name,
+            )
+        if not given >= signature.required:
+            name = next(name for name in signature.params if name in signature.required and name not in given)
+            raise self.misfit(f"operand '{name}' is missing")
         bound: dict[TypeVar, tuple[DType, str]] = {}  # one type variable stands for one element type
         for name, _, value in self.uses():
             param, demand = signature.params[name]
@@ -213,6 +219,11 @@ class Op:
                         f"operands '{first}' and '{name}' have one element type", expected=dtype, actual=value.dtype
                     )
 
+    def _check_opset(self) -> None:
+        if self.opset < self.since or (self.until is not None and self.opset >= self.until):
+            span = f"{self.since} or later" if self.until is None else f"{self.since} up to before {self.until}"
+            raise self.misfit("the op is not in this opset", expected=span, actual=self.opset)
+
     @classmethod
     @cache
     def signature_in(cls, opset: Opset) -> Signature:
@@ -220,7 +231,7 @@ class Op:
         present = {name: param for name, param in cls.params.items() if param.present(opset)}
         return Signature(
             {name: (param, param.demand(opset)) for name, param in present.items()},
-            tuple(name for name, param in present.items() if not param.optional),
+            frozenset(name for name, param in present.items() if not param.optional),
         )
 
     def inferred_types(self) -> list[Type]:
@@ -236,7 +247,7 @@ class Op:
         return [inferred] if isinstance(inferred, Type) else list(inferred)
 
     def _make_results(self, inferred: list[Type], declared: Sequence[Type] | None, names: Sequence[str] | None) -> None:
-        if declared is not None:
+        if declared is not None and inferred != declared:
             if len(declared) != len(inferred):
                 raise self.misfit("number of results", expected=len(inferred), actual=len(declared))
             for index, (mine, theirs) in enumerate(zip(inferred, declared, strict=True)):
@@ -249,8 +260,7 @@ class Op:
             names = [self.name] if len(inferred) == 1 else [f"{self.name}_{k}" for k in range(len(inferred))]
         if len(names) != len(inferred):
             raise self.misfit("number of result names", expected=len(inferred), actual=len(names))
-        for name, type in zip(names, inferred, strict=True):
-            self.results.append(Value(type, name, producer=self))
+        self.results = [Value(type, name, producer=self) for type, name in zip(inferred, names, strict=True)]
         if self.results:
             self.results[0].contents = self.result_contents()
 

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from gristmill.ir.op import Op
 
 
-@dataclass(frozen=True)
-class Location:
-    """Where an op comes from.
+class Location(NamedTuple):
+    """Where an op comes from. A file may name one for each of its ops.
 
     Attributes:
         module: Path of the module in the source model, such as ``encoder.layer.0.output``.

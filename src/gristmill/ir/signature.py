@@ -103,7 +103,7 @@ class Signature(NamedTuple):
     """
 
     params: Mapping[str, tuple[Param, Demand]]
-    required: tuple[str, ...]
+    required: frozenset[str]
 
 
 class _Required:

@@ -12,6 +12,7 @@ from gristmill.devices.base import CallProfile, Device, DirectRun
 from gristmill.devices.reference import ReferenceDevice
 from gristmill.errors import InputError, InputTypeError, TypeInferenceError, UnsupportedError
 from gristmill.ir.constants import Array
+from gristmill.ir.garbage import uncollected
 from gristmill.ir.program import Function, Program, Value
 from gristmill.models.bound import BoundModel
 from gristmill.models.compute_units import ComputeUnit
@@ -357,7 +358,7 @@ class MLModel:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
         device = _device()
-        with device.expecting(self.package.weight_files()):
+        with device.expecting(self.package.weight_files()), uncollected():
             return Session(runnable(self.kind, self._function(self.program)), device)
 
     @cached_property

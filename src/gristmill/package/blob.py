@@ -153,6 +153,8 @@ class BlobReader:
                 "not a weight file", location=self.file.path, expected=f"version {VERSION}", actual=version
             )
 
+        self._blobs: dict[int, Blob] = {}
+
     def blob(self, offset: int) -> Blob:
         """Describes the blob whose metadata is at ``offset``.
 
@@ -160,6 +162,12 @@ class BlobReader:
             FormatError: There is no blob, or it reaches outside the file, or its type and size disagree.
             UnsupportedError: Its element type has no place in a program here.
         """
+        found = self._blobs.get(offset)
+        if found is None:
+            found = self._blobs[offset] = self._read_blob(offset)
+        return found
+
+    def _read_blob(self, offset: int) -> Blob:
         where = f"{self.file.path}, offset {offset}"
         if offset < HEADER.size or offset % ALIGNMENT:
             raise FormatError(

@@ -6,9 +6,7 @@ is allocated in proportion to a number that the file merely states.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +18,7 @@ from gristmill.ir import dims, registry
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import Constant
 from gristmill.ir.dims import Dim
+from gristmill.ir.garbage import uncollected
 from gristmill.ir.op import Op
 from gristmill.ir.opset import Opset
 from gristmill.ir.program import Block, Function, Location, Program, Value
@@ -63,22 +62,10 @@ def read_program(spec: Message, weights: Weights, hints: Hints | None = None) ->
     refuse_unknown_fields(spec, "program")
     if spec.version != 1:
         raise UnsupportedError("unknown version of the program format", expected=1, actual=spec.version)
-    with _uncollected():
+    with uncollected():
         program = _read_program(spec, weights, hints or Hints())
         verify(program, fresh=True)
     return program
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Stops the search for cycles of garbage: among the thousands of objects of a new program there are none."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _read_program(spec: Message, weights: Weights, hints: Hints) -> Program:
@@ -99,11 +86,11 @@ def refuse_unknown_fields(spec: Message, what: str) -> None:
 
     What is unknown may change what is computed, so nothing that has such fields is run.
     """
-    known = type(spec)()
-    known.CopyFrom(spec)
-    known.DiscardUnknownFields()
-    if known.ByteSize() == spec.ByteSize():  # one pass without Python, which is nearly always the last
+    stated = spec.SerializeToString()
+    spec.DiscardUnknownFields()
+    if spec.ByteSize() == len(stated):  # without Python's help, and nearly always the last step
         return
+    spec.ParseFromString(stated)
     raise UnsupportedError(
         f"the {what} has fields that are unknown here, so it cannot be run",
         location=_first_unknown(spec, what),
@@ -236,6 +223,8 @@ class _FunctionReader:
     def _operation(self, spec: Message, block: Block) -> None:
         cls = registry.lookup(spec.type, self.opset)
         name = _op_name(spec)
+        if cls is const and self._plain_constant(spec, block, name):
+            return
         operands = self._operands(spec, block, name)
         attributes = self._attributes(cls, spec, block, operands, name)
         blocks = [self._nested(b, block.function) for b in spec.blocks] if spec.blocks else ()
@@ -267,6 +256,23 @@ class _FunctionReader:
         for result, value in zip(stated, op.results, strict=True):
             scope[result] = value
 
+    def _plain_constant(self, spec: Message, block: Block, name: str) -> bool:
+        """Decodes a constant like nearly all, which are most of a program's ops; says whether it was one."""
+        attributes, outputs = spec.attributes, spec.outputs
+        if len(attributes) != 2 or "val" not in attributes or "name" not in attributes:
+            return False
+        if len(outputs) != 1 or len(self.scopes) != 1 or spec.inputs or spec.blocks:
+            return False
+        output = outputs[0]
+        result = output.name
+        value = read_value(attributes["val"], self.weights)
+        if result in self.scopes[0] or read_type(output.type, open_size) != value.type:
+            return False
+        op = const.of(self.opset, value, name, result_name=result, location=self.locations.get(name))
+        block.insert(op)
+        self.scopes[0][result] = op.results[0]
+        return True
+
     def _attributes(
         self, cls: type[Op], spec: Message, block: Block, operands: dict[str, list[Value]], name: str
     ) -> dict[str, Constant]:
@@ -294,14 +300,15 @@ class _FunctionReader:
         for key in sorted(inputs):
             values = operands[key] = []
             for number, binding in enumerate(inputs[key].arguments):
-                match binding.WhichOneof("binding"):
-                    case "name":
-                        values.append(self._lookup(binding.name, key))
-                    case "value":
-                        hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
-                        values.append(self._literal(binding.value, block, hint))
-                    case _:
-                        raise FormatError(f"operand '{key[:200]}' is bound to nothing")
+                if stated := binding.name:  # nearly always; empty where it is something else
+                    values.append(self._lookup(stated, key))
+                elif (kind := binding.WhichOneof("binding")) == "value":
+                    hint = f"{name}_{key}_{number}" if number else f"{name}_{key}"
+                    values.append(self._literal(binding.value, block, hint))
+                elif kind == "name":
+                    values.append(self._lookup("", key))
+                else:
+                    raise FormatError(f"operand '{key[:200]}' is bound to nothing")
         return operands
 
     def _literal(self, spec: Message, block: Block, hint: str) -> Value:

@@ -196,6 +196,8 @@ NB_MODULE(_native, m) {
   nb::class_<Prepared>(m, "Prepared").def_prop_ro("nbytes", &Prepared::bytes, "Bytes that it holds.");
   nb::class_<Buffer>(m, "Buffer").def_prop_ro("nbytes", &Buffer::capacity, "Bytes that it holds.");
 
+  m.attr("THIN_ROWS") = kThinRows;
+
   m.def("buffer", &BufferOf, nb::arg("array"), nb::arg("constant") = false,
         "An array's bytes: a copy, unless the array is large and its contents never change.");
 

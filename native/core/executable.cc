@@ -256,7 +256,7 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
   };
   if (profile == nullptr) {
     for (size_t i = 0; i < calls_.size(); ++i) run(i);
-    CheckConstants();
+    EndRun();
     return;
   }
   const auto begin = Clock::now();
@@ -266,18 +266,22 @@ void Executable::Run(const std::vector<void*>& externals, std::vector<CallProfil
     run(i);
     profile->push_back({static_cast<int>(i), seconds(start), seconds(Clock::now()) - seconds(start)});
   }
-  CheckConstants();
+  EndRun();
 }
 
-// Constants may lie in files that somebody has cut since: what came out is worth nothing then.
-void Executable::CheckConstants() {
-  const int64_t lost = LostPages();
+void Executable::EndRun() {
   if (!used_) {
     for (const auto& one : prepared_) {
       if (one != nullptr) one->Used();
     }
     used_ = true;
   }
+  CheckConstants();
+}
+
+// Constants may lie in files that somebody has cut since: what came out is worth nothing then.
+void Executable::CheckConstants() {
+  const int64_t lost = LostPages();
   if (lost == lost_pages_) return;
   try {
     FinishConstants();

@@ -84,6 +84,7 @@ class Executable {
   int Add(Place place, DType dtype, std::vector<SizeRef> shape, int of = -1, std::shared_ptr<Buffer> constant = nullptr);
   int Root(int tensor) const;
   void FinishConstants();
+  void EndRun();
   void CheckConstants();
   void EvaluateShapes();
   void PlanArena();

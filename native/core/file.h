@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
 
 #include "core/mapping.h"
@@ -46,13 +45,9 @@ class FileRange {
     return !mapping_->lost();
   }
 
-  // Reads bytes [from, from + count) of the range; false where the file has become shorter or cannot be read. Threads may
-  // read at once: the file's own position is neither used nor moved.
+  // Reads bytes [from, from + count) of a range that is not mapped; false where the file has become shorter or cannot be
+  // read. Threads may read at once: the file's own position is neither used nor moved.
   bool Read(int64_t from, int64_t count, char* to) const {
-    if (mapping_ != nullptr) {
-      memcpy(to, data() + from, static_cast<size_t>(count));
-      return !mapping_->lost();
-    }
 #if GRISTMILL_READS_FILES
     while (count > 0) {
       const ssize_t got = pread(*descriptor_, to, static_cast<size_t>(count), static_cast<off_t>(start_ + from));

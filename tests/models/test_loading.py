@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gristmill as ct
+from gristmill.devices.cpu import CpuDevice
 from gristmill.errors import FormatError
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import Symbol
@@ -149,6 +152,39 @@ def test_products_with_a_matrix_in_its_file_are_those_with_a_packed_one(tmp_path
         found, wanted = mapped.predict(x), packed.predict(x)
         for name in ("made", "convolved"):
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=f"{name}, {count} rows")
+
+
+def test_a_matrix_in_its_file_is_packed_after_the_first_prediction(tmp_path):
+    """In the background, without another prediction; its results stay the same to the bit."""
+    weight = np.random.default_rng(1).normal(size=(1024, 512)).astype(np.float16)
+    built = package({"x": TensorType(fp16, (32, 512))}, lambda x: mb.linear(x=x, weight=weight, name="y"))
+    model = ct.models.MLModel(built.save(tmp_path / "m.mlpackage"))
+    x = {"x": np.random.default_rng(2).normal(size=(32, 512)).astype(np.float16)}
+
+    before = model.predict(x)["y"]
+    end = time.monotonic() + 60
+    while not any(call.variant == "f16 weights" for call in model.profile(x).calls):
+        assert time.monotonic() < end
+    np.testing.assert_array_equal(model.predict(x)["y"], before)
+
+
+@pytest.mark.parametrize("mmap", [False, True], ids=["read", "mapped"])
+def test_the_device_knows_of_weights_before_the_program_is_decoded(tmp_path, mmap, monkeypatch):
+    """So that it can get ready for them meanwhile; nothing else is known of them yet."""
+    path = embedding(tmp_path / "m.mlpackage")
+    told: list[tuple[int, bool]] = []
+
+    @contextlib.contextmanager
+    def expecting(device, weights):
+        told.extend((size, place.mapped) for place, size in weights)
+        assert "program" not in vars(model.package)  # where it is kept once it is decoded
+        yield
+        assert "program" in vars(model.package)
+
+    model = ct.models.MLModel(path, mmap=mmap)
+    monkeypatch.setattr(CpuDevice, "expecting", expecting)
+    model.predict({"x": CHOSEN})
+    assert told == [((path / WEIGHTS).stat().st_size, mmap)]
 
 
 def test_loading_and_running_import_little(tmp_path):

@@ -57,13 +57,12 @@ def test_bytes_equal_coremltools(tmp_path: Path, count: int) -> None:
     assert (tmp_path / "ours.bin").read_bytes() == (tmp_path / "theirs.bin").read_bytes()
 
 
-@pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("dtype", ALL, ids=str)
-def test_round_trip(tmp_path: Path, dtype: DType, mmap: bool) -> None:
-    """What is written is read again, in any shape of the same size, mapped or not."""
+def test_round_trip(tmp_path: Path, dtype: DType) -> None:
+    """What is written is read again, in any shape of the same size."""
     array = sample(dtype, 30)
     (offset,) = write(tmp_path / "w.bin", [(array, dtype)])
-    got = BlobReader(OpenFile(tmp_path / "w.bin", mapped=mmap)).read(offset, dtype, (5, 6))
+    got = BlobReader(OpenFile(tmp_path / "w.bin")).read(offset, dtype, (5, 6))
     assert got.dtype == dtype.numpy
     np.testing.assert_array_equal(got, array.reshape(5, 6))
 
@@ -158,8 +157,7 @@ METADATA = "<IIQQQ"
         (3, 130, "boundary"),
     ],
 )
-@pytest.mark.parametrize("mmap", [False, True])
-def test_hostile_metadata(tmp_path: Path, field: int, value: int, message: str, mmap: bool) -> None:
+def test_hostile_metadata(tmp_path: Path, field: int, value: int, message: str) -> None:
     """Each field is checked; sizes and offsets near 2⁶⁴ do not wrap."""
     path = tmp_path / "w.bin"
     write(path, [(sample(types.fp32, 30), types.fp32)])
@@ -169,7 +167,7 @@ def test_hostile_metadata(tmp_path: Path, field: int, value: int, message: str, 
     struct.pack_into(METADATA, data, 64, *fields)
     path.write_bytes(data)
     with pytest.raises(FormatError, match=message):
-        BlobReader(OpenFile(path, mapped=mmap)).read(64, types.fp32, (30,))
+        BlobReader(OpenFile(path)).read(64, types.fp32, (30,))
 
 
 @pytest.mark.parametrize("padding", [1, 8, 2**63])
@@ -214,8 +212,6 @@ def test_not_a_blob_file(tmp_path: Path) -> None:
     short.write_bytes(b"\x01\x00\x00\x00\x02")
     with pytest.raises(FormatError, match="ends inside its header"):
         BlobReader(OpenFile(short))
-    with pytest.raises(FormatError, match="ends inside its header"):
-        BlobReader(OpenFile(short, mapped=True))
     other = tmp_path / "other.bin"
     other.write_bytes(struct.pack("<II56x", 0, 1))
     with pytest.raises(FormatError, match="not a weight file"):
@@ -228,7 +224,7 @@ def test_not_a_blob_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks(tmp_path: Path) -> None:
-    """Truncation after opening gives an error, since ranges are read and not mapped."""
+    """Truncation after opening gives an error, since ranges are read when they are asked for."""
     path = tmp_path / "w.bin"
     (offset,) = write(path, [(sample(types.fp32, 3000), types.fp32)])
     reader = BlobReader(OpenFile(path))

@@ -138,7 +138,7 @@ class BlobReader:
     """Reads blobs of a file by range. Nothing is read before it is asked for, and nothing outside the file.
 
     Args:
-        file: The blob file; its arrays share its pages if it is mapped.
+        file: The blob file.
 
     Raises:
         FormatError: It is no blob file of version 2.

@@ -36,6 +36,8 @@ class Buffer:
     def nbytes(self) -> int:
         """Bytes that it holds."""
 
+THIN_ROWS: int = 4
+
 def buffer(array: NDArray[Any], constant: bool = False) -> Buffer:
     """An array's bytes: a copy, unless the array is large and its contents never change."""
 

@@ -16,8 +16,6 @@ from gristmill.ir.constants import BlobData, FilePlace
 from gristmill.ir.dims import Dim
 from gristmill.ir.program import Value
 
-_FEW_ROWS = 4
-"""The native core's kThinRows."""
 _MANY = 1 << 20
 """Bytes from which a constant is worth a reading of its own."""
 
@@ -67,7 +65,7 @@ def stays_in_file(value: Value) -> bool:
 
 def are_few(*rows: Dim) -> bool:
     """Whether sizes of leading dimensions are known and make few rows, which products read a packed matrix for."""
-    return all(isinstance(size, int) for size in rows) and math.prod(rows) <= _FEW_ROWS
+    return all(isinstance(size, int) for size in rows) and math.prod(rows) <= _native.THIN_ROWS
 
 
 def _place_of(value: Value) -> FilePlace | None:

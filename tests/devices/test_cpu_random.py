@@ -126,6 +126,16 @@ def test_keys_of_heads_in_reverse():
     _assert_agreement(build(make, *shapes, opset=iOS18), x=_random(*shapes[0]), y=_random(*shapes[1]))
 
 
+def test_an_image_without_channels_is_normalized():
+    """It has no rows that scale and offset would have to fit."""
+    nothing = np.zeros(0, np.float32)
+
+    def make(x):
+        return mb.instance_norm(x=x, gamma=nothing, beta=nothing, epsilon=1e-3)
+
+    _assert_agreement(build(make, (1, 0, 7, 5)), x=_random(1, 0, 7, 5))
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_factors_of_an_image_of_few_channels(channels):
     """A 1×1 convolution took over the product, and then read it from an image that nobody had made."""

@@ -11,7 +11,8 @@ from gristmill.ir.types import TensorType, fp32
 from gristmill.passes.common_subexpressions import CommonSubexpressions
 from gristmill.passes.dead_code import DeadCode
 from gristmill.passes.reshapes import MergeReshapes, inserted_ones
-from gristmill.passes.transposes import MergeTransposes, MoveTransposes
+from gristmill.passes.slices import MoveSlices
+from gristmill.passes.transposes import MergeTransposes, MoveTransposes, TransposesAsReshapes
 from tests.passes.programs import build, changed, expected, fill, ops, shown, transformed
 
 N = dims.symbol("n", 1, 64)
@@ -96,6 +97,102 @@ def test_the_first_reshape_stays_for_its_other_users():
 )
 def test_where_ones_are_inserted(short, long, places):
     assert inserted_ones(short, long) == places
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def taken(x, axis, begin, end, *, squeeze=False):
+    """A slice along one axis."""
+    rank = x.rank
+    whole = [k != axis for k in range(rank)]
+    limits = {
+        name: [limit if k == axis else 0 for k in range(rank)] for name, limit in (("begin", begin), ("end", end))
+    }
+    dropped = [squeeze and k == axis for k in range(rank)]
+    return mb.slice_by_index(x=x, **limits, begin_mask=whole, end_mask=whole, squeeze_mask=dropped)
+
+
+def test_a_joint_projection_is_cut_before_its_layout_changes():
+    """As PyTorch's ``MultiheadAttention`` makes queries, keys and values: of 15 ops, three for each are left."""
+
+    def make(x):
+        joint = mb.transpose(x=mb.reshape(x=x, shape=[1, 7, 1, 3, 8]), perm=[3, 1, 2, 0, 4])
+        joint = mb.squeeze(x=joint, axes=[3])
+        parts = [taken(joint, 0, k, k + 1, squeeze=True) for k in range(3)]
+        heads = [mb.transpose(x=mb.reshape(x=part, shape=[7, 4, 2]), perm=[1, 0, 2]) for part in parts]
+        return [mb.reshape(x=head, shape=[1, 4, 7, 2]) for head in heads]
+
+    passes = MoveSlices(), MergeReshapes(), MergeTransposes(), TransposesAsReshapes(), MergeReshapes(), DeadCode()
+    after = transformed(build(make, (7, 1, 24)), *passes, ulp=0)
+    assert ops(after) == ["slice_by_index"] * 3 + ["reshape", "transpose"] * 3
+
+
+@pytest.mark.parametrize(
+    ("layout", "axis", "left"),
+    [
+        (lambda x: mb.transpose(x=x, perm=[2, 0, 1]), 0, ["slice_by_index", "transpose"]),
+        (lambda x: mb.transpose(x=x, perm=[-1, 0, 1]), 1, ["slice_by_index", "transpose"]),
+        (lambda x: mb.reshape(x=x, shape=[4, 2, 3, 6]), 0, ["slice_by_index", "reshape"]),
+        (lambda x: mb.reshape(x=x, shape=[4, 6, 2, 3]), 2, ["slice_by_index", "reshape"]),
+        (lambda x: mb.expand_dims(x=x, axes=[0, 2]), 3, ["slice_by_index", "reshape"]),
+    ],
+)
+@pytest.mark.parametrize("squeeze", [False, True])
+@pytest.mark.parametrize("begin", [0, 1])
+def test_slices_move_before(layout, axis, left, begin, squeeze):
+    """The second and the first of an axis, kept or dropped."""
+    program = build(lambda x: taken(layout(x), axis, begin, begin + 1, squeeze=squeeze), (4, 6, 6))
+    after = transformed(program, MoveSlices(), DeadCode(), ulp=0)
+    assert ops(after) == [*left, *(["squeeze"] if squeeze else [])]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: [taken(mb.transpose(x=x, perm=[1, 0]), 0, 0, 9), taken(mb.transpose(x=x, perm=[1, 0]), 0, 2, 9)],
+        lambda x: taken(mb.reshape(x=x, shape=[6, 4, 2]), 1, 1, 3),  # of each of several groups
+        lambda x: taken(mb.reshape(x=x, shape=[3, 16]), 0, 1, 2),  # joins a part of one axis with another
+        lambda x: mb.slice_by_index(x=mb.transpose(x=x, perm=[1, 0]), begin=[3, 0], end=[0, 4], stride=[-1, 1]),
+        lambda x: mb.slice_by_index(x=mb.transpose(x=x, perm=[1, 0]), begin=[0, 0], end=[6, 4], stride=[2, 1]),
+    ],
+)
+def test_slices_stay(make):
+    """Where it would be computed twice, or elements are not neighbours before."""
+    program = build(make, (4, 12))
+    changed(program, CommonSubexpressions())
+    assert changed(program, MoveSlices()) == []
+
+
+def test_a_layout_with_other_users_keeps_its_slices():
+    def make(x):
+        turned = mb.transpose(x=x, perm=[1, 0])
+        return [taken(turned, 0, 0, 1), mb.relu(x=turned)]
+
+    assert changed(build(make, (4, 12)), MoveSlices()) == []
+
+
+def test_transpositions_of_ones_become_reshapes():
+    """But not where elements move, nor where matrix products take the transposition as a flag."""
+    program = build(lambda x: mb.relu(x=mb.transpose(x=x, perm=[1, 0, 3, 2])), (1, N, 1, 4))
+    after = transformed(program, TransposesAsReshapes(), sizes=S, ulp=0)
+    assert ops(after) == ["reshape", "relu"]
+    assert changed(build(lambda x: mb.transpose(x=x, perm=[1, 0]), (3, 4)), TransposesAsReshapes()) == []
+
+    def product(x, y):
+        return mb.matmul(x=mb.transpose(x=x, perm=[1, 0]), y=y)
+
+    assert changed(build(product, (4, 1), (4, 3)), TransposesAsReshapes()) == []
+
+
+def test_a_transposition_between_reshapes_takes_the_rank_of_the_second():
+    def make(x):
+        return mb.expand_dims(x=mb.transpose(x=mb.reshape(x=x, shape=[-1, 3, 4]), perm=[1, 0, 2]), axes=[0])
+
+    after = transformed(build(make, (N, 12)), MergeReshapes(), DeadCode(), sizes=S, ulp=0)
+    assert ops(after) == ["reshape", "transpose"]
+    (reshape,) = (op for op in after.main.body if op.op_name == "reshape")
+    assert reshape.result.rank == 4
 
 
 # --- transpositions that follow one another --------------------------------------------------------------------------

@@ -126,7 +126,8 @@ class Standardize : public Rows {
       if (!operands.given(i)) continue;
       const int64_t count = operands.in(i).shape.size();
       Require(operands.in(i).dtype == DType::kF32, "scale and offset are float32");
-      Require(per_row_ ? count > 0 && rows_ % count == 0 : rows_ == 0 || count == width_, "scale and offset fit the rows");
+      const bool fits = per_row_ ? count > 0 && rows_ % count == 0 : count == width_;
+      Require(rows_ == 0 || fits, "scale and offset fit the rows");
     }
     return scratch;
   }

@@ -20,7 +20,8 @@ from gristmill.passes.fuse_padding import FusePadding
 from gristmill.passes.infra import Pass
 from gristmill.passes.no_ops import NoOps
 from gristmill.passes.reshapes import MergeReshapes
-from gristmill.passes.transposes import MergeTransposes, MoveTransposes
+from gristmill.passes.slices import MoveSlices
+from gristmill.passes.transposes import MergeTransposes, MoveTransposes, TransposesAsReshapes
 
 _CLEANUP: Final[tuple[type[Pass], ...]] = (
     CastCancelling,  # first: casts that vanish make equal computations and no-ops of what used them
@@ -41,10 +42,12 @@ _FORMULAS: Final[tuple[type[Pass], ...]] = (
 )
 
 _LAYOUT: Final[tuple[type[Pass], ...]] = (
+    MoveSlices,  # first: what is behind a slice can then merge with what was before it
     MergeReshapes,
     MergeTransposes,  # before the moves, which count what cannot be merged
     MoveTransposes,
     MergeTransposes,  # what moved meets others, or a matrix product
+    TransposesAsReshapes,  # after the moves, which only know transpositions
     NoOps,  # reshapes and transpositions that came out as none
     MergeReshapes,  # those that only a transposition kept apart
     CommonSubexpressions,  # transpositions that now start from the same value

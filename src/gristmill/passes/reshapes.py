@@ -17,7 +17,9 @@ class MergeReshapes(FunctionPass):
 
     What remains is nothing where the shapes are equal, else an ``expand_dims`` or a ``squeeze`` where that will do,
     else a ``reshape``; with several sizes that only the run decides, two reshapes stay two unless the second one's
-    shape can be asked of the first one's operand. The first op stays as long as it has other users. No value changes.
+    shape can be asked of the first one's operand. The first op stays as long as it has other users. Where a
+    transposition stands between two and the second one only adds or drops dimensions of size 1, these are added or
+    dropped before it. No value changes.
     """
 
     name = "merge_reshapes"
@@ -26,7 +28,7 @@ class MergeReshapes(FunctionPass):
         changed = False
         for block in blocks_of(function):
             for op in block:
-                changed |= _merge(op)
+                changed |= _merge(op) or _before_transpose(op)
         return changed
 
 
@@ -48,6 +50,51 @@ def _merge(op: Op) -> bool:
         return False
     replace(op, new)
     return True
+
+
+def _before_transpose(op: Op) -> bool:
+    """Lets a transposition that stands between two reshapes have the second one's rank, so that the two can merge."""
+    moved = op.operand("x").producer if _reshapes(op) else None
+    if moved is None or moved.op_name != "transpose" or len(moved.result.uses) != 1:
+        return False
+    source = moved.operand("x")
+    if source.producer is None or not _reshapes(source.producer):
+        return False
+    found = _with_other_ones(source.shape, [axis % source.rank for axis in moved.perm], op.result.shape)  # type: ignore[attr-defined]  # a transposition's
+    sizes = None if found is None else static_or_one_open(found[0])
+    if found is None or sizes is None:
+        return False
+    straight = make_before(op, "reshape", x=source, shape=sizes)
+    made = make_before(op, "transpose", x=straight, perm=found[1])
+    if not same_type(made, op.result):
+        assert made.producer is not None
+        erase_unused(made.producer)
+        return False
+    replace(op, made)
+    assert straight.producer is not None
+    _merge(straight.producer)
+    return True
+
+
+def _with_other_ones(source: Shape, perm: Sequence[int], target: Shape) -> tuple[Shape, list[int]] | None:
+    """A shape, and how it is permuted to ``target``, if permuting the source's longer dimensions gives those."""
+    longer = [axis for axis in perm if source[axis] != 1]
+    wanted = [place for place, dim in enumerate(target) if dim != 1]
+    if len(longer) != len(wanted) or not all(
+        always_equal(source[axis], target[place]) for axis, place in zip(longer, wanted, strict=True)
+    ):
+        return None
+    ones = [place for place, dim in enumerate(target) if dim == 1]
+    # Dimensions of size 1 stay where they are to be, and the others fill the places between in the source's order.
+    shape: list[Dim] = [1] * len(target)
+    place_of = dict(zip(sorted(longer), wanted, strict=True))
+    for axis, place in place_of.items():
+        shape[place] = source[axis]
+    new = list(range(len(target)))
+    for axis, place in zip(longer, wanted, strict=True):
+        new[place] = place_of[axis]
+    assert all(new[place] == place for place in ones)
+    return tuple(shape), new
 
 
 def _reshapes(op: Op) -> bool:

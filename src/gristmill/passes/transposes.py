@@ -11,6 +11,7 @@ from gristmill.ir.program import Block, Function, Use, Value
 from gristmill.ir.signature import Const
 from gristmill.ir.traits import Elementwise
 from gristmill.passes.infra import FunctionPass, blocks_of
+from gristmill.passes.reshapes import static_or_one_open
 from gristmill.passes.rewriting import (
     bypass,
     data_of,
@@ -104,6 +105,35 @@ def _into_matmul(op: Op) -> bool:
 
 def _swapping_last_two(rank: int) -> Perm:
     return (*range(rank - 2), rank - 1, rank - 2)
+
+
+class TransposesAsReshapes(FunctionPass):
+    """Makes a ``reshape`` of each transposition that moves dimensions of size 1 alone, where it can meet others.
+
+    One that matrix products take as a flag stays. No element moves in memory, and no value changes.
+    """
+
+    name = "transposes_as_reshapes"
+
+    def run_on(self, function: Function) -> bool:
+        changed = False
+        for block in blocks_of(function):
+            for op in block:
+                changed |= _as_reshape(op)
+        return changed
+
+
+def _as_reshape(op: Op) -> bool:
+    perm = perm_of(op)
+    if perm is None or _awaits_matmul(op, perm):
+        return False
+    x = op.operand("x")
+    longer = [axis for axis in perm if x.shape[axis] != 1]
+    sizes = static_or_one_open(op.result.shape)
+    if longer != sorted(longer) or sizes is None:
+        return False
+    replace(op, make_before(op, "reshape", x=x, shape=sizes))
+    return True
 
 
 # --- moving through element-wise ops ---------------------------------------------------------------------------------

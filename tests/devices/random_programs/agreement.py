@@ -54,7 +54,7 @@ class MovedDevice(ReferenceDevice):
         if not op.has(Elementwise):
             operands = {name: self._moved(value) for name, value in operands.items()}
         made = [self._moved(result) for result in op.compute(operands)]
-        if op.has(Contraction):  # float16 sums may be off by half a unit of the largest magnitude
+        if op.has(Contraction):  # on its way a sum is as large as the largest of its results, and is rounded there
             made = [self._off(result) for result in made]
         return made
 
@@ -69,10 +69,15 @@ class MovedDevice(ReferenceDevice):
         return np.where(np.isfinite(value), moved, value).astype(value.dtype).reshape(value.shape)
 
     def _off(self, value: Any) -> Any:
-        if value.dtype != np.float16 or not value.size or not np.isfinite(value).all():
+        if (
+            not isinstance(value, np.ndarray)
+            or value.dtype.kind != "f"
+            or not value.size
+            or not np.isfinite(value).all()
+        ):
             return value
-        unit = np.spacing(np.abs(value).max()) / 2
-        return (value + unit * self._random.choice([-1, 1], value.shape)).astype(np.float16).reshape(value.shape)
+        unit = np.spacing(np.abs(value).max()) / (2 if value.dtype == np.float16 else 1)
+        return (value + unit * self._random.choice([-1, 1], value.shape)).astype(value.dtype).reshape(value.shape)
 
 
 def finding(example: Example) -> str | None:

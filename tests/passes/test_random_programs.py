@@ -39,6 +39,20 @@ def squeezed(draw, x: Value, values: list[Value]) -> Value:
     return mb.squeeze(x=x, axes=[draw(st.sampled_from(ones))]) if ones and x.rank > 1 else x
 
 
+def sliced(draw, x: Value, values: list[Value]) -> Value:
+    """Neighbours along one axis of known size, of which a single one may lose its axis."""
+    known = [axis for axis, dim in enumerate(x.shape) if isinstance(dim, int)]
+    if not known:
+        return x
+    axis = draw(st.sampled_from(known))
+    begin = draw(st.integers(0, x.shape[axis] - 1))
+    end = draw(st.integers(begin + 1, x.shape[axis]))
+    whole = [k != axis for k in range(x.rank)]
+    dropped = [not kept and end == begin + 1 and x.rank > 1 and draw(st.booleans()) for kept in whole]
+    limits = {name: [value * (k == axis) for k in range(x.rank)] for name, value in (("begin", begin), ("end", end))}
+    return mb.slice_by_index(x=x, **limits, begin_mask=whole, end_mask=whole, squeeze_mask=dropped)
+
+
 def unary(draw, x: Value, values: list[Value]) -> Value:
     return mb.op(draw(st.sampled_from(["relu", "abs", "identity", "sigmoid", "square"])), x=x)
 
@@ -63,7 +77,7 @@ def with_another(draw, x: Value, values: list[Value]) -> Value:
     return mb.op(draw(st.sampled_from(["add", "mul"])), x=x, y=draw(st.sampled_from(mates)))
 
 
-STEPS = [permuted, permuted, reshaped, widened, squeezed, unary, cast, with_constant, with_another, with_another]
+STEPS = [permuted, permuted, reshaped, widened, squeezed, sliced, sliced, unary, cast, with_constant, with_another, with_another]
 
 
 @st.composite

@@ -77,7 +77,20 @@ def with_another(draw, x: Value, values: list[Value]) -> Value:
     return mb.op(draw(st.sampled_from(["add", "mul"])), x=x, y=draw(st.sampled_from(mates)))
 
 
-STEPS = [permuted, permuted, reshaped, widened, squeezed, sliced, sliced, unary, cast, with_constant, with_another, with_another]
+STEPS = [
+    permuted,
+    permuted,
+    reshaped,
+    widened,
+    squeezed,
+    sliced,
+    sliced,
+    unary,
+    cast,
+    with_constant,
+    with_another,
+    with_another,
+]
 
 
 @st.composite

@@ -216,3 +216,23 @@ def test_gru_with_a_hard_sigmoid() -> None:
     """MIL's op has it with other numbers only."""
     hard = {"sigmoidHard": {"alpha": 0.3, "beta": 0.5}}
     np.testing.assert_allclose(*_gru([hard, {"tanh": {}}], lambda v: np.clip(0.3 * v + 0.5, 0, 1)), atol=1e-5)
+
+
+# --- truth values ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "indices", "expected"),
+    [
+        ("gather", [2, 0], [[0, 1], [1, 0]]),
+        ("gatherAlongAxis", [[2, 0], [1, 1], [0, 2]], [[0, 0], [1, 1], [1, 1]]),
+        ("gatherND", [[0, 0], [1, 0], [2, 1]], [1, 1, 1]),
+    ],
+)
+def test_truth_values_are_gathered_as_numbers(kind: str, indices: list[Any], expected: list[Any]) -> None:
+    """A network has no types: what compares makes ones and zeros, which other layers take as any numbers."""
+    x = np.array([[1, -1], [2, 3], [-4, 5]], np.float32)  # positive: [[1, 0], [1, 1], [0, 1]]
+    places = np.array(indices, np.float32)
+    compare = L("greaterThan", {"alpha": 0}, ["x"], ["positive"])
+    model = model_of(compare, L(kind, {}, ["positive", "i"]), inputs={"x": x.shape, "i": places.shape})
+    np.testing.assert_array_equal(model.predict({"x": x, "i": places})["y"], np.array(expected, np.float32))

@@ -19,24 +19,29 @@ _MODES = {
 }
 
 
+def _numbers(ctx: Context, x: Value) -> Value:
+    """What an indexing op takes: a network's truth values are numbers, too."""
+    return ctx.floating(x) if x.dtype.kind == "bool" else x
+
+
 @maps("gather", typed=True)
 def gather(ctx: Context, p: Any, x: Value, indices: Value) -> Value:
-    return ops.gather(x=x, indices=ctx.integers(indices), axis=p.axis)
+    return ops.gather(x=_numbers(ctx, x), indices=ctx.integers(indices), axis=p.axis)
 
 
 @maps("gatherAlongAxis", typed=True)
 def gather_along_axis(ctx: Context, p: Any, x: Value, indices: Value) -> Value:
-    return ops.gather_along_axis(x=x, indices=ctx.integers(indices), axis=p.axis)
+    return ops.gather_along_axis(x=_numbers(ctx, x), indices=ctx.integers(indices), axis=p.axis)
 
 
 @maps("gatherND", typed=True)
 def gather_nd(ctx: Context, p: Any, x: Value, indices: Value) -> Value:
-    return ops.gather_nd(x=x, indices=ctx.integers(indices))
+    return ops.gather_nd(x=_numbers(ctx, x), indices=ctx.integers(indices))
 
 
 def _pair(ctx: Context, data: Value, updates: Value) -> list[Value]:
     alike = ctx.alike(data, updates)
-    return [ctx.floating(v) for v in alike] if alike[0].dtype.kind == "bool" else alike
+    return [_numbers(ctx, value) for value in alike]
 
 
 @maps("scatter", typed=True)

@@ -215,7 +215,7 @@ NB_MODULE(_native, m) {
       "Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on.");
 
   nb::class_<Expected>(m, "Expected")
-      .def(nb::init<int, int64_t, bool>(), nb::arg("descriptor"), nb::arg("size"), nb::arg("mapped"),
+      .def(nb::init<int, int64_t, bool, int64_t>(), nb::arg("descriptor"), nb::arg("size"), nb::arg("mapped"), nb::arg("fresh"),
            nb::call_guard<nb::gil_scoped_release>(),
            "A weight file that a program is about to use: memory is made ready for it in the background meanwhile.");
 

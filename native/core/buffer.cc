@@ -6,7 +6,7 @@ namespace gristmill {
 
 namespace {
 
-constexpr size_t kBlock = 20 * kHugePage;
+constexpr size_t kBlock = 32 * kHugePage;
 
 // The block that parts are taken from, and how much of it is.
 struct Blocks {

@@ -14,7 +14,7 @@ constexpr int64_t kPart = int64_t{1} << 22;
 
 }  // namespace
 
-Expected::Expected(int descriptor, int64_t size, bool mapped) {
+Expected::Expected(int descriptor, int64_t size, bool mapped, int64_t fresh) {
   if (DefaultThreads() == 1 || size == 0) return;
   if (mapped) mapping_ = Mapping::Of(descriptor, size);
   if (mapping_ != nullptr) {
@@ -24,7 +24,7 @@ Expected::Expected(int descriptor, int64_t size, bool mapped) {
     });
   }
   block_ = NextSharedBlock();
-  const auto pages = static_cast<int64_t>(std::min(static_cast<size_t>(size), block_->capacity()) / kHugePage);
+  const int64_t pages = std::min(fresh, static_cast<int64_t>(block_->capacity())) / static_cast<int64_t>(kHugePage);
   Loading::WhenIdle(pages, [block = block_](int64_t page) { TouchFree(*block, static_cast<size_t>(page) * kHugePage); });
 }
 

@@ -13,8 +13,9 @@ namespace gristmill {
 // will be packed. Both would otherwise be made one by one in the first run, when every thread has something better to do.
 class Expected {
  public:
-  // `mapped` as in FileRange. A file that cannot be mapped, or a process with one thread, expects nothing.
-  Expected(int descriptor, int64_t size, bool mapped);
+  // `mapped` as in FileRange; `fresh` is how many bytes will be packed and computed, as far as can be guessed. A process
+  // with one thread expects nothing.
+  Expected(int descriptor, int64_t size, bool mapped, int64_t fresh);
 
  private:
   std::shared_ptr<const Mapping> mapping_;

@@ -113,7 +113,7 @@ TEST_CASE("who uses memory that is being made ready finds what it wrote") {
   REQUIRE(stream != nullptr);
   REQUIRE(ftruncate(fileno(stream), 100 << 20) == 0);
   for (const bool mapped : {true, false}) {
-    const Expected expected(fileno(stream), 100 << 20, mapped);
+    const Expected expected(fileno(stream), 100 << 20, mapped, 60 << 20);
     std::vector<Buffer> parts;
     for (int i = 0; i < 40; ++i) {
       parts.push_back(SharedBlock(size_t{1} << 20));

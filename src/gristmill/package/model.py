@@ -148,6 +148,13 @@ class Package:
         files = (file for name, file in (self._weights.tree or {}).items() if name.endswith(".bin"))
         return [(place, file.size) for file in files if (place := file.place(0)) is not None]
 
+    def op_names(self) -> set[str]:
+        """Which ops an ML Program has, outside nested blocks; cheap to ask, before it is decoded."""
+        if self._source is not None or self.kind != "mlProgram":
+            return set()
+        blocks = (f.block_specializations.values() for f in self._spec.mlProgram.functions.values())
+        return {str(op.type) for found in blocks for block in found for op in block.operations}
+
     @cached_property
     def weights_dir(self) -> Path | None:
         """The folder of the weight files that the specification refers to; ``None`` where there are none.

@@ -45,7 +45,7 @@ def pack_matrix(dtype: str, array: NDArray[Any], sizes: Sequence[int], strides: 
     """Packs a matrix [outer·inner, n]: sizes and strides of outer, inner and n, from element `at` on."""
 
 class Expected:
-    def __init__(self, descriptor: int, size: int, mapped: bool) -> None:
+    def __init__(self, descriptor: int, size: int, mapped: bool, fresh: int) -> None:
         """A weight file that a program is about to use: memory is made ready for it in the background meanwhile."""
 
 def pack_file_matrix(

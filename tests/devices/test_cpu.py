@@ -366,6 +366,7 @@ def test_the_type_stub_says_what_the_module_has():
     """``scripts/native_stub.sh`` writes it; a binding that came or went since would show."""
     stub = ast.parse(Path(cpu.__file__).with_name("_native.pyi").read_text())
     stated = {node.name for node in stub.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    stated |= {ast.unparse(node.target) for node in stub.body if isinstance(node, ast.AnnAssign)}
     assert stated == {name for name in dir(_native) if not name.startswith("_")}
     for node in stub.body:
         if isinstance(node, ast.ClassDef) and not issubclass(getattr(_native, node.name), Exception):

@@ -151,6 +151,9 @@ def test_slices_move_before(layout, axis, left, begin, squeeze):
     "make",
     [
         lambda x: [taken(mb.transpose(x=x, perm=[1, 0]), 0, 0, 9), taken(mb.transpose(x=x, perm=[1, 0]), 0, 2, 9)],
+        lambda x: taken(
+            mb.transpose(x=x, perm=[1, 0]), 0, -13, 0, squeeze=True
+        ),  # no such element: an error of the run
         lambda x: taken(mb.reshape(x=x, shape=[6, 4, 2]), 1, 1, 3),  # of each of several groups
         lambda x: taken(mb.reshape(x=x, shape=[3, 16]), 0, 1, 2),  # joins a part of one axis with another
         lambda x: mb.slice_by_index(x=mb.transpose(x=x, perm=[1, 0]), begin=[3, 0], end=[0, 4], stride=[-1, 1]),
@@ -162,6 +165,12 @@ def test_slices_stay(make):
     program = build(make, (4, 12))
     changed(program, CommonSubexpressions())
     assert changed(program, MoveSlices()) == []
+
+
+def test_a_single_element_counts_from_the_end():
+    program = build(lambda x: taken(mb.transpose(x=x, perm=[1, 0]), 0, -1, 0, squeeze=True), (4, 12))
+    after = transformed(program, MoveSlices(), DeadCode(), ulp=0)
+    assert ops(after) == ["slice_by_index", "transpose", "squeeze"]
 
 
 def test_a_layout_with_other_users_keeps_its_slices():

@@ -69,7 +69,8 @@ class MappedMatrix : public PackedMatrix, public BlockDecoder {
 }  // namespace
 
 bool StaysInFile(const MatrixSource& source, const FileRange& file) {
-  return file.mapping() != nullptr && DefaultThreads() > 1 && source.outer == 1 && source.inner_stride == 1 && source.n_stride >= source.inner &&
+  const bool runs = source.outer == 1 && source.inner_stride == 1 && source.n_stride >= source.inner;
+  return file.mapping() != nullptr && DefaultThreads() > 1 && runs &&
          source.n * source.inner * static_cast<int64_t>(SizeOf(source.dtype)) >= kFewBytes;
 }
 

@@ -13,8 +13,8 @@ namespace gristmill {
 bool StaysInFile(const MatrixSource& source, const FileRange& file);
 
 // Such a matrix. Its panels are made as float32 a block at a time, with the elements that packed ones would have, so a
-// product does not depend on where its matrix is. That is there at once, and some hundredths slower than packed panels with
-// their huge pages: those are made in the background after the first run, or when few rows are multiplied.
+// product does not depend on where its matrix is. That is there at once, but slower than packed panels with their huge
+// pages: those are made in the background after the first run, or when few rows are multiplied.
 std::shared_ptr<PackedMatrix> MapMatrix(const MatrixSource& source, const FileRange& file, std::string name);
 
 }  // namespace gristmill

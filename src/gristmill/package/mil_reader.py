@@ -90,7 +90,7 @@ def refuse_unknown_fields(spec: Message, what: str) -> None:
     spec.DiscardUnknownFields()
     if spec.ByteSize() == len(stated):  # without Python's help, and nearly always the last step
         return
-    spec.ParseFromString(stated)
+    spec.ParseFromString(stated)  # the message is the caller's
     raise UnsupportedError(
         f"the {what} has fields that are unknown here, so it cannot be run",
         location=_first_unknown(spec, what),

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from gristmill.ir.dims import Dim, Shape, always_equal
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
-from gristmill.ir.traits import Reshapes
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.passes.rewriting import bypass, erase_unused, make_before, replace, same_type
+from gristmill.passes.rewriting import bypass, erase_unused, make_before, perm_of, replace, reshapes, same_type
 
 
 class MergeReshapes(FunctionPass):
@@ -33,10 +32,10 @@ class MergeReshapes(FunctionPass):
 
 
 def _merge(op: Op) -> bool:
-    if not _reshapes(op):
+    if not reshapes(op):
         return False
     middle = op.operand("x")
-    if middle.producer is None or not _reshapes(middle.producer):
+    if middle.producer is None or not reshapes(middle.producer):
         return False
     source = middle.producer.operand("x")
     if same_type(source, op.result):
@@ -54,13 +53,14 @@ def _merge(op: Op) -> bool:
 
 def _before_transpose(op: Op) -> bool:
     """Lets a transposition that stands between two reshapes have the second one's rank, so that the two can merge."""
-    moved = op.operand("x").producer if _reshapes(op) else None
-    if moved is None or moved.op_name != "transpose" or len(moved.result.uses) != 1:
+    moved = op.operand("x").producer if reshapes(op) else None
+    perm = perm_of(moved) if moved is not None else None
+    if moved is None or perm is None or len(moved.result.uses) != 1:
         return False
     source = moved.operand("x")
-    if source.producer is None or not _reshapes(source.producer):
+    if source.producer is None or not reshapes(source.producer):
         return False
-    found = _with_other_ones(source.shape, [axis % source.rank for axis in moved.perm], op.result.shape)  # type: ignore[attr-defined]  # a transposition's
+    found = _with_other_ones(source.shape, perm, op.result.shape)
     sizes = None if found is None else static_or_one_open(found[0])
     if found is None or sizes is None:
         return False
@@ -84,7 +84,6 @@ def _with_other_ones(source: Shape, perm: Sequence[int], target: Shape) -> tuple
         always_equal(source[axis], target[place]) for axis, place in zip(longer, wanted, strict=True)
     ):
         return None
-    ones = [place for place, dim in enumerate(target) if dim == 1]
     # Dimensions of size 1 stay where they are to be, and the others fill the places between in the source's order.
     shape: list[Dim] = [1] * len(target)
     place_of = dict(zip(sorted(longer), wanted, strict=True))
@@ -93,12 +92,7 @@ def _with_other_ones(source: Shape, perm: Sequence[int], target: Shape) -> tuple
     new = list(range(len(target)))
     for axis, place in zip(longer, wanted, strict=True):
         new[place] = place_of[axis]
-    assert all(new[place] == place for place in ones)
     return tuple(shape), new
-
-
-def _reshapes(op: Op) -> bool:
-    return op.has(Reshapes) and len(op.results) == 1 and isinstance(op.operands.get("x"), Value)
 
 
 def _direct(op: Op, source: Value) -> Value | None:

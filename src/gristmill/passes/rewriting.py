@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from gristmill.ir import types
 from gristmill.ir.builder import mb
@@ -11,7 +11,7 @@ from gristmill.ir.builtin import const
 from gristmill.ir.constants import BlobData, Data
 from gristmill.ir.op import Op
 from gristmill.ir.program import Block, Function, Value
-from gristmill.ir.traits import ControlFlow, Random, WritesState
+from gristmill.ir.traits import ControlFlow, Random, Reshapes, WritesState
 
 # --- ops -------------------------------------------------------------------------------------------------------------
 
@@ -109,6 +109,22 @@ def is_function_output(value: Value) -> bool:
     return any(isinstance(use.user, Block) and isinstance(use.user.owner, Function) for use in value.uses)
 
 
+Perm: TypeAlias = tuple[int, ...]
+
+
+def perm_of(op: Op) -> Perm | None:
+    """How a transposition permutes, with axes counted from the front; ``None`` for every other op."""
+    if op.op_name != "transpose":
+        return None
+    rank = op.operand("x").rank
+    return tuple(axis % rank for axis in getattr(op, "perm", ()))
+
+
+def reshapes(op: Op) -> bool:
+    """Whether an op does nothing but give its one operand another shape."""
+    return op.has(Reshapes) and len(op.results) == 1 and isinstance(op.operands.get("x"), Value)
+
+
 def same_type(a: Value, b: Value) -> bool:
     """Whether two tensors have one element type and, whatever the unknown sizes are, one shape."""
     if not (isinstance(a.type, types.TensorType) and isinstance(b.type, types.TensorType)):
@@ -134,5 +150,5 @@ def data_of(value: Value) -> Data:
 
 
 def static_shape(value: Value) -> tuple[int, ...]:
-    """The shape of a constant."""
+    """The shape of a constant, or of another value without unknown sizes."""
     return tuple(int(dim) for dim in value.shape if isinstance(dim, int))

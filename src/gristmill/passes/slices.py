@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from gristmill.ir.dims import is_static
 from gristmill.ir.op import Op
 from gristmill.ir.program import Function, Value
-from gristmill.ir.traits import Reshapes
 from gristmill.passes.infra import FunctionPass, blocks_of
-from gristmill.passes.rewriting import make_before, replace
-from gristmill.passes.transposes import perm_of
+from gristmill.passes.rewriting import make_before, perm_of, replace, reshapes, static_shape
 
 Range: TypeAlias = "tuple[int, int] | None"
 """The first element that is taken along an axis and the one after the last; ``None`` for the whole axis."""
@@ -110,7 +109,8 @@ def _cut(op: Op) -> _Cut | None:
         if not isinstance(size, int) or not isinstance(low, int) or not isinstance(high, int):
             return None
         start, stop, _ = slice(None if first[axis] else low, None if last[axis] else high).indices(size)
-        if single[axis]:
+        if single[axis]:  # which, unlike limits, is not brought into the axis
+            start = 0 if first[axis] else low % size if -size <= low < size else size
             stop = start + 1
         if not 0 <= start < stop <= size:
             return None
@@ -129,15 +129,16 @@ def _plan(layout: Op, cut: _Cut) -> _Plan | None:
         for axis, taken in zip(perm, cut.ranges, strict=True):
             source[axis] = taken
         return source, lambda place, value: make_before(place, "transpose", x=value, perm=perm)
-    if layout.has(Reshapes) and len(layout.results) == 1 and isinstance(layout.operands.get("x"), Value):
-        return _reshape_plan(layout, cut)
-    return None
+    return _reshape_plan(layout, cut) if reshapes(layout) else None
 
 
 def _reshape_plan(layout: Op, cut: _Cut) -> _Plan | None:
     """A slice that takes neighbouring elements of an axis takes neighbouring ones of the one that it is a part of."""
-    before, after = _static(layout.operand("x").shape), _static(layout.results[0].shape)
-    if before is None or after is None or 0 in before:
+    x = layout.operand("x")
+    if not is_static(x.shape) or not is_static(layout.result.shape):
+        return None
+    before, after = static_shape(x), static_shape(layout.result)
+    if 0 in before:
         return None
     source: list[Range] = [None] * len(before)
     for axis, taken in enumerate(cut.ranges):
@@ -160,11 +161,6 @@ def _axis_of(shape: Sequence[int], inner: int, size: int) -> tuple[int, int] | N
         if behind * shape[axis] == inner * size and inner % behind == 0:
             return axis, inner // behind
     return None
-
-
-def _static(shape: Sequence[object]) -> list[int] | None:
-    sizes = [size for size in shape if isinstance(size, int)]
-    return sizes if len(sizes) == len(shape) else None
 
 
 def _slice(place: Op, source: Value, ranges: Sequence[Range]) -> Value:

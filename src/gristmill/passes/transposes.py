@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import TypeAlias
 
 from gristmill.ir.constants import ReshapeData, TransposeData
 from gristmill.ir.op import Op
@@ -13,26 +12,18 @@ from gristmill.ir.traits import Elementwise
 from gristmill.passes.infra import FunctionPass, blocks_of
 from gristmill.passes.reshapes import static_or_one_open
 from gristmill.passes.rewriting import (
+    Perm,
     bypass,
     data_of,
     erase_unused,
     is_readable,
     make_before,
     make_constant,
+    perm_of,
     rebuilt,
     replace,
     static_shape,
 )
-
-Perm: TypeAlias = tuple[int, ...]
-
-
-def perm_of(op: Op) -> Perm | None:
-    """How a transposition permutes, with axes counted from the front; ``None`` for every other op."""
-    if op.op_name != "transpose":
-        return None
-    rank = op.operand("x").rank
-    return tuple(axis % rank for axis in getattr(op, "perm", ()))
 
 
 def _after(first: Perm, second: Perm) -> Perm:

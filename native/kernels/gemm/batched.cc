@@ -79,7 +79,7 @@ class BatchedMatmul : public Kernel {
       const Panels right = shape_.Placed(panels + packed_ * static_cast<size_t>(right_[product]));
       Tensor matrix = x;
       matrix.data = x.as<char>() + left_[product] * x_bytes;
-      char* own = scratch + plan_.scratch_per_thread * static_cast<size_t>(thread);
+      GemmScratch own{scratch + plan_.scratch_per_thread * static_cast<size_t>(thread)};
       const int64_t row = static_cast<int64_t>(product) * m_;
       auto run = [&](const RowSource& rows) {
         RunGemmTask(plan_, index % tasks, own, rows, right, epilogue_, operands, row, 0);

@@ -1,6 +1,7 @@
 #include "kernels/gemm/gemm.h"
 
 #include <algorithm>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/gemm.cc"
@@ -252,6 +253,10 @@ namespace {
 
 int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
+// Floats of a thread's tiles that are worth keeping: reading them again costs less than making them, also from the
+// last-level cache.
+constexpr int64_t kMostHeld = int64_t{1} << 20;
+
 }  // namespace
 
 int64_t TilesFloats(int64_t rows, int64_t depth) { return RoundUp(rows, TileRows()) * depth + 16; }
@@ -298,21 +303,24 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   }
   const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
   const int64_t few = std::max(tile, kThinRows) * (depth + 16);
-  plan.scratch_per_thread = sizeof(float) * static_cast<size_t>(kDepth * b.width + few + TilesFloats(rows, kDepth) +
-                                                                rows * plan.panels * b.width + 64);
+  plan.holds = plan.column_blocks > 1 && TilesFloats(rows, b.k) <= kMostHeld;
+  const int64_t tiles = TilesFloats(rows, plan.holds ? std::max(b.k, kDepth) : kDepth);
+  plan.scratch_per_thread =
+      sizeof(float) * static_cast<size_t>(kDepth * b.width + few + tiles + rows * plan.panels * b.width + 64);
   return plan;
 }
 
-void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& matrix,
+void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, const RowSource& a, const Panels& matrix,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
   const Panels& b = matrix.Now();
-  const int64_t m0 = index / plan.column_blocks * plan.rows, rows = std::min(plan.rows, plan.m - m0);
+  const int64_t row_block = index / plan.column_blocks;
+  const int64_t m0 = row_block * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
   const int64_t ldc = plan.panels * b.width, tile = TileRows();
-  float* panel = reinterpret_cast<float*>(scratch);
-  float* c = panel + kDepth * b.width;
+  float* panel = reinterpret_cast<float*>(scratch.memory);
+  float* few = panel + kDepth * b.width;
+  float* c = few + std::max(tile, kThinRows) * ((plan.thin ? std::max(b.k, kDepth) : kDepth) + 16);
   float* tiles = c + std::min(plan.rows, plan.m) * ldc;
-  float* few = tiles + TilesFloats(std::min(plan.rows, plan.m), kDepth);
   if (plan.thin) {  // some panels after the others, so that the matrix is read in the order of memory
     int64_t ld = b.k + 16;
     const float* from = a.Rows(m0, rows, 0, b.k, few, ld);
@@ -324,11 +332,16 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
       }
     }
   } else {
+    const bool made = plan.holds && scratch.row_block == row_block;
     for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, b.k - k0);
-      for (int64_t i = 0; i < rows; i += tile) a.Tile(m0 + i, std::min(tile, rows - i), k0, depth, tiles + i * depth, few);
-      HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
+      float* block = plan.holds ? tiles + RoundUp(rows, tile) * k0 : tiles;
+      for (int64_t i = 0; i < rows && !made; i += tile) {
+        a.Tile(m0 + i, std::min(tile, rows - i), k0, depth, block + i * depth, few);
+      }
+      HWY_DYNAMIC_DISPATCH(MultiplyTiles)(block, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
     }
+    scratch.row_block = row_block;
   }
   const int64_t column = p0 * b.width;
   const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);
@@ -343,9 +356,10 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSo
 
 void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column) {
+  std::vector<GemmScratch> scratches(static_cast<size_t>(workspace.threads));
+  for (size_t i = 0; i < scratches.size(); ++i) scratches[i].memory = workspace.scratch + i * plan.scratch_per_thread;
   workspace.Parallel(plan.tasks(), [&](int64_t index, int thread) {
-    RunGemmTask(plan, index, workspace.scratch + thread * plan.scratch_per_thread, a, b, epilogue, operands, 0,
-                first_column);
+    RunGemmTask(plan, index, scratches[static_cast<size_t>(thread)], a, b, epilogue, operands, 0, first_column);
   });
 }
 

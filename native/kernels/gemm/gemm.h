@@ -31,6 +31,7 @@ struct GemmPlan {
   int64_t m = 0, rows = 0, panels = 0;  // rows and panels of a task
   int64_t row_blocks = 0, column_blocks = 0;
   bool thin = false;  // few rows, which wait for the matrix: all of K at once
+  bool holds = false;  // a thread keeps all tiles of a block of rows, for the tasks with its other columns
   size_t scratch_per_thread = 0;
   int64_t tasks() const { return row_blocks * column_blocks; }
 };
@@ -56,8 +57,14 @@ class RowSource {
 void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column = 0);
 
+// A thread's scratch, and the block of rows of A whose tiles it holds.
+struct GemmScratch {
+  char* memory = nullptr;
+  int64_t row_block = -1;
+};
+
 // One task of it, where several products are shared at once: row m of the product is row `first_row` + m of the result.
-void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, const RowSource& a, const Panels& b,
+void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, const RowSource& a, const Panels& b,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column);
 
 }  // namespace gristmill

@@ -33,6 +33,7 @@ from gristmill.package import Package
 from gristmill.package.proto import Message
 from gristmill.passes.infra import Pass, run_passes
 from gristmill.passes.pipeline import PassPipeline, cleanup
+from gristmill.passes.shared_parameters import SharedParameters
 from gristmill.passes.stabilizers import rewriting
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype, set_state_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision
@@ -160,6 +161,8 @@ class Prepared:
             run_passes(program, [*rewriting(precision.rewrites), typing, *cleanup()], verify=verify_program)
             if verification is not None and verification.report.skipped is None:
                 verification.measure(program, interface.pixels_for(verification.inputs, program, self.inputs))
+        if self.kind == "mlprogram":
+            run_passes(program, [SharedParameters()], verify=verify_program)
         package = self._package(interface.describe(program, self.inputs, self._valid_outputs()))
         package.description.metadata.userDefined["com.gristmill.version"] = __version__
         package.description.metadata.userDefined["com.gristmill.source"] = _source_version()

@@ -51,10 +51,10 @@ def _key(op: Op) -> Hashable | None:
     """What makes two ops equal; ``None`` for ops that are never merged."""
     if any(op.has(trait) for trait in (ControlFlow, Random, ReadsState, WritesState)):
         return None
-    if any(isinstance(value.type, ListType) for value in op.results) or _is_output_name(op):
+    if any(isinstance(value.type, ListType) for value in op.results) or is_output_name(op):
         return None
     if isinstance(op, const):
-        return None if _is_parameter(op.value) else _constant_key(op.value)
+        return None if _is_parameter(op.value) else constant_key(op.value)
     operands = tuple(
         (name, tuple(map(_operand_key, bound)) if isinstance(bound, tuple) else _operand_key(bound))
         for name, bound in sorted(op.operands.items())
@@ -64,7 +64,7 @@ def _key(op: Op) -> Hashable | None:
 
 def _operand_key(value: Value) -> Hashable:
     if value.constant is not None and _is_parameter(value.constant):
-        return _constant_key(value.constant)
+        return constant_key(value.constant)
     return value
 
 
@@ -72,7 +72,8 @@ def _is_parameter(constant: Constant) -> bool:
     return isinstance(constant.payload, Data) and constant.payload.size <= _PARAMETER
 
 
-def _constant_key(constant: Constant) -> Hashable | None:
+def constant_key(constant: Constant) -> Hashable | None:
+    """What makes two constants equal; ``None`` for those that are never merged."""
     if not isinstance(constant.type, TensorType) or not isinstance(constant.payload, Data):
         return None
     data = constant.payload
@@ -86,7 +87,7 @@ def _constant_key(constant: Constant) -> Hashable | None:
     return ("const", constant.type, contents)
 
 
-def _is_output_name(op: Op) -> bool:
+def is_output_name(op: Op) -> bool:
     """Outputs keep their names, so their makers stay."""
     return any(_is_output(value) for value in op.results)
 

@@ -67,6 +67,15 @@ class Buffer {
     if (bytes > capacity_) Resize(std::max(bytes, capacity_ + capacity_ / 2));
   }
 
+  // Small pages for the first `bytes` of memory that nobody has touched.
+  void KeepPagesSmall(size_t bytes) const {
+#if defined(__linux__)
+    (void)madvise(data_.get(), std::min(bytes, capacity_) / kHugePage * kHugePage, MADV_NOHUGEPAGE);
+#else
+    (void)bytes;
+#endif
+  }
+
   template <typename T = char>
   T* as() const {
     return static_cast<T*>(data_.get());
@@ -93,8 +102,8 @@ Buffer SharedBlock(size_t bytes);
 
 // A block from which the next parts will be taken, as long as somebody has it or one of them.
 std::shared_ptr<Buffer> NextSharedBlock();
-// Has the system make the page at an offset of such a block, if no part has been taken from there or behind it.
-void TouchFree(const Buffer& block, size_t offset);
+// Has the system make the pages of a stretch of such a block, if no part has been taken from there or behind it.
+void MakeFreePages(const Buffer& block, size_t offset, size_t bytes);
 
 // Bytes of the constant `name`: where they are mapped, or read in the background.
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name);

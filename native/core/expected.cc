@@ -11,6 +11,7 @@ namespace {
 // Of one file: more might push out of memory what was brought there first.
 constexpr int64_t kMostTouched = int64_t{1} << 30;
 constexpr int64_t kPart = int64_t{1} << 22;
+constexpr int64_t kFreshPart = int64_t{1} << 18;  // who needs memory waits for a part
 
 }  // namespace
 
@@ -24,8 +25,13 @@ Expected::Expected(int descriptor, int64_t size, bool mapped, int64_t fresh) {
     });
   }
   block_ = NextSharedBlock();
-  const int64_t pages = std::min(fresh, static_cast<int64_t>(block_->capacity())) / static_cast<int64_t>(kHugePage);
-  Loading::WhenIdle(pages, [block = block_](int64_t page) { TouchFree(*block, static_cast<size_t>(page) * kHugePage); });
+  fresh = std::min(fresh, static_cast<int64_t>(block_->capacity()));
+  // The host of a virtual machine may have taken back what this system freed, in large pieces. Then a huge page takes as
+  // long as all of its small pages do twice, and in the first run these are as good.
+  block_->KeepPagesSmall(static_cast<size_t>(fresh));
+  Loading::WhenIdle(fresh / kFreshPart, [block = block_](int64_t part) {
+    MakeFreePages(*block, static_cast<size_t>(part * kFreshPart), static_cast<size_t>(kFreshPart));
+  });
 }
 
 }  // namespace gristmill

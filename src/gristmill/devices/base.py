@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -126,13 +126,13 @@ class Device(ABC):
                 raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
 
     def expecting(
-        self, weights: Iterable[tuple[FilePlace, int]], op_names: Collection[str]
+        self, weights: Iterable[tuple[FilePlace, int]], op_counts: Mapping[str, int]
     ) -> AbstractContextManager[object]:
         """While a function is decoded and prepared: a device may get ready for its weights meanwhile.
 
         Args:
             weights: Where they lie: files, and how many bytes of each.
-            op_names: Which ops the function may have.
+            op_counts: How many ops of which name the function may have.
         """
         return nullcontext()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -16,9 +16,10 @@ from gristmill.ir.constants import FilePlace
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
 
-_MOST_FRESH = 40 << 20
-"""Bytes that are made ready for packed weights of convolutions. Transformers of images have one, too, and need little:
-a vision transformer's memory is to stay within 1.3 of its weights."""
+_FOR_CONV = 1 << 20
+"""Bytes that are made ready for each convolution, whose weights are packed: what those of a residual network take in the
+mean. Most other weights stay in their file, and what needs room then are values: an eighth of the weights is more than
+enough for them, and keeps a transformer's memory within 1.3 of its weights."""
 
 
 class CpuDevice(Device):
@@ -41,11 +42,10 @@ class CpuDevice(Device):
         return self._reference.supports(op)
 
     @contextmanager
-    def expecting(self, weights: Iterable[tuple[FilePlace, int]], op_names: Collection[str]) -> Iterator[None]:
-        # Weights of convolutions are packed; most others stay in their file, and what needs room then are values.
-        images = "conv" in op_names
+    def expecting(self, weights: Iterable[tuple[FilePlace, int]], op_counts: Mapping[str, int]) -> Iterator[None]:
+        convolved = _FOR_CONV * op_counts.get("conv", 0)
         expected = [
-            _native.Expected(place.descriptor, size, place.mapped, min(size, _MOST_FRESH) if images else size // 8)
+            _native.Expected(place.descriptor, size, place.mapped, max(min(size, convolved), size // 8))
             for place, size in weights
         ]
         yield

@@ -292,18 +292,23 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
   plan.thin = m <= kThinRows;
   if (plan.thin && b.decoder != nullptr) b.decoder->Store();
-  // The fewer panels a task has, the more evenly tasks are shared, and the more often rows of A are made.
+  const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
+  const int64_t few = std::max(tile, kThinRows) * (depth + 16);
+  const bool can_hold = !plan.thin && TilesFloats(rows, b.k) <= kMostHeld;
+  // Costs in panels. The fewer a task has, the more evenly tasks are shared and the less is waited for the last one, but
+  // the more often rows of A are made or, where a thread holds them, read again.
+  const double making = plan.thin ? 0.16 : 0.8, reading = 0.1, waiting = plan.thin || threads == 1 ? 0 : 0.15;
   double least = 0;
   const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
   for (int64_t panels = std::min<int64_t>(count, 16); panels >= fewest; panels -= step) {
     const int64_t columns = (count + panels - 1) / panels, tasks = std::max<int64_t>(columns * plan.row_blocks, 1);
-    const int64_t rounds = (tasks + threads - 1) / threads;
-    const double cost = static_cast<double>(rounds * panels) * (1 + 0.16 / static_cast<double>(panels));
+    const int64_t rounds = (tasks + threads - 1) / threads, made = can_hold ? std::min<int64_t>(columns, threads) : columns;
+    const double rows_of_a = making * static_cast<double>(made) + reading * static_cast<double>(columns - made);
+    const double cost = static_cast<double>(rounds * panels) + rows_of_a * static_cast<double>(plan.row_blocks) / threads +
+                        waiting * static_cast<double>(panels);
     if (plan.panels == 0 || cost < 0.999 * least) plan.panels = panels, plan.column_blocks = columns, least = cost;
   }
-  const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
-  const int64_t few = std::max(tile, kThinRows) * (depth + 16);
-  plan.holds = plan.column_blocks > 1 && TilesFloats(rows, b.k) <= kMostHeld;
+  plan.holds = can_hold && plan.column_blocks > 1;
   const int64_t tiles = TilesFloats(rows, plan.holds ? std::max(b.k, kDepth) : kDepth);
   plan.scratch_per_thread =
       sizeof(float) * static_cast<size_t>(kDepth * b.width + few + tiles + rows * plan.panels * b.width + 64);

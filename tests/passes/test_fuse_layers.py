@@ -201,14 +201,36 @@ def test_one_of_two_reshapes_around_a_linear_layer_goes(shape, inner, outer):
     assert ops(after) == ["reshape", "linear"]
 
 
-@pytest.mark.parametrize("outer", [[5, 24], [5, 2, 2, 6], [-1]])
-def test_reshapes_of_outputs_stay(outer):
-    """Rows that are parted or joined, and rank 4, which linear has not."""
+@pytest.mark.parametrize("outer", [[5, 24], [5, 2, 2, 6], [-1], [5, 4, 2, 3]])
+def test_rows_are_multiplied_as_they_come_where_the_second_reshape_stays(outer):
+    """It joins or parts rows, or their elements: then both reshapes are one, behind the layer."""
 
     def make(x):
-        return mb.reshape(x=mb.linear(x=mb.reshape(x=x, shape=[-1, 4]), weight=W), shape=outer)
+        return mb.reshape(x=mb.linear(x=mb.reshape(x=x, shape=[-1, 4]), weight=W, name="layer"), shape=outer, name="y")
 
-    assert changed(build(make, (5, 4, 4)), FuseLinearReshapes()) == []
+    after = transformed(build(make, (5, 4, 4)), FuseLinearReshapes(), DeadCode())
+    assert ops(after) == ["linear", "reshape"]
+    assert after.main.outputs[0].name == "y"
+
+
+@pytest.mark.parametrize(("outer", "axes"), [(mb.expand_dims, [0]), (mb.expand_dims, [1]), (mb.squeeze, [1])])
+def test_ones_around_rows_come_before_a_linear_layer(outer, axes):
+    def make(x):
+        rows = mb.reshape(x=x, shape=[5, 1, 4] if outer is mb.squeeze else [5, 4])
+        return outer(x=mb.linear(x=rows, weight=W), axes=axes)
+
+    after = transformed(build(make, (5, 2, 2)), FuseLinearReshapes(), DeadCode())
+    assert ops(after) == ["reshape", "linear"]
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 2, 2), (5, 2, 2, 4)])
+def test_reshapes_of_outputs_stay(shape):
+    """Where heads are joined before, or rows have rank 4, which linear has not."""
+
+    def make(x):
+        return mb.reshape(x=mb.linear(x=mb.reshape(x=x, shape=[-1, 4]), weight=W), shape=[5, 24])
+
+    assert changed(build(make, shape), FuseLinearReshapes()) == []
 
 
 # --- convolution -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from gristmill.ir.builder import mb
 from gristmill.ir.types import TensorType, fp32
 from gristmill.passes.common_subexpressions import CommonSubexpressions
 from gristmill.passes.dead_code import DeadCode
+from gristmill.passes.joined_parts import JoinParts
 from gristmill.passes.reshapes import MergeReshapes, inserted_ones
 from gristmill.passes.slices import MoveSlices
 from gristmill.passes.transposes import MergeTransposes, MoveTransposes, TransposesAsReshapes
@@ -179,6 +180,79 @@ def test_a_layout_with_other_users_keeps_its_slices():
         return [taken(turned, 0, 0, 1), mb.relu(x=turned)]
 
     assert changed(build(make, (4, 12)), MoveSlices()) == []
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def heads(part, *, width=2, perm=(0, 2, 1, 3)):
+    """[B, T, H·width] to [B, H, T, width]."""
+    batch, steps, size = part.shape
+    return mb.transpose(x=mb.reshape(x=part, shape=[batch, steps, size // width, width]), perm=list(perm))
+
+
+def cut(x, *sizes, axis=2):
+    ends = np.cumsum([0, *sizes]).tolist()
+    return [taken(x, axis, begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+
+
+@pytest.mark.parametrize(
+    "parted",
+    [
+        lambda x: cut(x, 8, 8, 8),
+        lambda x: cut(x, 12, 6, 6),  # fewer heads of keys and values than of queries
+        lambda x: cut(x, 8, 8, 8)[::-1],  # made in another order
+        lambda x: mb.split(x=x, num_splits=3, axis=2),
+        lambda x: mb.split(x=x, split_sizes=[12, 6, 6], axis=-1),
+    ],
+)
+def test_parts_are_brought_into_their_layout_together(parted):
+    def make(x):
+        return [mb.relu(x=heads(part), name=f"y{k}") for k, part in enumerate(parted(x))]
+
+    after = transformed(build(make, (2, 5, 24)), JoinParts(), DeadCode(), ulp=0)
+    assert ops(after) == ["reshape", "transpose", "split", "relu", "relu", "relu"]
+
+
+def test_parts_go_together_as_far_as_they_go_the_same_way():
+    """Keys are turned once more than values; outputs keep their names."""
+
+    def make(x):
+        keys, values = (heads(part) for part in cut(x, 12, 12))
+        return mb.transpose(x=keys, perm=[0, 1, 3, 2], name="keys"), mb.identity(x=values, name="values")
+
+    after = transformed(build(make, (2, 5, 24)), JoinParts(), DeadCode(), ulp=0)
+    assert ops(after) == ["reshape", "transpose", "split", "transpose", "identity"]
+    assert [value.name for value in after.main.outputs] == ["keys", "values"]
+
+
+def test_outputs_that_are_parts_keep_their_names():
+    def make(x):
+        return [mb.transpose(x=part, perm=[1, 0, 2], name=f"y{k}") for k, part in enumerate(cut(x, 12, 12))]
+
+    after = transformed(build(make, (2, 5, 24)), JoinParts(), DeadCode(), ulp=0)
+    assert ops(after) == ["transpose", "split"]
+    assert [value.name for value in after.main.outputs] == ["y0", "y1"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: [mb.transpose(x=p, perm=q) for p, q in zip(cut(x, 12, 12), ([1, 0, 2], [2, 0, 1]), strict=True)],
+        lambda x: [heads(part, width=w) for part, w in zip(cut(x, 12, 12), (2, 3), strict=True)],
+        lambda x: [heads(part) for part in cut(x, 12, 10)],  # something is left out
+        lambda x: [heads(part) for part in (*cut(x, 12, 12), taken(x, 2, 6, 18))],  # or taken twice
+        lambda x: [*map(heads, cut(x, 12, 12)), mb.relu(x=x)],
+        lambda x: [value for part in cut(x, 12, 12) for value in (heads(part), mb.relu(x=part))],
+        lambda x: [
+            mb.reshape(x=part, shape=[-1, 24]) for part in cut(x, 2, 3, axis=1)
+        ],  # the cut axis meets one before
+        lambda x: [mb.reshape(x=part, shape=[24, -1]) for part in cut(x, 12, 12)],
+        lambda x: cut(x, 12, 12),
+    ],
+)
+def test_parts_stay_apart(make):
+    assert changed(build(make, (2, 5, 24)), JoinParts()) == []
 
 
 def test_transpositions_of_ones_become_reshapes():

@@ -152,17 +152,30 @@ def _reshaped_before(match: Match) -> Value | Miss:
     return rebuilt(layer, root, {"x": x}, name=root.name)
 
 
-class FuseLinearReshapes(FusionPass):
-    """A ``linear`` between two reshapes takes its rows in the shape that the second one gives them.
+def _reshaped_after(match: Match) -> Value | Miss:
+    x, layer, root = match["x"], match.named["layer"], match.root
+    if not 2 <= x.rank <= 3 or not always_equal(x.shape[-1], layer.operand("x").shape[-1]):
+        return Miss(
+            root, "the first reshape changes more than how rows are counted, or there were more than three axes"
+        )
+    shape = static_or_one_open(root.result.shape)
+    if shape is None:
+        return Miss(root, "two sizes are not known")
+    return make_before(root, "reshape", x=rebuilt(layer, root, {"x": x}), shape=shape)
 
-    Where the first one joins axes and the second parts them again, neither is left, else the first. No value changes:
-    the rows are the same ones in the same order, and each is multiplied by itself.
+
+_LAYER = op.linear(op.reshape(var("x"), rest=True), rest=True).named("layer")
+
+
+class FuseLinearReshapes(FusionPass):
+    """Of two reshapes around a ``linear`` one goes: either both can be done before it, or both after it.
+
+    Where the first one joins axes and the second parts them again, neither is left. No value changes: the rows are the
+    same ones in the same order, and each is multiplied by itself.
     """
 
     name = "fuse_linear_reshapes"
     fusions = (
-        Fusion(
-            op.reshape(op.linear(op.reshape(var("x"), rest=True), rest=True).named("layer"), rest=True),
-            _reshaped_before,
-        ),
+        *(Fusion(reshape(_LAYER, rest=True), _reshaped_before) for reshape in (op.reshape, op.expand_dims, op.squeeze)),
+        Fusion(op.reshape(_LAYER, rest=True), _reshaped_after),
     )

@@ -18,6 +18,7 @@ from gristmill.passes.fuse_linear import FuseLinear, FuseLinearBias, FuseLinearR
 from gristmill.passes.fuse_normalization import FuseLayerNorm, FuseNormAffine, FuseRsqrt
 from gristmill.passes.fuse_padding import FusePadding
 from gristmill.passes.infra import Pass
+from gristmill.passes.joined_parts import JoinParts
 from gristmill.passes.no_ops import NoOps
 from gristmill.passes.reshapes import MergeReshapes
 from gristmill.passes.slices import MoveSlices
@@ -59,6 +60,7 @@ _LAYERS: Final[tuple[type[Pass], ...]] = (
     FuseLinear,
     FuseLinearBias,  # after linear
     FuseLinearScale,  # after attention, which scales queries, and after the bias that is scaled too
+    JoinParts,  # after attention and scales, which look for the layout of each part alone
     FuseLinearReshapes,  # last of these: before them a bias may stand between the layer and its reshape
     FuseConvBatchNorm,
     FuseConvArithmetic,  # after batch norm; both compute in float64 until somebody reads the weight

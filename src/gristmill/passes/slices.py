@@ -39,7 +39,7 @@ class MoveSlices(FunctionPass):
 
 
 @dataclass
-class _Cut:
+class Cut:
     """A slice: what it takes along each axis of its operand, and which axes it drops."""
 
     op: Op
@@ -67,7 +67,7 @@ def _move_before(op: Op) -> Op | None:
     if layout is None or layout.block is not op.block:
         return None
     users = layout.results[0].users
-    cuts = [_cut(user) for user in users if isinstance(user, Op) and user.op_name == "slice_by_index"]
+    cuts = [cut_of(user) for user in users if isinstance(user, Op) and user.op_name == "slice_by_index"]
     found = [cut for cut in cuts if cut is not None and cut.op.block is op.block]
     if len(found) != len(users) or sum(cut.share() for cut in found) > 1:
         return None
@@ -90,7 +90,7 @@ def _move_before(op: Op) -> Op | None:
     return first
 
 
-def _cut(op: Op) -> _Cut | None:
+def cut_of(op: Op) -> Cut | None:
     """What a slice takes; ``None`` where its limits are not known, or it goes backwards or leaves gaps."""
     begin, end = op.operand("begin").contents, op.operand("end").contents
     shape = op.operand("x").shape
@@ -115,14 +115,14 @@ def _cut(op: Op) -> _Cut | None:
         if not 0 <= start < stop <= size:
             return None
         ranges.append((start, stop) if stop - start < size else None)
-    return _Cut(op, ranges, [axis for axis in range(rank) if single[axis]])
+    return Cut(op, ranges, [axis for axis in range(rank) if single[axis]])
 
 
 _Plan: TypeAlias = "tuple[list[Range], Callable[[Op, Value], Value]]"
 """What to take of a layout op's operand, and the layout op again, before another op, of what was taken."""
 
 
-def _plan(layout: Op, cut: _Cut) -> _Plan | None:
+def _plan(layout: Op, cut: Cut) -> _Plan | None:
     perm = perm_of(layout)
     if perm is not None:
         source: list[Range] = [None] * len(perm)
@@ -132,7 +132,7 @@ def _plan(layout: Op, cut: _Cut) -> _Plan | None:
     return _reshape_plan(layout, cut) if reshapes(layout) else None
 
 
-def _reshape_plan(layout: Op, cut: _Cut) -> _Plan | None:
+def _reshape_plan(layout: Op, cut: Cut) -> _Plan | None:
     """A slice that takes neighbouring elements of an axis takes neighbouring ones of the one that it is a part of."""
     x = layout.operand("x")
     if not is_static(x.shape) or not is_static(layout.result.shape):

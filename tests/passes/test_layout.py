@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -193,7 +195,7 @@ def heads(part, *, width=2, perm=(0, 2, 1, 3)):
 
 def cut(x, *sizes, axis=2):
     ends = np.cumsum([0, *sizes]).tolist()
-    return [taken(x, axis, begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [taken(x, axis, begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
 
 _FOR_CONV = 1 << 20
-"""Bytes that are made ready for each convolution, whose weights are packed: what those of a residual network take in the
-mean. Most other weights stay in their file, and what needs room then are values: an eighth of the weights is more than
-enough for them, and keeps a transformer's memory within 1.3 of its weights."""
+"""Bytes that are made ready for each convolution, whose weights are packed: the mean of a residual network's. Most
+other weights stay in their file, and what needs room then are values: an eighth of the weights is more than enough for
+them, and keeps a transformer's memory within 1.3 of its weights."""
 
 
 class CpuDevice(Device):

@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.ir import dims
 from gristmill.ir.builder import mb
-from gristmill.ir.types import TensorType, fp32
+from gristmill.ir.types import TensorType, fp32, int16
 from gristmill.passes.common_subexpressions import CommonSubexpressions
 from gristmill.passes.dead_code import DeadCode
 from gristmill.passes.joined_parts import JoinParts
@@ -255,6 +255,29 @@ def test_outputs_that_are_parts_keep_their_names():
 )
 def test_parts_stay_apart(make):
     assert changed(build(make, (2, 5, 24)), JoinParts()) == []
+
+
+def test_types_that_cannot_be_split_stay_apart():
+    types = {"x": TensorType(int16, (2, 5, 24))}
+    program = build(lambda x: [heads(part) for part in cut(x, 12, 12)], types=types)
+    before = shown(program)
+    assert changed(program, JoinParts()) == []
+    assert shown(program) == before
+
+
+def test_parts_of_unknown_size_stay_apart():
+    program = build(
+        lambda x: [mb.transpose(x=p, perm=[1, 0, 2]) for p in mb.split(x=x, num_splits=2, axis=0)], (N * 2, 5, 24)
+    )
+    assert changed(program, JoinParts()) == []
+
+
+def test_other_sizes_need_not_be_known():
+    def make(x):
+        return [mb.transpose(x=part, perm=[1, 0, 2]) for part in cut(x, 12, 12)]
+
+    after = transformed(build(make, (N, M, 24)), JoinParts(), DeadCode(), sizes=S, ulp=0)
+    assert ops(after) == ["transpose", "split"]
 
 
 def test_transpositions_of_ones_become_reshapes():

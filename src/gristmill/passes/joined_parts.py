@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gristmill.ir import registry
 from gristmill.ir.builder import mb
 from gristmill.ir.dims import is_static
 from gristmill.ir.op import Op
@@ -49,10 +50,11 @@ class _Parts:
     values: list[Value]
 
 
-def _split_parts(op: Op) -> _Parts:
+def _split_parts(op: Op) -> _Parts | None:
     x = op.operand("x")
-    axis: int = getattr(op, "axis", 0)
-    return _Parts(x, axis % x.rank, op.results)
+    axis: int = getattr(op, "axis", 0) % x.rank
+    known = all(isinstance(part.shape[axis], int) for part in op.results)
+    return _Parts(x, axis, op.results) if known else None
 
 
 def _slices(op: Op) -> _Parts | None:
@@ -79,6 +81,9 @@ def _slices(op: Op) -> _Parts | None:
 
 def _join(op: Op, parts: _Parts) -> bool:
     """Does for the whole, in front of an op, what is done to each part, as far as that is the same."""
+    x = registry.lookup("split", op.opset).signature_in(op.opset).params["x"][1]
+    if parts.whole.dtype not in (x.dtypes or ()):  # there are slices of more types
+        return False
     whole, axis, values = parts.whole, parts.axis, parts.values
     while (users := _users(values, op)) is not None:
         perms = {perm_of(user) for user in users}

@@ -67,7 +67,7 @@ class Buffer {
     if (bytes > capacity_) Resize(std::max(bytes, capacity_ + capacity_ / 2));
   }
 
-  // Small pages for the first `bytes` of memory that nobody has touched.
+  // Pages of the first `bytes` that nobody has touched yet will be small ones.
   void KeepPagesSmall(size_t bytes) const {
 #if defined(__linux__)
     (void)madvise(data_.get(), std::min(bytes, capacity_) / kHugePage * kHugePage, MADV_NOHUGEPAGE);

@@ -26,8 +26,8 @@ Expected::Expected(int descriptor, int64_t size, bool mapped, int64_t fresh) {
   }
   block_ = NextSharedBlock();
   fresh = std::min(fresh, static_cast<int64_t>(block_->capacity()));
-  // The host of a virtual machine may have taken back what this system freed, in large pieces. Then a huge page takes as
-  // long as all of its small pages do twice, and in the first run these are as good.
+  // The host of a virtual machine may have taken back what this system freed, in large pieces. Then a huge page takes
+  // longer than all of its small pages together, and in the first run these are as good.
   block_->KeepPagesSmall(static_cast<size_t>(fresh));
   Loading::WhenIdle(fresh / kFreshPart, [block = block_](int64_t part) {
     MakeFreePages(*block, static_cast<size_t>(part * kFreshPart), static_cast<size_t>(kFreshPart));

@@ -117,7 +117,7 @@ def taken(x, axis, begin, end, *, squeeze=False):
 
 
 def test_a_joint_projection_is_cut_before_its_layout_changes():
-    """As PyTorch's ``MultiheadAttention`` makes queries, keys and values: of 15 ops, three for each are left."""
+    """As PyTorch's ``MultiheadAttention`` makes queries, keys and values: of 15 ops, nine are left, then three."""
 
     def make(x):
         joint = mb.transpose(x=mb.reshape(x=x, shape=[1, 7, 1, 3, 8]), perm=[3, 1, 2, 0, 4])
@@ -129,6 +129,7 @@ def test_a_joint_projection_is_cut_before_its_layout_changes():
     passes = MoveSlices(), MergeReshapes(), MergeTransposes(), TransposesAsReshapes(), MergeReshapes(), DeadCode()
     after = transformed(build(make, (7, 1, 24)), *passes, ulp=0)
     assert ops(after) == ["slice_by_index"] * 3 + ["reshape", "transpose"] * 3
+    assert ops(transformed(after, JoinParts(), DeadCode(), ulp=0)) == ["reshape", "transpose", "split"]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +264,15 @@ def test_types_that_cannot_be_split_stay_apart():
     before = shown(program)
     assert changed(program, JoinParts()) == []
     assert shown(program) == before
+
+
+def test_parts_that_say_a_shape_are_not_reshaped():
+    def make(x):
+        return [
+            mb.reshape(x=x, shape=part) for part in cut(mb.identity(x=np.array([1, 2, 1, 2], np.int32)), 2, 2, axis=0)
+        ]
+
+    assert changed(build(make, (2,)), JoinParts()) == []
 
 
 def test_parts_of_unknown_size_stay_apart():

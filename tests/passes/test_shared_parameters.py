@@ -7,7 +7,7 @@ import torch
 
 import gristmill as ct
 from gristmill.ir.builder import mb
-from gristmill.passes.shared_parameters import SharedParameters
+from gristmill.passes.common_subexpressions import SharedParameters
 from tests.passes.programs import build, changed, transformed
 
 

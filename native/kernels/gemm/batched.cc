@@ -55,7 +55,7 @@ class BatchedMatmul : public Kernel {
     right_count_ = y.Product(0, y.rank - 2);
     shape_ = {k_, n_, PanelWidth()};
     // Few rows of many products: a product is the task.
-    plan_ = PlanGemm(m_, shape_, static_cast<int64_t>(left_.size()) >= 4 * threads ? 1 : threads);
+    plan_ = PlanGemm(m_, shape_, static_cast<int64_t>(left_.size()) >= 4 * threads ? 1 : threads, false);
     packed_ = Room(shape_.size());
     return packed_ * static_cast<size_t>(right_count_) + plan_.scratch_per_thread * static_cast<size_t>(threads);
   }
@@ -79,10 +79,10 @@ class BatchedMatmul : public Kernel {
       const Panels right = shape_.Placed(panels + packed_ * static_cast<size_t>(right_[product]));
       Tensor matrix = x;
       matrix.data = x.as<char>() + left_[product] * x_bytes;
-      GemmScratch own{scratch + plan_.scratch_per_thread * static_cast<size_t>(thread)};
+      char* own = scratch + plan_.scratch_per_thread * static_cast<size_t>(thread);
       const int64_t row = static_cast<int64_t>(product) * m_;
       auto run = [&](const RowSource& rows) {
-        RunGemmTask(plan_, index % tasks, own, rows, right, epilogue_, operands, row, 0);
+        RunGemmTask(plan_, index % tasks, own, nullptr, rows, right, epilogue_, operands, row, 0);
       };
       if (transpose_x_) {
         run(TransposedRows(x.dtype, matrix.as<char>(), m_));

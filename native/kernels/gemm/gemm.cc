@@ -257,6 +257,9 @@ int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; 
 // last-level cache.
 constexpr int64_t kMostHeld = int64_t{1} << 20;
 
+// Floats of the room in which some rows are widened: those of a tile, or few rows as long as they are.
+int64_t FewFloats(bool thin, int64_t k) { return std::max(TileRows(), kThinRows) * ((thin ? std::max(k, kDepth) : kDepth) + 16); }
+
 }  // namespace
 
 int64_t TilesFloats(int64_t rows, int64_t depth) { return RoundUp(rows, TileRows()) * depth + 16; }
@@ -280,7 +283,7 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
   HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
 
-GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
+GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {
   // Blocks of rows of one size: one of A (rows × 256 floats, 144 kB) and one of C stay in the second-level cache.
   // More rows share a block of B that has to be decoded.
   const int64_t tile = TileRows(), most = kMostRows * (b.decoder == nullptr ? 1 : 2) / tile * tile;
@@ -292,9 +295,8 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
   plan.thin = m <= kThinRows;
   if (plan.thin && b.decoder != nullptr) b.decoder->Store();
-  const int64_t rows = std::min(plan.rows, m), depth = plan.thin ? std::max(b.k, kDepth) : kDepth;
-  const int64_t few = std::max(tile, kThinRows) * (depth + 16);
-  const bool can_hold = !plan.thin && TilesFloats(rows, b.k) <= kMostHeld;
+  const int64_t rows = std::min(plan.rows, m);
+  const bool can_hold = may_hold && !plan.thin && TilesFloats(rows, b.k) <= kMostHeld;
   // Costs in panels. The fewer a task has, the more evenly tasks are shared and the less is waited for the last one, but
   // the more often rows of A are made or, where a thread holds them, read again.
   const double making = plan.thin ? 0.16 : 0.8, reading = 0.1, waiting = plan.thin || threads == 1 ? 0 : 0.15;
@@ -311,20 +313,20 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads) {
   plan.holds = can_hold && plan.column_blocks > 1;
   const int64_t tiles = TilesFloats(rows, plan.holds ? std::max(b.k, kDepth) : kDepth);
   plan.scratch_per_thread =
-      sizeof(float) * static_cast<size_t>(kDepth * b.width + few + tiles + rows * plan.panels * b.width + 64);
+      sizeof(float) * static_cast<size_t>(kDepth * b.width + FewFloats(plan.thin, b.k) + tiles + rows * plan.panels * b.width + 64);
   return plan;
 }
 
-void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, const RowSource& a, const Panels& matrix,
-                 const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, int64_t* held, const RowSource& a,
+                 const Panels& matrix, const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column) {
   const Panels& b = matrix.Now();
   const int64_t row_block = index / plan.column_blocks;
   const int64_t m0 = row_block * plan.rows, rows = std::min(plan.rows, plan.m - m0);
   const int64_t p0 = index % plan.column_blocks * plan.panels, p1 = std::min(p0 + plan.panels, b.panels());
   const int64_t ldc = plan.panels * b.width, tile = TileRows();
-  float* panel = reinterpret_cast<float*>(scratch.memory);
+  float* panel = reinterpret_cast<float*>(scratch);
   float* few = panel + kDepth * b.width;
-  float* c = few + std::max(tile, kThinRows) * ((plan.thin ? std::max(b.k, kDepth) : kDepth) + 16);
+  float* c = few + FewFloats(plan.thin, b.k);
   float* tiles = c + std::min(plan.rows, plan.m) * ldc;
   if (plan.thin) {  // some panels after the others, so that the matrix is read in the order of memory
     int64_t ld = b.k + 16;
@@ -337,7 +339,7 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, cons
       }
     }
   } else {
-    const bool made = plan.holds && scratch.row_block == row_block;
+    const bool made = plan.holds && *held == row_block;
     for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, b.k - k0);
       float* block = plan.holds ? tiles + RoundUp(rows, tile) * k0 : tiles;
@@ -346,7 +348,7 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, cons
       }
       HWY_DYNAMIC_DISPATCH(MultiplyTiles)(block, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
     }
-    scratch.row_block = row_block;
+    if (plan.holds) *held = row_block;
   }
   const int64_t column = p0 * b.width;
   const size_t columns = static_cast<size_t>(std::min(p1 * b.width, b.n) - column);
@@ -361,10 +363,10 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, cons
 
 void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column) {
-  std::vector<GemmScratch> scratches(static_cast<size_t>(workspace.threads));
-  for (size_t i = 0; i < scratches.size(); ++i) scratches[i].memory = workspace.scratch + i * plan.scratch_per_thread;
+  std::vector<int64_t> held(plan.holds ? static_cast<size_t>(workspace.threads) : 0, -1);
   workspace.Parallel(plan.tasks(), [&](int64_t index, int thread) {
-    RunGemmTask(plan, index, scratches[static_cast<size_t>(thread)], a, b, epilogue, operands, 0, first_column);
+    RunGemmTask(plan, index, workspace.scratch + thread * plan.scratch_per_thread, held.data() + (plan.holds ? thread : 0), a,
+                b, epilogue, operands, 0, first_column);
   });
 }
 

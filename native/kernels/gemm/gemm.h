@@ -35,7 +35,8 @@ struct GemmPlan {
   size_t scratch_per_thread = 0;
   int64_t tasks() const { return row_blocks * column_blocks; }
 };
-GemmPlan PlanGemm(int64_t m, const Panels& b, int threads);
+// `may_hold`: whether a thread's next task may be of the same rows of the same A.
+GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold = true);
 
 // Gives rows of A as float32: rows [m0, m0+rows), columns [k0, k0+depth). Either writes them to `to` in rows of `ld`, or
 // returns where they already are and sets `ld`.
@@ -57,14 +58,9 @@ class RowSource {
 void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column = 0);
 
-// A thread's scratch, and the block of rows of A whose tiles it holds.
-struct GemmScratch {
-  char* memory = nullptr;
-  int64_t row_block = -1;
-};
-
 // One task of it, where several products are shared at once: row m of the product is row `first_row` + m of the result.
-void RunGemmTask(const GemmPlan& plan, int64_t index, GemmScratch& scratch, const RowSource& a, const Panels& b,
+// Where the plan holds tiles, `held` is the block of rows whose tiles are in the scratch, at first none (-1).
+void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, int64_t* held, const RowSource& a, const Panels& b,
                  const Epilogue& epilogue, const Operands& operands, int64_t first_row, int64_t first_column);
 
 }  // namespace gristmill

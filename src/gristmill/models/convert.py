@@ -31,9 +31,9 @@ from gristmill.models.target import DeploymentTarget
 from gristmill.models.transform import FP16ComputePrecision
 from gristmill.package import Package
 from gristmill.package.proto import Message
+from gristmill.passes.common_subexpressions import SharedParameters
 from gristmill.passes.infra import Pass, run_passes
 from gristmill.passes.pipeline import PassPipeline, cleanup
-from gristmill.passes.shared_parameters import SharedParameters
 from gristmill.passes.stabilizers import rewriting
 from gristmill.precision.boundary import set_input_dtype, set_output_dtype, set_state_dtype
 from gristmill.precision.choice import FLOAT16, FLOAT32, Precision

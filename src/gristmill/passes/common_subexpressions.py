@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from gristmill.ir.builtin import const
 from gristmill.ir.constants import ArrayData, BlobData, Constant, Data
@@ -27,13 +27,27 @@ class CommonSubexpressions(FunctionPass):
     name = "common_subexpressions"
 
     def run_on(self, function: Function) -> bool:
-        return _merge(function.body, {})
+        return _merge(function.body, {}, _key)
 
 
-def _merge(block: Block, seen: dict[Hashable, Op]) -> bool:
+class SharedParameters(FunctionPass):
+    """Lets the first of several equal constants serve all, also small ones.
+
+    Strides, axes and flags are most of a program's ops, and all that read the program spend time on each. It runs last:
+    until then a constant stays with the op that uses it, and its name tells what it is for. Those that the file writes
+    into their op stay there.
+    """
+
+    name = "shared_parameters"
+
+    def run_on(self, function: Function) -> bool:
+        return _merge(function.body, {}, _parameter_key)
+
+
+def _merge(block: Block, seen: dict[Hashable, Op], key_of: Callable[[Op], Hashable | None]) -> bool:
     changed = False
     for op in block:
-        key = _key(op)
+        key = key_of(op)
         if key is not None:
             first = seen.setdefault(key, op)
             if first is not op:
@@ -43,7 +57,7 @@ def _merge(block: Block, seen: dict[Hashable, Op]) -> bool:
                 changed = True
                 continue
         for nested in op.blocks:
-            changed |= _merge(nested, dict(seen))
+            changed |= _merge(nested, dict(seen), key_of)
     return changed
 
 
@@ -51,10 +65,10 @@ def _key(op: Op) -> Hashable | None:
     """What makes two ops equal; ``None`` for ops that are never merged."""
     if any(op.has(trait) for trait in (ControlFlow, Random, ReadsState, WritesState)):
         return None
-    if any(isinstance(value.type, ListType) for value in op.results) or is_output_name(op):
+    if any(isinstance(value.type, ListType) for value in op.results) or _is_output_name(op):
         return None
     if isinstance(op, const):
-        return None if _is_parameter(op.value) else constant_key(op.value)
+        return None if _is_parameter(op.value) else _constant_key(op.value)
     operands = tuple(
         (name, tuple(map(_operand_key, bound)) if isinstance(bound, tuple) else _operand_key(bound))
         for name, bound in sorted(op.operands.items())
@@ -62,9 +76,16 @@ def _key(op: Op) -> Hashable | None:
     return (op.op_name, op.inserted, operands)
 
 
+def _parameter_key(op: Op) -> Hashable | None:
+    """What makes two constants equal; ``None`` for other ops, and for constants that stay where they are."""
+    if not isinstance(op, const) or op.inline or _is_output_name(op):
+        return None
+    return _constant_key(op.value)
+
+
 def _operand_key(value: Value) -> Hashable:
     if value.constant is not None and _is_parameter(value.constant):
-        return constant_key(value.constant)
+        return _constant_key(value.constant)
     return value
 
 
@@ -72,7 +93,7 @@ def _is_parameter(constant: Constant) -> bool:
     return isinstance(constant.payload, Data) and constant.payload.size <= _PARAMETER
 
 
-def constant_key(constant: Constant) -> Hashable | None:
+def _constant_key(constant: Constant) -> Hashable | None:
     """What makes two constants equal; ``None`` for those that are never merged."""
     if not isinstance(constant.type, TensorType) or not isinstance(constant.payload, Data):
         return None
@@ -87,7 +108,7 @@ def constant_key(constant: Constant) -> Hashable | None:
     return ("const", constant.type, contents)
 
 
-def is_output_name(op: Op) -> bool:
+def _is_output_name(op: Op) -> bool:
     """Outputs keep their names, so their makers stay."""
     return any(_is_output(value) for value in op.results)
 

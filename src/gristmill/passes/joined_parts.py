@@ -81,8 +81,8 @@ def _slices(op: Op) -> _Parts | None:
 
 def _join(op: Op, parts: _Parts) -> bool:
     """Does for the whole, in front of an op, what is done to each part, as far as that is the same."""
-    x = registry.lookup("split", op.opset).signature_in(op.opset).params["x"][1]
-    if parts.whole.dtype not in (x.dtypes or ()):  # there are slices of more types
+    _, demand = registry.lookup("split", op.opset).signature_in(op.opset).params["x"]
+    if parts.whole.dtype not in (demand.dtypes or ()):  # there are slices of more types
         return False
     whole, axis, values = parts.whole, parts.axis, parts.values
     while (users := _users(values, op)) is not None:
@@ -115,8 +115,13 @@ def _users(values: Sequence[Value], op: Op) -> list[Op] | None:
     """The layout op that each value's one use is, or ``None``."""
     users: list[Op] = []
     for value in values:
-        user = next(iter(value.uses)).user if len(value.uses) == 1 else None
-        if not isinstance(user, Op) or user.block is not op.block or not (perm_of(user) or reshapes(user)):
+        if len(value.uses) != 1:
+            return None
+        (use,) = value.uses
+        user = use.user
+        if not isinstance(user, Op) or use.slot != "x" or user.block is not op.block:
+            return None
+        if perm_of(user) is None and not reshapes(user):
             return None
         users.append(user)
     return users

@@ -9,13 +9,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <pthread.h>
-
 #include <cstring>
 #include <mutex>
-#include <new>
 #include <shared_mutex>
 
+#include "bindings/direct.h"
+#include "bindings/guarded.h"
 #include "core/executable.h"
 #include "core/expected.h"
 #include "kernels/conv/winograd.h"
@@ -105,30 +104,6 @@ CodeSource CodesOf(const Bytes& codes, int bits, const std::array<int64_t, 3>& s
   Require(sizes[0] > 0 && sizes[1] > 0 && sizes[2] > 0, "a compressed matrix is not empty");
   return {bits, static_cast<const uint8_t*>(codes.data()), sizes[0], sizes[1], sizes[2], strides[0], strides[1], strides[2]};
 }
-
-// An executable with the lock that lets one prediction at a time use its arena.
-struct Guarded {
-  explicit Guarded(int threads) : executable(threads) {}
-  Executable executable;
-  std::mutex mutex;
-};
-
-// Shared by all predictions that run. A fork waits for them: in the midst of one its child would inherit a lock that
-// nobody opens.
-std::shared_mutex& Running() {
-  static std::shared_mutex* running = [] {
-    pthread_atfork([] { Running().lock(); }, [] { Running().unlock(); }, [] { new (&Running()) std::shared_mutex; });
-    return new std::shared_mutex;
-  }();
-  return *running;
-}
-
-// What a prediction holds while it uses an executable; taken without the GIL, which a fork holds while it waits.
-struct Turn {
-  explicit Turn(Guarded& guarded) : running(Running()), lock(guarded.mutex) {}
-  std::shared_lock<std::shared_mutex> running;
-  std::lock_guard<std::mutex> lock;
-};
 
 // An executable with the arrays of a run that is repeated; no sizes of it depend on symbols.
 struct Bound {
@@ -373,6 +348,8 @@ NB_MODULE(_native, m) {
            nb::arg("x"), nb::arg("sums"), nb::arg("threads"), "Adds what rows' leaves hold to sums.");
 
   nb::class_<Bound>(m, "Bound").def("__call__", &Bound::Run, "Runs on the bound arrays.");
+
+  BindDirect(m);
 
   nb::class_<Guarded>(m, "Executable")
       .def(nb::new_([](int threads) { return std::make_shared<Guarded>(threads); }), nb::arg("threads"))

@@ -1,17 +1,26 @@
 """The short ways through a prediction give what the long way gives, and step aside where they cannot."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 import gristmill as ct
-from gristmill.errors import InputError, UnsupportedError
+from gristmill.converters.mil import Builder as mb
+from gristmill.converters.mil.mil import types
+from gristmill.errors import ExecutionError, InputError, UnsupportedError
 
 
 def _mlp() -> ct.models.MLModel:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()
     return ct.convert(torch.export.export(net, (torch.ones(2, 8),)), compute_precision=ct.precision.FLOAT32)
+
+
+class _Array(np.ndarray):
+    pass
 
 
 RNG = np.random.default_rng(0)
@@ -54,8 +63,10 @@ def test_predictions_do_not_share_results():
         lambda x: np.asfortranarray(x),
         lambda x: np.repeat(x, 2, axis=1)[:, ::2],
         lambda x: torch.from_numpy(x),
+        lambda x: x.astype(x.dtype.newbyteorder(">")),
+        lambda x: x.view(_Array),
     ],
-    ids=["float64", "list", "columns", "every-other", "torch"],
+    ids=["float64", "list", "columns", "every-other", "torch", "bytes-in-other-order", "subclass"],
 )
 def test_other_arrays_take_the_long_way(change):
     """Whatever `predict` accepts still works."""
@@ -73,6 +84,69 @@ def test_wrong_arrays_are_still_errors():
         model.predict({name: np.ones((3, 8), np.float32)})
     with pytest.raises(InputError):
         model.predict({"other": np.ones((2, 8), np.float32)})
+    with pytest.raises(InputError):
+        model.predict({name: np.ones((2, 8), np.float32), "other": np.ones((2, 8), np.float32)})
+
+
+def test_arrays_that_may_not_be_written_to_are_inputs_too():
+    model = _mlp()
+    name, x = model.inputs[0].name, RNG.normal(size=(2, 8)).astype(np.float32)
+    (wanted,) = model.predict({name: x.copy()}).values()
+    x.flags.writeable = False
+    (got,) = model.predict({name: x}).values()
+    np.testing.assert_array_equal(got, wanted)
+    assert got.flags.writeable
+    assert got.flags.owndata
+
+
+def test_nothing_is_kept_of_a_prediction():
+    """Neither of one that ran nor of one that was refused on the way is a reference left."""
+    model = _mlp()
+    name, x = model.inputs[0].name, RNG.normal(size=(2, 8)).astype(np.float32)
+    before = sys.getrefcount(x), sys.getrefcount(x.dtype)
+    for _ in range(100):
+        (got,) = model.predict({name: x}).values()
+        with pytest.raises(InputError):
+            model.predict({name: x, "other": x})
+    assert sys.getrefcount(got) == 2
+    after = sys.getrefcount(x), sys.getrefcount(x.dtype)
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 50
+
+
+def test_what_native_code_refuses_names_the_op():
+    @mb.program(input_specs=[mb.TensorSpec((4,), dtype=types.fp32), mb.TensorSpec((2,), dtype=types.int32)])
+    def program(x, indices):
+        return mb.gather(x=x, indices=indices, axis=0, name="chosen")
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS17, compute_precision=ct.precision.FLOAT32)
+    given = {"x": np.arange(4, dtype=np.float32), "indices": np.array([1, 3], np.int32)}
+    np.testing.assert_array_equal(model.predict(given)["chosen"], [1, 3])
+    given["indices"][0] = 9
+    with pytest.raises(ExecutionError, match="chosen"):
+        model.predict(given)
+
+
+def test_threads_share_a_model():
+    """Predictions of several threads wait for each other's arena; each gets its own result."""
+    model = _mlp()
+    name = model.inputs[0].name
+    given = [RNG.normal(size=(2, 8)).astype(np.float32) for _ in range(4)]
+    wanted = [next(iter(model.predict({name: x}).values())) for x in given]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(300):
+            (got,) = model.predict({name: given[number]}).values()
+            if not np.array_equal(got, wanted[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_a_model_of_flexible_shapes_is_not_bound():

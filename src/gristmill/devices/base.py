@@ -57,7 +57,7 @@ class CallProfile:
 class DirectRun(Protocol):
     """A short way to run a function whose arrays all have fixed shapes, where a device has one."""
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Array] | None:
+    def __call__(self, data: dict[str, Any]) -> dict[str, Array] | None:
         """Runs on contiguous arrays of exactly the declared types and shapes, by input name.
 
         Returns:

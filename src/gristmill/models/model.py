@@ -368,7 +368,7 @@ class MLModel:
 
     @cached_property
     def _direct(self) -> DirectRun | None:
-        """The device's short way, where applications see the program's own arrays."""
+        """The device's short way, where applications see the program's own arrays and there are no states."""
         inputs, outputs, declared = self._boundary
         results = {value.name: value for value in self._session.function.outputs}
         plain = all(
@@ -420,10 +420,8 @@ class MLModel:
             return results if isinstance(data, list) else results[0]
         if isinstance(data, list):
             return [self._predict(row, state) for row in data]
-        if self._direct is not None and isinstance(data, dict):  # a function without states
-            found = self._direct(data)
-            if found is not None:
-                return found
+        if self._direct is not None and isinstance(data, dict) and (found := self._direct(data)) is not None:
+            return found
         return self._predict(data, state)
 
     def bind(self) -> BoundModel:
@@ -544,6 +542,8 @@ class MLModel:
 
     def _predict(self, data: Mapping[str, Any], state: MLState | None) -> dict[str, Any]:
         arrays, outputs = self._arrays(data)
+        if self._direct is not None and (found := self._direct(arrays)) is not None:
+            return found
         results = self._session.run(arrays, state._state if state is not None else None)
         return {item.name: item.from_program(results[item.name]) for item in outputs if item.name in results}
 

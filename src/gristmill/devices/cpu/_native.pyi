@@ -130,6 +130,21 @@ class Bound:
     def __call__(self) -> None:
         """Runs on the bound arrays."""
 
+class Direct:
+    def __init__(
+        self,
+        executable: Executable,
+        arrays: int,
+        inputs: Sequence[tuple[str, object, tuple[int, ...], int]],
+        outputs: Sequence[tuple[str, object, tuple[int, ...], int]],
+        array: type,
+        empty: object,
+    ) -> None:
+        """Inputs and outputs are (name, element type, shape, place among so many arrays); NumPy's array and empty."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, NDArray[Any]] | None:
+        """Runs, unless an input is not a contiguous array as described: then returns None."""
+
 class Executable:
     def __init__(self, threads: int) -> None: ...
     def bind(self, externals: Sequence[NDArray[Any]]) -> Bound:

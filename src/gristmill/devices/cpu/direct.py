@@ -1,17 +1,17 @@
 """The short way through: a function that is one native segment over arrays of fixed shapes.
 
-Everything that a prediction usually asks about its arrays is known beforehand, so a call compares each array's type and
-shape with what they must be and is in native code after a few microseconds.
+Everything that a prediction usually asks about its arrays is known beforehand, so native code compares each array with
+the type and the shape that it must have, and runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gristmill.devices.base import DirectRun
+from gristmill.devices.cpu import _native
 from gristmill.devices.cpu.emit import Replaced
 from gristmill.devices.cpu.plan import BlockPlan, NativeStep
 from gristmill.ir.constants import Array
@@ -61,25 +61,14 @@ class _Direct:
         self._step, self._executable = step, step.emitter.executable
         self._inputs, self._results = inputs, results
         self._count = len(step.emitter.externals)
+        self._run = _native.Direct(self._executable, self._count, inputs, results, np.ndarray, np.empty)
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Array] | None:
-        arrays: list[Any] = [None] * self._count
-        if len(data) != len(self._inputs):
-            return None
-        for name, dtype, shape, place in self._inputs:
-            array = data.get(name)
-            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
-                return None
-            if not array.flags.c_contiguous:
-                return None
-            if place >= 0:
-                arrays[place] = array
-        found: dict[str, Array] = {}
-        with self._step.errors_named():
-            for name, dtype, shape, place in self._results:
-                found[name] = arrays[place] = np.empty(shape, dtype)
-            self._executable.run([], arrays)
-        return found
+    def __call__(self, data: dict[str, Any]) -> dict[str, Array] | None:
+        try:
+            return self._run(data)
+        except (MemoryError, _native.NativeError):
+            with self._step.errors_named():
+                raise
 
     def bind(self) -> tuple[dict[str, Array], dict[str, Array], Any]:
         inputs = {slot.name: np.zeros(slot.shape, slot.dtype) for slot in self._inputs}

@@ -1,5 +1,6 @@
 #include "core/buffer.h"
 
+#include <atomic>
 #include <mutex>
 
 namespace gristmill {
@@ -49,14 +50,17 @@ std::shared_ptr<Buffer> NextSharedBlock() {
 
 void MakeFreePages(const Buffer& block, size_t offset, size_t bytes) {
   constexpr size_t kSmallest = 4096;
-  Blocks& blocks = TheBlocks();
-  const std::lock_guard<std::mutex> lock(blocks.mutex);
-  if (blocks.last.lock().get() != &block || offset < blocks.used || offset + bytes > block.capacity()) return;
+  {
+    Blocks& blocks = TheBlocks();
+    const std::lock_guard<std::mutex> lock(blocks.mutex);
+    if (blocks.last.lock().get() != &block || offset < blocks.used || offset + bytes > block.capacity()) return;
+  }
+  // Parts may be taken from there meanwhile: nobody waits for the lock, and what is there stays.
   char* const at = block.as<char>() + offset;
 #if defined(MADV_POPULATE_WRITE)  // all at once; systems before Linux 5.14 refuse
   if (madvise(at, bytes, MADV_POPULATE_WRITE) == 0) return;
 #endif
-  for (size_t i = 0; i < bytes; i += kSmallest) at[i] = 0;
+  for (size_t i = 0; i < bytes; i += kSmallest) std::atomic_ref<char>(at[i]).fetch_or(0, std::memory_order_relaxed);
 }
 
 std::shared_ptr<Buffer> FileBuffer(const FileRange& file, int64_t bytes, std::string name) {

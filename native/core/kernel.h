@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,6 +25,31 @@ class Prepared {
   virtual void Finish() const {}
   // Says that a run has used it, and that there will be others: what makes them faster may go on in the background.
   virtual void Used() const {}
+};
+
+// Something prepared that is made in the background once it is asked for.
+template <typename T>
+class Later {
+ public:
+  // Begins, the first time.
+  template <typename Make>
+  const T& Begin(Make make) {
+    std::call_once(once_, [&] {
+      made_ = make();
+      begun_.store(made_.get(), std::memory_order_release);
+    });
+    return *made_;
+  }
+  // Null until all of it is made.
+  const T* Made() const {
+    const T* begun = begun_.load(std::memory_order_acquire);
+    return begun != nullptr && begun->data.done() ? begun : nullptr;
+  }
+
+ private:
+  std::once_flag once_;
+  std::shared_ptr<const T> made_;
+  std::atomic<const T*> begun_{nullptr};
 };
 
 // Several of them, such as one packed matrix for each group of a convolution.

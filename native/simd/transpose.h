@@ -77,6 +77,29 @@ HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, T* to, int
 
 #endif  // HWY_SCALAR
 
+// Rows of a matrix whose elements are `k_stride` and `n_stride` apart, in rows of `width`; columns beyond `columns` become
+// zeros.
+template <typename T>
+void PackRows(const T* from, int64_t k_stride, int64_t n_stride, int64_t depth, int64_t columns, int64_t width, T* to) {
+  constexpr int64_t kSide = 16 / sizeof(T);
+  if (columns < width) std::fill(to, to + depth * width, T{0});
+  if (n_stride == 1) {
+    for (int64_t k = 0; k < depth; ++k) memcpy(to + k * width, from + k * k_stride, columns * sizeof(T));
+    return;
+  }
+  int64_t k = 0;
+  if (k_stride == 1 && columns % kSide == 0) {
+    for (; k + kSide <= depth; k += kSide) {
+      for (int64_t j = 0; j < columns; j += kSide) {
+        TransposeSquare(from + j * n_stride + k, n_stride, to + k * width + j, width);
+      }
+    }
+  }
+  for (; k < depth; ++k) {
+    for (int64_t j = 0; j < columns; ++j) to[k * width + j] = from[k * k_stride + j * n_stride];
+  }
+}
+
 GRISTMILL_SIMD_END
 
 #endif  // per target

@@ -53,6 +53,7 @@ class Convolution : public Kernel {
       rows_of_a_factor_ = std::max<int64_t>(factors == x.channels ? x.batch * x.pixels() : x.pixels(), 1);
     }
     size_t scratch = 0;
+    room_ = 0;
     flops_ = 0;
     for (size_t i = 0; i < phases_.size(); ++i) {
       Phase& phase = phases_[i];
@@ -66,28 +67,31 @@ class Convolution : public Kernel {
       }
       const PackedMatrix& weight = *weights_[i * groups_];
       Require(weight.k == phase.grid.taps() * (x.channels / groups_), "the weight fits the windows");
-      phase.plan = PlanGemm(phase.grid.rows(), weight, threads);
+      phase.plan = PlanGemm(phase.grid.rows(), weight.Shape(), threads);
       scratch = std::max(scratch, phase.plan.scratch_per_thread);
       flops_ += 2.0 * static_cast<double>(phase.grid.rows() * weight.k * out_channels_);
     }
-    return scratch * static_cast<size_t>(threads);
+    for (const auto& weight : weights_) room_ = std::max(room_, Room(weight->room()));
+    return scratch * static_cast<size_t>(threads) + room_;
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
     epilogue_.Bind(operands, scaled_ ? 2 : 1, out_channels_);
+    Workspace rest = workspace;
+    rest.scratch += room_;
     for (size_t i = 0; i < phases_.size(); ++i) {
       const Phase& phase = phases_[i];
       if (phase.grid.rows() == 0) continue;
       const int64_t channels = phase.grid.channels / groups_;
       for (int64_t g = 0; g < groups_; ++g) {
-        const PackedMatrix& weight = *weights_[i * groups_ + g];
+        const Panels weight = weights_[i * groups_ + g]->InOrder(workspace.scratch, workspace);
         if (pointwise_) {
           const DenseRows rows(operands.in(0), weight.k, scaled_ ? &operands.in(1) : nullptr, rows_of_a_factor_);
-          RunGemm(phase.plan, rows, weight, epilogue_, operands, workspace);
+          RunGemm(phase.plan, rows, weight, epilogue_, operands, rest);
           continue;
         }
         const ImageRows rows(phase.grid, operands.in(0), g * channels, channels);
-        RunGemm(phase.plan, rows, weight, epilogue_, operands, workspace, g * weight.n);
+        RunGemm(phase.plan, rows, weight, epilogue_, operands, rest, g * weight.n);
       }
     }
   }
@@ -142,6 +146,7 @@ class Convolution : public Kernel {
   std::vector<std::shared_ptr<PackedMatrix>> weights_;
   std::vector<Phase> phases_;
   int64_t out_channels_ = 0;
+  size_t room_ = 0;  // bytes of working memory for a weight that is brought into order
   double flops_ = 0;
 };
 

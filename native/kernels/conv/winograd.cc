@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "kernels/conv/winograd.cc"
 #include "simd/foreach_target.h"
 #include "simd/simd.h"
+#include "simd/transpose.h"
 
 #ifndef GRISTMILL_WINOGRAD_ONCE
 #define GRISTMILL_WINOGRAD_ONCE
@@ -158,32 +159,38 @@ void TransformResults(const TileLine& line, const float* products, int64_t block
   }
 }
 
-// Transforms the kernels of one panel of result channels.
+// Transforms the kernels of one panel of result channels, to where its columns of the matrices are.
 template <int M>
-void TransformKernels(const half* weight, int64_t channels, int64_t panel, const WinogradWeight& to) {
+void TransformKernels(const half* weight, int64_t panel, const WinogradWeight& to, char* matrices) {
   constexpr int kSide = M + 2;
-  const int64_t lanes = static_cast<int64_t>(Lanes()), width = to.shape.width;
+  const int64_t lanes = static_cast<int64_t>(Lanes()), width = to.shape.width, channels = to.channels;
   const int64_t columns = std::min(width, to.made - panel * width);
-  HWY_ALIGN half kernels[9][HWY_MAX_BYTES / 2];
-  memset(static_cast<void*>(kernels), 0, sizeof kernels);
+  constexpr int64_t kAtOnce = 8;
+  HWY_ALIGN uint16_t run[kAtOnce * 9 * HWY_MAX_BYTES / 2];  // [channel][row of the kernel][column of it][result channel]
+  float* first = reinterpret_cast<float*>(matrices) + panel * channels * width;
+  const int64_t matrix = to.shape.panels() * channels * width;
+  const uint16_t* from = reinterpret_cast<const uint16_t*>(weight);
   for (int64_t c = 0; c < channels; ++c) {
-    for (int64_t o = 0; o < columns; ++o) {
-      const half* from = weight + (o * channels + c) * 9;
-      for (int t = 0; t < 9; ++t) memcpy(&kernels[t][o], from + t, sizeof(half));
+    if (c % kAtOnce == 0) {
+      PackRows(from + 9 * c, 1, 9 * channels, 9 * std::min(kAtOnce, channels - c), columns, width, run);
     }
+    const half* kernel = reinterpret_cast<const half*>(run + c % kAtOnce * 9 * width);
     for (int64_t v = 0; v < width; v += lanes) {
       VF rows[3][kSide];  // [row of the kernel][place]
+#pragma GCC unroll 3
       for (int i = 0; i < 3; ++i) {
-        const VF g[3] = {LoadF(kernels[3 * i] + v), LoadF(kernels[3 * i + 1] + v), LoadF(kernels[3 * i + 2] + v)};
+        const half* row = kernel + 3 * i * width + v;
+        const VF g[3] = {LoadF(row), LoadF(row + width), LoadF(row + 2 * width)};
         Filter<M>::Weights(g, rows[i]);
       }
+#pragma GCC unroll 6
       for (int j = 0; j < kSide; ++j) {
         const VF g[3] = {rows[0][j], rows[1][j], rows[2][j]};
         VF u[kSide];
         Filter<M>::Weights(g, u);
+#pragma GCC unroll 6
         for (int i = 0; i < kSide; ++i) {
-          float* matrix = reinterpret_cast<float*>(const_cast<char*>(to.at(i * kSide + j).panel(panel)));
-          StoreF(u[i], matrix + c * width + v);
+          StoreF(u[i], first + (i * kSide + j) * matrix + c * width + v);
         }
       }
     }
@@ -201,9 +208,9 @@ void PixelsOf(int64_t tile, DType dtype, const TileLine& line, const char* image
 void ResultsOf(int64_t tile, const TileLine& line, const float* products, int64_t block, float* to) {
   tile == 2 ? TransformResults<2>(line, products, block, to) : TransformResults<4>(line, products, block, to);
 }
-void KernelsOf(int64_t tile, const void* weight, int64_t channels, int64_t panel, const WinogradWeight& to) {
-  const half* from = static_cast<const half*>(weight);
-  tile == 2 ? TransformKernels<2>(from, channels, panel, to) : TransformKernels<4>(from, channels, panel, to);
+void KernelsOf(const char* weight, int64_t panel, const WinogradWeight& to, char* matrices) {
+  const half* from = reinterpret_cast<const half*>(weight);
+  to.tile == 2 ? TransformKernels<2>(from, panel, to, matrices) : TransformKernels<4>(from, panel, to, matrices);
 }
 
 GRISTMILL_SIMD_END
@@ -215,41 +222,79 @@ HWY_EXPORT(PixelsOf);
 HWY_EXPORT(ResultsOf);
 HWY_EXPORT(KernelsOf);
 
+WinogradWeight::WinogradWeight(int64_t made, int64_t channels, int64_t tile) : tile(tile), channels(channels), made(made) {
+  Require(tile == 2 || tile == 4, "Winograd tiles are 2 or 4 wide");
+  shape.k = channels, shape.n = made, shape.width = PanelWidth();
+}
+
 namespace {
 
+int64_t KernelBytes(const WinogradWeight& to) { return to.channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16)); }
+
 std::shared_ptr<WinogradWeight> Untransformed(int64_t made, int64_t channels, int64_t tile) {
-  Require(tile == 2 || tile == 4, "Winograd tiles are 2 or 4 wide");
-  auto to = std::make_shared<WinogradWeight>();
-  to->tile = tile, to->channels = channels, to->made = made;
-  to->shape.k = channels, to->shape.n = made, to->shape.width = PanelWidth();
+  auto to = std::make_shared<WinogradWeight>(made, channels, tile);
   to->data = SharedBlock(to->bytes());
   return to;
 }
+
+// All panels' kernels, which are in memory.
+void TransformAll(const char* weight, const WinogradWeight& to, char* matrices, int threads) {
+  ThreadPool::Global().Run(to.shape.panels(), threads, [&](int64_t panel, int) {
+    HWY_DYNAMIC_DISPATCH(KernelsOf)(weight + panel * to.shape.width * KernelBytes(to), panel, to, matrices);
+  });
+}
+
+std::shared_ptr<WinogradWeight> TransformInBackground(const FileRange& file, int64_t made, int64_t channels, int64_t tile,
+                                                      std::string name) {
+  auto to = Untransformed(made, channels, tile);
+  to->data.Load(Loading::Begin(std::move(name), to->shape.panels(), [=](int64_t panel) {
+    const int64_t first = panel * to->shape.width, count = std::min(to->shape.width, made - first), each = KernelBytes(*to);
+    Buffer room;
+    const char* kernels = BytesOf(file, first * each, count * each, room);
+    if (kernels == nullptr) return false;
+    HWY_DYNAMIC_DISPATCH(KernelsOf)(kernels, panel, *to, to->data.as<char>());
+    return file.Done(first * each, count * each);
+  }));
+  return to;
+}
+
+class MappedKernels : public WinogradWeight {
+ public:
+  MappedKernels(const FileRange& file, int64_t made, int64_t channels, int64_t tile, std::string name)
+      : WinogradWeight(made, channels, tile), file_(file), name_(std::move(name)) {
+    data.Load(Loading::Begin(name_, 0, nullptr, file.mapping()));
+  }
+
+  void Used() const override {
+    transformed_.Begin([this] { return TransformInBackground(file_, made, channels, tile, name_); });
+  }
+  size_t room() const override { return transformed_.Made() == nullptr ? bytes() : 0; }
+  char* Transformed(char* room, const Workspace& workspace) const override {
+    if (const WinogradWeight* made = transformed_.Made(); made != nullptr) return made->data.as<char>();
+    TransformAll(file_.data(), *this, room, workspace.threads);
+    return room;
+  }
+
+ private:
+  FileRange file_;
+  std::string name_;
+  mutable Later<WinogradWeight> transformed_;
+};
 
 }  // namespace
 
 std::shared_ptr<WinogradWeight> TransformWeight(const void* weight, int64_t made, int64_t channels, int64_t tile) {
   auto to = Untransformed(made, channels, tile);
-  const int64_t kernel_bytes = channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16));
-  ThreadPool::Global().Run(to->shape.panels(), DefaultThreads(), [&](int64_t panel, int) {
-    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, static_cast<const char*>(weight) + panel * to->shape.width * kernel_bytes, channels, panel, *to);
-  });
+  TransformAll(static_cast<const char*>(weight), *to, to->data.as<char>(), DefaultThreads());
   return to;
 }
 
 std::shared_ptr<WinogradWeight> TransformWeight(const FileRange& file, int64_t made, int64_t channels, int64_t tile,
                                                 std::string name) {
-  auto to = Untransformed(made, channels, tile);
-  const int64_t kernel_bytes = channels * 9 * static_cast<int64_t>(SizeOf(DType::kF16));
-  to->data.Load(Loading::Begin(std::move(name), to->shape.panels(), [=](int64_t panel) {
-    const int64_t first = panel * to->shape.width, count = std::min(to->shape.width, made - first);
-    Buffer room;
-    const char* kernels = BytesOf(file, first * kernel_bytes, count * kernel_bytes, room);
-    if (kernels == nullptr) return false;
-    HWY_DYNAMIC_DISPATCH(KernelsOf)(tile, kernels, channels, panel, *to);
-    return file.Done(first * kernel_bytes, count * kernel_bytes);
-  }));
-  return to;
+  if (file.mapping() == nullptr || DefaultThreads() == 1) {
+    return TransformInBackground(file, made, channels, tile, std::move(name));
+  }
+  return std::make_shared<MappedKernels>(file, made, channels, tile, std::move(name));
 }
 
 namespace {
@@ -291,21 +336,22 @@ class Winograd : public Kernel {
     zeros_ = RoundUp(in_.channels + 16, 16);
     // A thread needs room for results, or for the tiles of a product.
     own_ = RoundUp(std::max(tile * across_ * tile * kBlock + 64, TilesFloats(kMostRows, kDepth)), 16);
-    return sizeof(float) * static_cast<size_t>((values_ + products_) * weight_->places() + zeros_ +
-                                               own_ * threads);
+    room_ = Room(weight_->room());
+    return room_ + sizeof(float) * static_cast<size_t>((values_ + products_) * weight_->places() + zeros_ + own_ * threads);
   }
 
   void Run(const Operands& operands, const Workspace& workspace) override {
     if (out_.batch * out_.pixels() == 0) return;
     epilogue_.Bind(operands, 1, out_.channels);
-    float* values = reinterpret_cast<float*>(workspace.scratch);
+    char* matrices = weight_->Transformed(workspace.scratch, workspace);
+    float* values = reinterpret_cast<float*>(workspace.scratch + room_);
     float* products = values + values_ * weight_->places();
     float* zeros = products + products_ * weight_->places();
     std::fill(zeros, zeros + zeros_, 0.0f);
     for (int64_t first = 0; first < out_.batch * down_; first += lines_) {
       const int64_t lines = std::min(lines_, out_.batch * down_ - first);
       Pixels(operands.in(0), first, lines, zeros, values, workspace);
-      Products(lines * across_, values, products, zeros + zeros_, workspace);
+      Products(lines * across_, matrices, values, products, zeros + zeros_, workspace);
       Results(operands, first, lines, products, zeros + zeros_, workspace);
     }
   }
@@ -333,7 +379,8 @@ class Winograd : public Kernel {
     });
   }
 
-  void Products(int64_t tiles, const float* values, float* products, float* own, const Workspace& workspace) const {
+  void Products(int64_t tiles, char* matrices, const float* values, float* products, float* own,
+                const Workspace& workspace) const {
     const int64_t row_blocks = (tiles + kMostRows - 1) / kMostRows, each = (tiles + row_blocks - 1) / row_blocks;
     const int64_t panels = weight_->shape.panels(), column_blocks = (panels + kPanels - 1) / kPanels;
     workspace.Parallel(weight_->places() * column_blocks * row_blocks, [&](int64_t index, int thread) {
@@ -343,7 +390,7 @@ class Winograd : public Kernel {
       const float* a = values + place * values_ + row * ldv_;
       float* c = products + place * products_ + row * ldm_ + p0 * weight_->shape.width;
       for (int64_t k = 0; k < in_.channels && rows > 0; k += kDepth) {
-        MultiplyBlock(a + k, ldv_, rows, std::min(kDepth, in_.channels - k), weight_->at(place), k, p0, p1, c, ldm_,
+        MultiplyBlock(a + k, ldv_, rows, std::min(kDepth, in_.channels - k), weight_->At(matrices, place), k, p0, p1, c, ldm_,
                       k > 0, nullptr, own + own_ * thread);
       }
     });
@@ -373,6 +420,7 @@ class Winograd : public Kernel {
   Image in_, out_;
   int64_t across_ = 0, down_ = 0, lines_ = 1;          // tiles of a line, lines of an image, lines at a time
   int64_t ldv_ = 0, ldm_ = 0, values_ = 0, products_ = 0, zeros_ = 0, own_ = 0;  // floats
+  size_t room_ = 0;  // bytes
 };
 
 const RegisterKernel winograd("winograd", [](const Attributes& a) { return std::make_unique<Winograd>(a); });

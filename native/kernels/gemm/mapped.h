@@ -8,8 +8,8 @@
 
 namespace gristmill {
 
-// Whether a matrix is worth leaving in the file at first: it is mapped, each of its columns is a run of it, there are many,
-// and a thread is free to pack it later.
+// Whether a matrix is worth leaving in the file at first: it is mapped, the elements of each of its columns, in any order,
+// are a run of it, there are many, and a thread is free to pack it later.
 bool StaysInFile(const MatrixSource& source, const FileRange& file);
 
 // Such a matrix. Its panels are made as float32 a block at a time, with the elements that packed ones would have, so a

@@ -13,27 +13,26 @@
 
 GRISTMILL_SIMD_BEGIN
 
+constexpr int64_t kMostOuter = 64;  // taps of a window, say
+
 int64_t PanelWidthHere() { return static_cast<int64_t>(2 * Lanes()); }
 
-// Rows [k0, k0 + depth) of one panel, in rows of `width`; columns beyond `columns` become zeros.
+// A panel of a matrix of which each column is a run, with `outer` elements of neighbouring rows next to each other: some
+// rows are brought together, and then each to its place.
 template <typename T>
-void PackRows(const T* from, int64_t k_stride, int64_t n_stride, int64_t depth, int64_t columns, int64_t width, T* to) {
-  constexpr int64_t kSide = 16 / sizeof(T);
-  if (columns < width) std::fill(to, to + depth * width, T{0});
-  if (n_stride == 1) {
-    for (int64_t k = 0; k < depth; ++k) memcpy(to + k * width, from + k * k_stride, columns * sizeof(T));
-    return;
-  }
-  int64_t k = 0;
-  if (k_stride == 1 && columns % kSide == 0) {
-    for (; k + kSide <= depth; k += kSide) {
-      for (int64_t j = 0; j < columns; j += kSide) {
-        TransposeSquare(from + j * n_stride + k, n_stride, to + k * width + j, width);
+void PackInterleaved(const MatrixSource& source, const T* from, int64_t columns, T* to) {
+  constexpr int64_t kAtOnce = 8;
+  const int64_t width = 2 * static_cast<int64_t>(Lanes());
+  HWY_ALIGN T run[kAtOnce * kMostOuter * HWY_MAX_BYTES / 2];
+  for (int64_t i0 = 0; i0 < source.inner; i0 += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, source.inner - i0);
+    PackRows(from + i0 * source.outer, 1, source.n_stride, count * source.outer, columns, width, run);
+    for (int64_t o = 0; o < source.outer; ++o) {
+      for (int64_t i = 0; i < count; ++i) {
+        const T* row = run + (i * source.outer + o) * width;
+        std::copy(row, row + width, to + (o * source.inner + i0 + i) * width);
       }
     }
-  }
-  for (; k < depth; ++k) {
-    for (int64_t j = 0; j < columns; ++j) to[k * width + j] = from[k * k_stride + j * n_stride];
   }
 }
 
@@ -41,6 +40,8 @@ template <typename T>
 void PackPanelOf(const MatrixSource& source, int64_t panel, int64_t width, T* to) {
   const int64_t n0 = panel * width, columns = std::min(width, source.n - n0);
   const T* from = static_cast<const T*>(source.data) + n0 * source.n_stride;
+  const bool interleaved = source.outer_stride == 1 && source.inner_stride == source.outer;
+  if (interleaved && source.outer > 1 && source.outer <= kMostOuter) return PackInterleaved(source, from, columns, to);
   for (int64_t o = 0; o < source.outer; ++o, to += source.inner * width) {
     PackRows(from + o * source.outer_stride, source.inner_stride, source.n_stride, source.inner, columns, width, to);
   }
@@ -118,7 +119,9 @@ int64_t Extent(const MatrixSource& source, int64_t columns) {
 
 std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source) {
   auto packed = Unfilled(source);
-  ThreadPool::Global().Run(packed->panels(), DefaultThreads(), [&](int64_t p, int) {
+  // Waking threads costs more than packing a small matrix, and more again while they are busy with loading.
+  const int threads = static_cast<int64_t>(packed->size()) < kPartBytes ? 1 : DefaultThreads();
+  ThreadPool::Global().Run(packed->panels(), threads, [&](int64_t p, int) {
     HWY_DYNAMIC_DISPATCH(PackPanel)(source, p, packed->width, const_cast<char*>(packed->panel(p)));
   });
   return packed;
@@ -160,6 +163,10 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileR
     packed->data.Load(Loading::Begin(std::move(name), 1, [=](int64_t) { return pack(source, 0, 0, packed->panels(), 0); }));
   }
   return packed;
+}
+
+void PackPanelAsIs(const MatrixSource& source, int64_t panel, char* to) {
+  HWY_DYNAMIC_DISPATCH(PackPanel)(source, panel, PanelWidth(), to);
 }
 
 void PackPanelAsFloats(const MatrixSource& source, int64_t panel, float* to) {

@@ -75,6 +75,14 @@ struct PackedMatrix : Prepared, Panels {
 
   size_t bytes() const override { return size(); }
   void Finish() const override { data.Finish(); }
+  // Where its elements lie in their file in another order than that of products, they are brought into this one in working
+  // memory until they are packed for good: as many bytes, panels without memory, and those to multiply by now.
+  virtual size_t room() const { return 0; }
+  virtual Panels Shape() const { return *this; }
+  virtual Panels InOrder(char* room, const Workspace& workspace) const {
+    (void)room, (void)workspace;
+    return *this;
+  }
   // How its elements are stored, for profiles.
   virtual std::string form() const { return dtype == DType::kF16 ? "f16 weights" : "f32 weights"; }
 };
@@ -102,10 +110,11 @@ std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source);
 // The same of the constant `name`, whose elements begin where a file's range does: `source.data` counts for nothing. It is
 // read and packed in the background, in parts as far as columns or rows lie one after the other in the file, so that little
 // memory is taken beside the packed matrix. Where it `stays`, a large matrix in a mapped file whose columns are runs of it is
-// used there: its panels are made again for each product, which costs little beside multiplying many rows.
+// used there: it is brought into order again for each product, which costs little beside multiplying many rows.
 std::shared_ptr<PackedMatrix> PackMatrix(const MatrixSource& source, const FileRange& file, std::string name, bool stays);
 
-// Packs a panel as float32; or panels [p0, p1), to where they are in room for all panels.
+// Packs a panel as it is stored, or as float32; or panels [p0, p1) so, to where they are in room for all panels.
+void PackPanelAsIs(const MatrixSource& source, int64_t panel, char* to);
 void PackPanelAsFloats(const MatrixSource& source, int64_t panel, float* to);
 void PackPanels(const MatrixSource& source, int64_t p0, int64_t p1, float* to);
 

@@ -125,14 +125,11 @@ class Device(ABC):
             if refusal is not None:
                 raise UnsupportedError(refusal.reason, op=op.title, location=op.location, hint=refusal.fix)
 
-    def expecting(
-        self, weights: Iterable[tuple[FilePlace, int]], op_counts: Mapping[str, int]
-    ) -> AbstractContextManager[object]:
+    def expecting(self, weights: Iterable[tuple[FilePlace, int]]) -> AbstractContextManager[object]:
         """While a function is decoded and prepared: a device may get ready for its weights meanwhile.
 
         Args:
             weights: Where they lie: files, and how many bytes of each.
-            op_counts: How many ops of which name the function may have.
         """
         return nullcontext()
 

@@ -358,7 +358,7 @@ class MLModel:
         if self._skip:
             raise UnsupportedError("the model was loaded with skip_model_load=True", hint="load it without, to predict")
         device = _device()
-        with device.expecting(self.package.weight_files(), self.package.op_counts()), uncollected():
+        with device.expecting(self.package.weight_files()), uncollected():
             return Session(runnable(self.kind, self._function(self.program)), device)
 
     @cached_property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -148,13 +147,6 @@ class Package:
         """Where the weights lie that the specification refers to: files, and how many bytes each has."""
         files = (file for name, file in (self._weights.tree or {}).items() if name.endswith(".bin"))
         return [(place, file.size) for file in files if (place := file.place(0)) is not None]
-
-    def op_counts(self) -> Counter[str]:
-        """How many ops of which name an ML Program has, outside nested blocks; cheap to ask, before it is decoded."""
-        if self._source is not None or self.kind != "mlProgram":
-            return Counter()
-        blocks = (f.block_specializations.values() for f in self._spec.mlProgram.functions.values())
-        return Counter(str(op.type) for found in blocks for block in found for op in block.operations)
 
     @cached_property
     def weights_dir(self) -> Path | None:

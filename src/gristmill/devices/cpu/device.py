@@ -16,10 +16,10 @@ from gristmill.ir.constants import FilePlace
 from gristmill.ir.op import Op, RuntimeValue
 from gristmill.ir.program import Function, Value
 
-_FOR_CONV = 1 << 20
-"""Bytes that are made ready for each convolution, whose weights are packed: the mean of a residual network's. Most
-other weights stay in their file, and what needs room then are values: an eighth of the weights is more than enough for
-them, and keeps a transformer's memory within 1.3 of its weights."""
+_FOR_VALUES = 1 << 24
+"""Bytes that are made ready beside a weight file, unless the file is smaller; or an eighth of it, if that is more. The
+first run needs them for values and working memory; weights stay in their file at first. An eighth keeps a transformer's
+memory within 1.3 of its weights."""
 
 
 class CpuDevice(Device):
@@ -42,10 +42,9 @@ class CpuDevice(Device):
         return self._reference.supports(op)
 
     @contextmanager
-    def expecting(self, weights: Iterable[tuple[FilePlace, int]], op_counts: Mapping[str, int]) -> Iterator[None]:
-        convolved = _FOR_CONV * op_counts.get("conv", 0)
+    def expecting(self, weights: Iterable[tuple[FilePlace, int]]) -> Iterator[None]:
         expected = [
-            _native.Expected(place.descriptor, size, place.mapped, max(min(size, convolved), size // 8))
+            _native.Expected(place.descriptor, size, place.mapped, min(size, max(size // 8, _FOR_VALUES)))
             for place, size in weights
         ]
         yield

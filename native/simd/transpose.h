@@ -90,6 +90,9 @@ void PackRows(const T* from, int64_t k_stride, int64_t n_stride, int64_t depth, 
   int64_t k = 0;
   if (k_stride == 1 && columns % kSide == 0) {
     for (; k + kSide <= depth; k += kSide) {
+      if (k % (64 / int64_t{sizeof(T)}) == 0) {
+        for (int64_t j = 0; j < columns; ++j) __builtin_prefetch(from + j * n_stride + k + 512 / int64_t{sizeof(T)});
+      }
       for (int64_t j = 0; j < columns; j += kSide) {
         TransposeSquare(from + j * n_stride + k, n_stride, to + k * width + j, width);
       }

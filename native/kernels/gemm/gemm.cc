@@ -19,10 +19,11 @@ void PackRowsAsTile(const float* a, int64_t lda, int64_t rows, int64_t depth, fl
   PackTile<float>(a, lda, rows, depth, nullptr, to);
 }
 
-// One tile: R rows of it, one panel, `depth` steps.
-template <int R, typename T>
-HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t depth, float* HWY_RESTRICT c,
-                     int64_t ldc, bool accumulate) {
+// One tile: R rows of it, one panel, `depth` steps. With kWidens, what it reads of the panel is written to `wide` as float32:
+// that happens beside the arithmetic. The panel may end where `wide` does.
+template <int R, bool kWidens = false, typename T>
+HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* b, int64_t depth, float* HWY_RESTRICT c, int64_t ldc,
+                     bool accumulate, float* wide = nullptr) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(Lanes());
   VF left[R], right[R];
@@ -32,6 +33,11 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64
   for (int64_t k = 0; k < depth; ++k) {
     const VF b0 = LoadF(b), b1 = LoadF(b + lanes);
     b += 2 * lanes;
+    if constexpr (kWidens) {
+      hn::StoreU(b0, d, wide);
+      hn::StoreU(b1, d, wide + lanes);
+      wide += 2 * lanes;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const VF x = hn::Set(d, a[i]);
@@ -165,10 +171,10 @@ struct Ahead {
   }
 };
 
+// Rows from the tile at row `i` on.
 template <typename T>
-HWY_INLINE void Panel(const float* tiles, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
+HWY_INLINE void Panel(const float* tiles, int64_t i, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
                       bool accumulate, Ahead ahead) {
-  int64_t i = 0;
   for (; i + kTileRows <= rows; i += kTileRows) {
     ahead.Fetch();
     Tile<kTileRows>(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
@@ -223,17 +229,18 @@ void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels
       panel = b.panel(p) + k0 * b.width * size;
       if (more) lines = {b.panel(next) + next_k * b.width * size, bytes, bytes, 1};
     }
-    const Ahead ahead(lines, parts);
+    Ahead ahead(lines, parts);
     if (b.dtype == DType::kF32) {
-      Panel(tiles, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
+      Panel(tiles, 0, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
       continue;
     }
     const half* halves = reinterpret_cast<const half*>(panel);
     if (rows < 3 * kTileRows) {
-      Panel(tiles, rows, halves, depth, to, ldc, accumulate, ahead);
+      Panel(tiles, 0, rows, halves, depth, to, ldc, accumulate, ahead);
     } else {  // widened once for many rows
-      ConvertRun(halves, panel_scratch, static_cast<size_t>(depth * b.width));
-      Panel(tiles, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
+      ahead.Fetch();
+      Tile<kTileRows, true>(tiles, halves, depth, to, ldc, accumulate, panel_scratch);
+      Panel(tiles, kTileRows, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
     }
   }
 }

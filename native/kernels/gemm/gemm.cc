@@ -1,7 +1,7 @@
 #include "kernels/gemm/gemm.h"
 
 #include <algorithm>
-#include <vector>
+#include <atomic>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm/gemm.cc"
@@ -264,6 +264,8 @@ int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; 
 // last-level cache.
 constexpr int64_t kMostHeld = int64_t{1} << 20;
 
+constexpr size_t kLine = 64;  // of the cache, which threads do not share
+
 // Floats of the room in which some rows are widened: those of a tile, or few rows as long as they are.
 int64_t FewFloats(bool thin, int64_t k) { return std::max(TileRows(), kThinRows) * ((thin ? std::max(k, kDepth) : kDepth) + 16); }
 
@@ -290,6 +292,11 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
   HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
 
+// Threads that work on one block of rows, and so make its tiles.
+int64_t Holders(int64_t row_blocks, int64_t columns, int threads) {
+  return std::min<int64_t>(columns, (threads + row_blocks - 1) / row_blocks);
+}
+
 GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {
   // Blocks of rows of one size: one of A (rows × 256 floats, 144 kB) and one of C stay in the second-level cache.
   // More rows share a block of B that has to be decoded.
@@ -311,7 +318,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {
   const int64_t step = plan.thin ? kThinPanels : 1, fewest = std::min(count, std::max<int64_t>(step, 2));
   for (int64_t panels = std::min<int64_t>(count, 16); panels >= fewest; panels -= step) {
     const int64_t columns = (count + panels - 1) / panels, tasks = std::max<int64_t>(columns * plan.row_blocks, 1);
-    const int64_t rounds = (tasks + threads - 1) / threads, made = can_hold ? std::min<int64_t>(columns, threads) : columns;
+    const int64_t rounds = (tasks + threads - 1) / threads, made = can_hold ? Holders(plan.row_blocks, columns, threads) : columns;
     const double rows_of_a = making * static_cast<double>(made) + reading * static_cast<double>(columns - made);
     const double cost = static_cast<double>(rounds * panels) + rows_of_a * static_cast<double>(plan.row_blocks) / threads +
                         waiting * static_cast<double>(panels);
@@ -319,8 +326,8 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {
   }
   plan.holds = can_hold && plan.column_blocks > 1;
   const int64_t tiles = TilesFloats(rows, plan.holds ? std::max(b.k, kDepth) : kDepth);
-  plan.scratch_per_thread =
-      sizeof(float) * static_cast<size_t>(kDepth * b.width + FewFloats(plan.thin, b.k) + tiles + rows * plan.panels * b.width + 64);
+  plan.scratch_per_thread = kLine + sizeof(float) * static_cast<size_t>(kDepth * b.width + FewFloats(plan.thin, b.k) + tiles +
+                                                                       rows * plan.panels * b.width + 64);
   return plan;
 }
 
@@ -368,12 +375,65 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, int64_t* he
   }
 }
 
+namespace {
+
+// The tasks of a product, so that a thread goes on with the block of rows that it began, whose tiles it may hold. Then it
+// begins another one, and at last it helps with those of others.
+class Tasks {
+ public:
+  Tasks(const GemmPlan& plan, const Workspace& workspace) : plan_(plan), workspace_(workspace) {
+    for (int thread = 0; thread < workspace.threads; ++thread) new (&Begun(thread)) std::atomic<uint64_t>(Word(0, Columns()));
+  }
+
+  // The next task of a thread, or -1.
+  int64_t Take(int thread) {
+    const int64_t own = TakeFrom(thread);
+    if (own >= 0) return own;
+    const int64_t row_block = next_.fetch_add(1, std::memory_order_relaxed);
+    if (row_block < plan_.row_blocks) {
+      Begun(thread).store(Word(row_block, 1), std::memory_order_relaxed);
+      return row_block * plan_.column_blocks;
+    }
+    for (int i = 1; i < workspace_.threads; ++i) {
+      const int64_t task = TakeFrom((thread + i) % workspace_.threads);
+      if (task >= 0) return task;
+    }
+    return -1;
+  }
+
+ private:
+  // Which block of rows a thread has begun, and how many blocks of its columns are taken.
+  static uint64_t Word(int64_t row_block, uint64_t columns) { return static_cast<uint64_t>(row_block) << 32 | columns; }
+  uint64_t Columns() const { return static_cast<uint64_t>(plan_.column_blocks); }
+  std::atomic<uint64_t>& Begun(int thread) const {
+    return *reinterpret_cast<std::atomic<uint64_t>*>(workspace_.scratch + (thread + 1) * plan_.scratch_per_thread - kLine);
+  }
+  int64_t TakeFrom(int thread) {
+    std::atomic<uint64_t>& begun = Begun(thread);
+    uint64_t word = begun.load(std::memory_order_relaxed);
+    while ((word & ~uint32_t{0}) < Columns()) {
+      if (begun.compare_exchange_weak(word, word + 1, std::memory_order_relaxed)) {
+        return static_cast<int64_t>((word >> 32) * Columns() + (word & ~uint32_t{0}));
+      }
+    }
+    return -1;
+  }
+
+  const GemmPlan& plan_;
+  const Workspace& workspace_;
+  std::atomic<int64_t> next_{0};
+};
+
+}  // namespace
+
 void RunGemm(const GemmPlan& plan, const RowSource& a, const Panels& b, const Epilogue& epilogue,
              const Operands& operands, const Workspace& workspace, int64_t first_column) {
-  std::vector<int64_t> held(plan.holds ? static_cast<size_t>(workspace.threads) : 0, -1);
-  workspace.Parallel(plan.tasks(), [&](int64_t index, int thread) {
-    RunGemmTask(plan, index, workspace.scratch + thread * plan.scratch_per_thread, held.data() + (plan.holds ? thread : 0), a,
-                b, epilogue, operands, 0, first_column);
+  Tasks tasks(plan, workspace);
+  workspace.Parallel(std::min<int64_t>(workspace.threads, plan.tasks()), [&](int64_t, int thread) {
+    int64_t held = -1;
+    for (int64_t task; (task = tasks.Take(thread)) >= 0;) {
+      RunGemmTask(plan, task, workspace.scratch + thread * plan.scratch_per_thread, &held, a, b, epilogue, operands, 0, first_column);
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 // Tiles: how micro-kernels of matrix products read their left operand.
 #include "simd/simd.h"
+#include "simd/transpose.h"
 
 #if defined(GRISTMILL_SIMD_TILES_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GRISTMILL_SIMD_TILES_H_
@@ -29,13 +30,43 @@ HWY_INLINE hn::Vec<F32x4> LoadFour(const half* p) { return LoadHalf(p); }
 HWY_INLINE float LoadOne(const float* p) { return *p; }
 HWY_INLINE float LoadOne(const half* p) { return hn::GetLane(LoadFirst(p, 1)); }
 
-// Rows of a row-major block as a tile: at each step along the sum its kTileRows numbers stand one after the other, zeros
+#if HWY_TARGET <= HWY_AVX2
+// Steps of float16 rows, eight at a time and not the last ones; returns how many. What a step writes behind its numbers, the
+// next one overwrites.
+HWY_INLINE int64_t PackSteps(const half* a, int64_t lda, int64_t rows, int64_t depth, const half* factors, float* to) {
+  const hn::FixedTag<float, 8> d;
+  int64_t k = 0;
+  for (; k + 8 < depth; k += 8) {
+#pragma GCC unroll 2
+    for (int g = (kTileRows - 1) / 8; g >= 0; --g) {  // backwards: what the second eight write too much begins a step
+      hn::Vec<Bits16> row[8];
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {  // the last row stands for those that are not there
+        row[i] = hn::LoadU(Bits16(), reinterpret_cast<const uint16_t*>(a + std::min<int64_t>(8 * g + i, rows - 1) * lda + k));
+      }
+      Transpose(row);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        auto step = hn::PromoteTo(d, hn::BitCast(hn::Rebind<half, decltype(d)>(), row[i]));
+        if (factors != nullptr) step = hn::Mul(step, hn::Set(d, LoadOne(factors + k + i)));
+        hn::StoreU(step, d, to + (k + i) * kTileRows + 8 * g);
+      }
+    }
+  }
+  return k;
+}
+#endif
+
+// Rows of a row-major block as a tile: at each step along the sum its kTileRows numbers stand one after the other, anything
 // where there are fewer rows. So a micro-kernel reads one stream, whatever the pitch of the rows. Where `factors` are
 // given, a step is multiplied by its factor. Writes up to 3 floats past the end.
 template <typename T>
 HWY_INLINE void PackTile(const T* HWY_RESTRICT a, int64_t lda, int64_t rows, int64_t depth, const T* factors,
                          float* HWY_RESTRICT to) {
   int64_t k = 0;
+#if HWY_TARGET <= HWY_AVX2
+  if constexpr (std::is_same_v<T, half>) k = PackSteps(a, lda, rows, depth, factors, to);
+#endif
 #if HWY_TARGET != HWY_SCALAR
   constexpr int kGroups = (kTileRows + 3) / 4;
   const F32x4 d;

@@ -47,15 +47,12 @@ HWY_INLINE void StoreEight(hn::Vec<Bits16> v, float* to) {
 }
 #endif
 
-template <typename T>
-HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, T* to, int64_t pitch) {
+// Rows of a square of sixteen-bit elements become its columns.
+HWY_INLINE void Transpose(hn::Vec<Bits16>* rows) {
   const Bits16 d;
   const hn::Repartition<uint32_t, Bits16> d2;
   const hn::Repartition<uint64_t, Bits16> d4;
-  hn::Vec<Bits16> rows[8];
   hn::Vec<decltype(d2)> pairs[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) rows[i] = hn::LoadU(d, from + i * stride);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     pairs[i] = hn::BitCast(d2, hn::InterleaveLower(d, rows[2 * i], rows[2 * i + 1]));
@@ -64,15 +61,25 @@ HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, T* to, int
 #pragma GCC unroll 2
   for (int upper = 0; upper < 2; ++upper) {  // results 0 to 3, and 4 to 7
     const auto* p = pairs + 4 * upper;
-    T* out = to + 4 * upper * pitch;
+    auto* out = rows + 4 * upper;
     auto four = [&](auto v) { return hn::BitCast(d4, v); };
     const auto a = four(hn::InterleaveLower(d2, p[0], p[1])), b = four(hn::InterleaveLower(d2, p[2], p[3]));
     const auto c = four(hn::InterleaveUpper(d2, p[0], p[1])), e = four(hn::InterleaveUpper(d2, p[2], p[3]));
-    StoreEight(hn::BitCast(d, hn::InterleaveLower(d4, a, b)), out);
-    StoreEight(hn::BitCast(d, hn::InterleaveUpper(d4, a, b)), out + pitch);
-    StoreEight(hn::BitCast(d, hn::InterleaveLower(d4, c, e)), out + 2 * pitch);
-    StoreEight(hn::BitCast(d, hn::InterleaveUpper(d4, c, e)), out + 3 * pitch);
+    out[0] = hn::BitCast(d, hn::InterleaveLower(d4, a, b));
+    out[1] = hn::BitCast(d, hn::InterleaveUpper(d4, a, b));
+    out[2] = hn::BitCast(d, hn::InterleaveLower(d4, c, e));
+    out[3] = hn::BitCast(d, hn::InterleaveUpper(d4, c, e));
   }
+}
+
+template <typename T>
+HWY_INLINE void TransposeSquare(const uint16_t* from, int64_t stride, T* to, int64_t pitch) {
+  hn::Vec<Bits16> rows[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) rows[i] = hn::LoadU(Bits16(), from + i * stride);
+  Transpose(rows);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) StoreEight(rows[i], to + i * pitch);
 }
 
 #endif  // HWY_SCALAR

@@ -35,22 +35,68 @@ HWY_INLINE float LoadOne(const half* p) { return hn::GetLane(LoadFirst(p, 1)); }
 // next one overwrites.
 HWY_INLINE int64_t PackSteps(const half* a, int64_t lda, int64_t rows, int64_t depth, const half* factors, float* to) {
   const hn::FixedTag<float, 8> d;
+  auto widen = [&](hn::Vec<Bits16> v) { return hn::PromoteTo(d, hn::BitCast(hn::Rebind<half, decltype(d)>(), v)); };
+  auto load = [](const half* from) { return hn::LoadU(Bits16(), reinterpret_cast<const uint16_t*>(from)); };
+  HWY_ALIGN float factor[8];
   int64_t k = 0;
   for (; k + 8 < depth; k += 8) {
+    if (factors != nullptr) hn::Store(widen(load(factors + k)), d, factor);
 #pragma GCC unroll 2
     for (int g = (kTileRows - 1) / 8; g >= 0; --g) {  // backwards: what the second eight write too much begins a step
       hn::Vec<Bits16> row[8];
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) {  // the last row stands for those that are not there
-        row[i] = hn::LoadU(Bits16(), reinterpret_cast<const uint16_t*>(a + std::min<int64_t>(8 * g + i, rows - 1) * lda + k));
+        row[i] = load(a + std::min<int64_t>(8 * g + i, rows - 1) * lda + k);
       }
       Transpose(row);
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) {
-        auto step = hn::PromoteTo(d, hn::BitCast(hn::Rebind<half, decltype(d)>(), row[i]));
-        if (factors != nullptr) step = hn::Mul(step, hn::Set(d, LoadOne(factors + k + i)));
+        auto step = widen(row[i]);
+        if (factors != nullptr) step = hn::Mul(step, hn::Set(d, factor[i]));
         hn::StoreU(step, d, to + (k + i) * kTileRows + 8 * g);
       }
+    }
+  }
+  return k;
+}
+#endif
+
+#if HWY_TARGET == HWY_AVX2
+// The same of float32 rows.
+HWY_INLINE int64_t PackSteps(const float* a, int64_t lda, int64_t rows, int64_t depth, const float* factors, float* to) {
+  const hn::FixedTag<float, 8> d;
+  const hn::Half<decltype(d)> d4;
+  const hn::Repartition<double, decltype(d)> pairs;
+  auto two = [&](auto v) { return hn::BitCast(pairs, v); };
+  int64_t k = 0;
+  for (; k + 8 < depth; k += 8) {
+    hn::Vec<decltype(d)> row[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) {
+      row[i] = hn::LoadU(d, a + std::min<int64_t>(i, rows - 1) * lda + k);
+      if (factors != nullptr) row[i] = hn::Mul(row[i], hn::LoadU(d, factors + k));
+    }
+    // Steps k and k + 4 next to each other: four of their numbers, and the other two with those of the next step.
+    const auto low01 = two(hn::InterleaveLower(d, row[0], row[1])), low23 = two(hn::InterleaveLower(d, row[2], row[3]));
+    const auto high01 = two(hn::InterleaveUpper(d, row[0], row[1])), high23 = two(hn::InterleaveUpper(d, row[2], row[3]));
+    const auto low45 = two(hn::InterleaveLower(d, row[4], row[5])), high45 = two(hn::InterleaveUpper(d, row[4], row[5]));
+    const hn::Vec<decltype(d)> four[4] = {
+        hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)),
+        hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23))};
+    const hn::Vec<decltype(d)> rest[4] = {
+        hn::BitCast(d, low45), hn::BitCast(d, hn::InterleaveUpper(pairs, low45, low45)),
+        hn::BitCast(d, high45), hn::BitCast(d, hn::InterleaveUpper(pairs, high45, high45))};
+    float* at = to + k * kTileRows;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      hn::StoreU(hn::LowerHalf(d4, four[i]), d4, at + i * kTileRows);
+      hn::StoreU(hn::LowerHalf(d4, rest[i]), d4, at + i * kTileRows + 4);
+    }
+    at += 4 * kTileRows;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      hn::StoreU(hn::UpperHalf(d4, four[i]), d4, at + i * kTileRows);
+      hn::StoreU(hn::UpperHalf(d4, rest[i]), d4, at + i * kTileRows + 4);
     }
   }
   return k;
@@ -64,7 +110,9 @@ template <typename T>
 HWY_INLINE void PackTile(const T* HWY_RESTRICT a, int64_t lda, int64_t rows, int64_t depth, const T* factors,
                          float* HWY_RESTRICT to) {
   int64_t k = 0;
-#if HWY_TARGET <= HWY_AVX2
+#if HWY_TARGET == HWY_AVX2
+  k = PackSteps(a, lda, rows, depth, factors, to);
+#elif HWY_TARGET < HWY_AVX2
   if constexpr (std::is_same_v<T, half>) k = PackSteps(a, lda, rows, depth, factors, to);
 #endif
 #if HWY_TARGET != HWY_SCALAR

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/guarded.h"
+#include "kernels/elementwise/tile_program.h"
 
 namespace nb = nanobind;
 
@@ -24,22 +25,23 @@ using Described = std::tuple<nb::str, nb::object, nb::tuple, int>;
 struct Slot {
   explicit Slot(const Described& described)
       : name(std::get<0>(described)), dtype(std::get<1>(described)), shape(std::get<2>(described)),
-        format(nb::cast<std::string>(dtype.attr("char"))), bytes(nb::cast<Py_ssize_t>(dtype.attr("itemsize"))),
-        place(std::get<3>(described)) {
+        format(nb::cast<std::string>(dtype.attr("char"))), place(std::get<3>(described)) {
     for (nb::handle size : shape) sizes.push_back(nb::cast<Py_ssize_t>(size));
   }
 
-  // Whether a buffer has this element type, in the machine's order of bytes, and this shape.
-  bool Fits(const Py_buffer& view) const {
-    return view.itemsize == bytes && view.format != nullptr && format == view.format &&
-           view.ndim == static_cast<int>(sizes.size()) && std::equal(sizes.begin(), sizes.end(), view.shape);
+  // Whether a buffer has an element type, in the machine's order of bytes, and this shape.
+  bool Fits(const Py_buffer& view, const std::string& type) const {
+    return view.format != nullptr && type == view.format && view.ndim == static_cast<int>(sizes.size()) &&
+           std::equal(sizes.begin(), sizes.end(), view.shape);
   }
+  bool Fits(const Py_buffer& view) const { return Fits(view, format); }
+  // Whether it is to be rounded: float32 for float16.
+  bool FitsRounded(const Py_buffer& view) const { return format == "e" && Fits(view, "f"); }
 
   nb::str name;
   nb::object dtype;
   nb::tuple shape;
   std::string format;
-  Py_ssize_t bytes;
   std::vector<Py_ssize_t> sizes;
   int place;
 };
@@ -85,13 +87,15 @@ class Direct {
     if (data.size() != inputs_.size()) return nb::none();
     std::vector<void*> pointers(arrays_);
     Views views(inputs_.size() + outputs_.size());
+    std::vector<Buffer> rounded;
     for (const Slot& slot : inputs_) {
       PyObject* given = PyDict_GetItemWithError(data.ptr(), slot.name.ptr());
       if (given == nullptr && PyErr_Occurred()) throw nb::python_error();
       if (given == nullptr || Py_TYPE(given) != reinterpret_cast<PyTypeObject*>(array_.ptr())) return nb::none();
       const Py_buffer* view = views.Add(given, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS);
-      if (view == nullptr || !slot.Fits(*view)) return nb::none();
-      if (slot.place >= 0) pointers[static_cast<size_t>(slot.place)] = view->buf;
+      if (view == nullptr || !(slot.Fits(*view) || slot.FitsRounded(*view))) return nb::none();
+      if (slot.place < 0) continue;
+      pointers[static_cast<size_t>(slot.place)] = slot.Fits(*view) ? view->buf : Rounded(*view, rounded);
     }
     nb::dict found;
     for (const Slot& slot : outputs_) {
@@ -111,6 +115,13 @@ class Direct {
   }
 
  private:
+  static void* Rounded(const Py_buffer& view, std::vector<Buffer>& to) {
+    const size_t count = static_cast<size_t>(view.len) / sizeof(float);
+    to.emplace_back(count * SizeOf(DType::kF16));
+    StoreTile(DType::kF16, static_cast<const float*>(view.buf), to.back().as<char>(), count);
+    return to.back().as<char>();
+  }
+
   std::shared_ptr<Guarded> guarded_;
   std::vector<Slot> inputs_, outputs_;
   nb::type_object array_;
@@ -129,7 +140,7 @@ void BindDirect(nb::module_& m) {
                    "outputs: Sequence[tuple[str, object, tuple[int, ...], int]], array: type, empty: object) -> None"),
            "Inputs and outputs are (name, element type, shape, place among so many arrays); NumPy's array and empty.")
       .def("__call__", &Direct::Run, nb::sig("def __call__(self, data: dict[str, Any]) -> dict[str, NDArray[Any]] | None"),
-           "Runs, unless an input is not a contiguous array as described: then returns None.");
+           "Runs, unless an input is not a contiguous array as described, or float32 for float16: then returns None.");
 }
 
 }  // namespace gristmill

@@ -77,6 +77,25 @@ def test_other_arrays_take_the_long_way(change):
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_float32_is_rounded_for_float16():
+    """As NumPy rounds it: ties to even, too large ones to infinity, small ones to subnormal numbers."""
+
+    @mb.program(input_specs=[mb.TensorSpec((3, 41), dtype=types.fp16)], opset_version=ct.target.iOS16)
+    def program(x):
+        return mb.abs(x=x, name="y")
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS16)
+    x = np.ldexp(RNG.normal(size=(3, 41)), RNG.integers(-28, 18, (3, 41))).astype(np.float32)
+    x[0, :6] = [1 + 2**-11, 1 + 3 * 2**-11, 65519.9, 65520, np.inf, np.nan]
+    with np.errstate(over="ignore"):
+        wanted = np.abs(x.astype(np.float16))
+    assert np.isinf(wanted).sum() > 2
+    got = model.predict({"x": x})["y"]
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(model.predict({"x": x[:, ::-1]})["y"], wanted[:, ::-1])  # the long way
+
+
 def test_wrong_arrays_are_still_errors():
     model = _mlp()
     name = model.inputs[0].name

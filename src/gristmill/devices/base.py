@@ -60,6 +60,8 @@ class DirectRun(Protocol):
     def __call__(self, data: dict[str, Any]) -> dict[str, Array] | None:
         """Runs on contiguous arrays of exactly the declared types and shapes, by input name.
 
+        Float32 is rounded where float16 is declared.
+
         Returns:
             The outputs by name, or ``None``, without having run, if an array is not as declared.
         """

@@ -143,7 +143,7 @@ class Direct:
         """Inputs and outputs are (name, element type, shape, place among so many arrays); NumPy's array and empty."""
 
     def __call__(self, data: dict[str, Any]) -> dict[str, NDArray[Any]] | None:
-        """Runs, unless an input is not a contiguous array as described: then returns None."""
+        """Runs, unless an input is not a contiguous array as described, or float32 for float16: then returns None."""
 
 class Executable:
     def __init__(self, threads: int) -> None: ...

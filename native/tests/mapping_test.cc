@@ -113,6 +113,31 @@ TEST_CASE("a matrix in its file gives the products of a packed one, of few rows 
   }
 }
 
+TEST_CASE("a matrix whose columns are in their file in another order is brought into that of products") {
+  const int64_t taps = 9, channels = 67, n = 301, k = taps * channels;
+  const std::vector<uint16_t> weight = Numbers(static_cast<size_t>(k * n));
+  const File file(weight.data(), weight.size() * 2);
+  const MatrixSource source{DType::kF16, weight.data(), taps, channels, n, 1, taps, k};
+  const auto packed = PackMatrix(source), mapped = PackMatrix(source, FileRange(file.descriptor, 0, k * n * 2, true), "filters", true);
+  REQUIRE(mapped->decoder != nullptr);
+  REQUIRE(mapped->room() == packed->size());
+  CHECK(mapped->Shape().decoder == nullptr);
+  std::vector<char> room(mapped->room());
+  const Panels here = mapped->InOrder(room.data(), Workspace{2});
+  CHECK(here.at == room.data());
+  CHECK(std::equal(room.begin(), room.end(), packed->at));
+  // Who does not ask for the order gets blocks in it too, across the border between two taps.
+  std::vector<float> block(static_cast<size_t>(64 * packed->width));
+  mapped->decoder->Decode(1, 64, 64, reinterpret_cast<char*>(block.data()));
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(packed->panel(1)) + 64 * packed->width;
+  for (size_t i = 0; i < block.size(); ++i) {  // numbers from 1 to 2, whose bits are those of their fractions
+    CHECK(block[i] == 1.0f + static_cast<float>(halves[i] - 0x3c00) / 1024);
+  }
+  mapped->decoder->Store();
+  CHECK(mapped->room() == 0);
+  CHECK(std::equal(room.begin(), room.end(), mapped->InOrder(nullptr, Workspace{2}).at));
+}
+
 TEST_CASE("a matrix whose file was cut is an error for who waits for it") {
   const std::vector<uint16_t> weight = Numbers(512 * 512);
   const File file(weight.data(), weight.size() * 2);

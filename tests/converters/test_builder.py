@@ -7,7 +7,7 @@ import gristmill as ct
 from gristmill.converters.mil import Builder as mb
 from gristmill.converters.mil import get_new_symbol
 from gristmill.converters.mil.mil import Program, types
-from gristmill.errors import InputError, InputTypeError
+from gristmill.errors import InputError, InputTypeError, IRError
 
 FP32 = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS18}
 
@@ -26,6 +26,14 @@ def test_a_program_converts_and_runs():
     for rows in (1, 3):
         x = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
         np.testing.assert_array_equal(model.predict({"x": x, "n": np.array([1, 2])})["sum"], x + np.float32([1, 2]))
+
+
+def test_an_input_may_have_the_type_that_numpy_has():
+    for given, wanted in ((np.float16, types.fp16), (np.int32, types.int32), (types.int32, types.int32)):
+        assert mb.TensorSpec((2,), dtype=given) == mb.TensorSpec((2,), dtype=wanted)
+        assert mb.StateTensorSpec((2,), dtype=given) == mb.StateTensorSpec((2,), dtype=wanted)
+    with pytest.raises(IRError, match="no such element type"):
+        mb.TensorSpec((2,), dtype=np.complex64)
 
 
 def test_control_flow_is_written_with_functions():

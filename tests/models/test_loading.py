@@ -154,6 +154,45 @@ def test_products_with_a_matrix_in_its_file_are_those_with_a_packed_one(tmp_path
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=f"{name}, {count} rows")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not mapped there")
+@pytest.mark.parametrize(
+    ("of", "image", "weight", "arguments", "way"),
+    [
+        (fp16, (128, 9, 11), (131, 128, 3, 3), {}, "F(2×2, 3×3)"),
+        (fp16, (64, 56, 53), (240, 64, 3, 3), {}, "F(4×4, 3×3)"),
+        (fp16, (131, 9, 11), (128, 131, 3, 3), {"strides": [2, 1]}, "implicit product"),
+        (fp32, (131, 9, 11), (128, 131, 3, 3), {}, "implicit product"),
+        (fp16, (262, 9, 11), (512, 131, 3, 3), {"groups": 2, "dilations": [1, 2]}, "implicit product"),
+        (fp16, (300, 40), (301, 300, 5), {}, "implicit product"),
+    ],
+    ids=["tiles of two", "tiles of four", "strides", "float32", "groups", "one dimension"],
+)
+def test_filters_in_their_file_give_the_results_of_packed_ones(tmp_path, of, image, weight, arguments, way):
+    """To the bit, in the first prediction as when they are packed, and as where files are not mapped."""
+    generator = np.random.default_rng(2)
+    values = generator.normal(size=weight).astype(of.numpy)
+    built = package(
+        {"x": TensorType(of, (1, *image))},
+        lambda x: mb.conv(x=x, weight=values, pad_type="same", name="y", **arguments),
+    )
+    path = built.save(tmp_path / "m.mlpackage")
+    mapped, packed = ct.models.MLModel(path), ct.models.MLModel(path, mmap=False)
+    x = {"x": generator.normal(size=(1, *image)).astype(of.numpy)}
+    wanted = packed.predict(x)["y"]
+    np.testing.assert_array_equal(mapped.predict(x)["y"], wanted)
+
+    def variant(model):
+        return next(c.variant for c in model.profile(x, runs=1).calls if c.kernel in ("conv", "winograd"))
+
+    end = time.monotonic() + 60
+    while variant(mapped).endswith("in their file"):
+        assert time.monotonic() < end
+    np.testing.assert_array_equal(mapped.predict(x)["y"], wanted)
+    first = variant(ct.models.MLModel(path))
+    assert first.startswith(way)
+    assert first.endswith("in their file")
+
+
 def test_a_matrix_in_its_file_is_packed_after_the_first_prediction(tmp_path):
     """In the background, without another prediction; its results stay the same to the bit."""
     weight = np.random.default_rng(1).normal(size=(1024, 512)).astype(np.float16)

@@ -360,7 +360,10 @@ class Winograd : public Kernel {
     return 2.0 * static_cast<double>(out_.batch * down_ * across_ * weight_->places() * in_.channels * out_.channels);
   }
   double constant_bytes() const override { return static_cast<double>(weight_->bytes()); }
-  std::string variant() const override { return weight_->tile == 2 ? "F(2×2, 3×3)" : "F(4×4, 3×3)"; }
+  std::string variant() const override {
+    const std::string way = weight_->tile == 2 ? "F(2×2, 3×3)" : "F(4×4, 3×3)";
+    return weight_->room() == 0 ? way : way + ", f16 weights in their file";
+  }
 
  private:
   static int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }

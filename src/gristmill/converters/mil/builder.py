@@ -59,14 +59,14 @@ class _Builder(OpMethods):
         return mb.const(val, name=name)
 
     @staticmethod
-    def TensorSpec(shape: Sequence[Dim], dtype: DType | None = None) -> Placeholder:  # noqa: N802  # coremltools' name
-        """An input tensor; float32 when left out."""
-        return Placeholder(TensorType(dtype or types.fp32, tuple(shape)))
+    def TensorSpec(shape: Sequence[Dim], dtype: DType | type | None = None) -> Placeholder:  # noqa: N802  # coremltools' name
+        """An input tensor of an element type of programs, or the NumPy type of it; float32 when left out."""
+        return Placeholder(_tensor(shape, dtype))
 
     @staticmethod
-    def StateTensorSpec(shape: Sequence[Dim], dtype: DType | None = None) -> Placeholder:  # noqa: N802  # coremltools' name
-        """A state; float32 when left out."""
-        return Placeholder(StateType(TensorType(dtype or types.fp32, tuple(shape))))
+    def StateTensorSpec(shape: Sequence[Dim], dtype: DType | type | None = None) -> Placeholder:  # noqa: N802  # as above
+        """A state, of a type as for ``TensorSpec``."""
+        return Placeholder(StateType(_tensor(shape, dtype)))
 
     placeholder = TensorSpec
     state_tensor_placeholder = StateTensorSpec
@@ -127,6 +127,11 @@ class _Builder(OpMethods):
             blocks.append(block)
         found = mb.op("while_loop", name=name, blocks=blocks, loop_vars=variables)
         return found if isinstance(found, tuple) else (found,)
+
+
+def _tensor(shape: Sequence[Dim], dtype: DType | type | None) -> TensorType:
+    found = dtype or types.fp32
+    return TensorType(found if isinstance(found, DType) else types.dtype_of(found), tuple(shape))
 
 
 def _listed(values: Any) -> list[Value]:

@@ -11,7 +11,7 @@ namespace {
 // Of one file: more might push out of memory what was brought there first.
 constexpr int64_t kMostTouched = int64_t{1} << 30;
 constexpr int64_t kPart = int64_t{1} << 22;
-constexpr int64_t kFreshPart = int64_t{1} << 18;  // who needs memory waits for a part
+constexpr int64_t kFreshPart = int64_t{1} << 18;  // what may be in hand when somebody needs the processors
 
 }  // namespace
 

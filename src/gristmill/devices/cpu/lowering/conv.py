@@ -73,7 +73,7 @@ def winograd_tile(op: conv) -> int | None:
     Only for float16: the transforms lose a few bits of float32, which the contract leaves to float16 alone. Transformed
     weights are float32 and 16 / 9 or 36 / 9 times as many, and are read once for each prediction: large weights keep
     their windows. Estimated in multiply-adds; one read from memory takes the time of about 10, and counts as 16 because
-    the memory has to be made and filled when the model is loaded.
+    the memory has to be made and filled too.
     """
     half = op.x.dtype is types.fp16 and op.weight.dtype is types.fp16
     made, taken, *kernel = (int(size) for size in op.weight.shape)

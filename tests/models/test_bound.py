@@ -1,7 +1,7 @@
 """The short ways through a prediction give what the long way gives, and step aside where they cannot."""
 
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -152,20 +152,11 @@ def test_threads_share_a_model():
     name = model.inputs[0].name
     given = [RNG.normal(size=(2, 8)).astype(np.float32) for _ in range(4)]
     wanted = [next(iter(model.predict({name: x}).values())) for x in given]
-    wrong: list[int] = []
-
-    def work(number: int) -> None:
-        for _ in range(300):
-            (got,) = model.predict({name: given[number]}).values()
-            if not np.array_equal(got, wanted[number]):
-                wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    numbers = [number for _ in range(300) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: next(iter(model.predict({name: given[number]}).values())), numbers))
+    for number, got in zip(numbers, found, strict=True):
+        np.testing.assert_array_equal(got, wanted[number])
 
 
 def test_a_model_of_flexible_shapes_is_not_bound():

@@ -269,6 +269,11 @@ constexpr size_t kLine = 64;  // of the cache, which threads do not share
 // Floats of the room in which some rows are widened: those of a tile, or few rows as long as they are.
 int64_t FewFloats(bool thin, int64_t k) { return std::max(TileRows(), kThinRows) * ((thin ? std::max(k, kDepth) : kDepth) + 16); }
 
+// Threads that work on one block of rows, and so make its tiles.
+int64_t Holders(int64_t row_blocks, int64_t columns, int threads) {
+  return std::min<int64_t>(columns, (threads + row_blocks - 1) / row_blocks);
+}
+
 }  // namespace
 
 int64_t TilesFloats(int64_t rows, int64_t depth) { return RoundUp(rows, TileRows()) * depth + 16; }
@@ -290,11 +295,6 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
     HWY_DYNAMIC_DISPATCH(PackRowsAsTile)(a + i * lda, lda, std::min(tile, rows - i), depth, tiles + i * depth);
   }
   HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
-}
-
-// Threads that work on one block of rows, and so make its tiles.
-int64_t Holders(int64_t row_blocks, int64_t columns, int threads) {
-  return std::min<int64_t>(columns, (threads + row_blocks - 1) / row_blocks);
 }
 
 GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {

@@ -64,7 +64,9 @@ class _Builder(OpMethods):
         return Placeholder(_tensor(shape, dtype))
 
     @staticmethod
-    def StateTensorSpec(shape: Sequence[Dim], dtype: DType | type | None = None) -> Placeholder:  # noqa: N802  # as above
+    def StateTensorSpec(  # noqa: N802  # coremltools' name
+        shape: Sequence[Dim], dtype: DType | type | None = None
+    ) -> Placeholder:
         """A state, of a type as for ``TensorSpec``."""
         return Placeholder(StateType(_tensor(shape, dtype)))
 

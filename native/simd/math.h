@@ -354,49 +354,5 @@ HWY_INLINE VF Atanh(VF x) {
   return hn::IfThenElse(hn::Lt(a, half), hn::MulAdd(hn::Mul(p, z), x, x), hn::CopySign(large, x));
 }
 
-// For results of float16: relative errors up to 2e-5, a twelfth of the half ulp (2⁻¹²) that rounding to float16 may add, at a fraction of the
-// cost. Results below 1e-9, which float16 has no number for, may be off by that much.
-
-// e^x for |x| ≤ 84: 2^n·2^f with a minimax polynomial of degree 4 for |f| ≤ 1/2 (relative error 2.6e-6).
-HWY_INLINE VF ExpForHalf(VF x) {
-  const VF t = hn::Mul(x, hn::Set(F32(), 1.44269504088896341f)), magic = hn::Set(F32(), 0x1.8p23f);
-  const VF sum = hn::Add(t, magic), n = hn::Sub(sum, magic);  // the nearest whole number; the sum's lowest bits are n
-  const VF p = Polynomial(hn::Sub(t, n), {9.570101479e-03f, 5.591786029e-02f, 2.402474484e-01f, 6.931218147e-01f, 9.999992614e-01f});
-  return hn::BitCast(F32(), hn::Add(hn::BitCast(I32(), p), hn::ShiftLeft<23>(hn::BitCast(I32(), sum))));
-}
-
-// x/y for 1 ≤ y ≤ 2^125, within 4e-7: dividers are slow, and an estimate of 12 bits doubles them in one step of Newton's.
-HWY_INLINE VF DivForHalf(VF x, VF y) {
-#if HWY_TARGET <= HWY_AVX2
-  const VF r = hn::ApproximateReciprocal(y), e = hn::NegMulAdd(y, r, hn::Set(F32(), 1.0f));
-  return hn::Mul(x, hn::MulAdd(r, e, r));
-#else
-  return hn::Div(x, y);
-#endif
-}
-
-// m·σ(x) = m/(1 + e^-x).
-HWY_INLINE VF MulSigmoidForHalf(VF m, VF x) {
-  const F32 d;
-  const VF y = hn::Min(hn::Max(hn::Neg(x), hn::Set(d, -84.0f)), hn::Set(d, 84.0f));
-  return DivForHalf(m, hn::Add(hn::Set(d, 1.0f), ExpForHalf(y)));
-}
-HWY_INLINE VF SigmoidForHalf(VF x) {
-  return hn::IfThenElse(hn::IsNaN(x), x, MulSigmoidForHalf(hn::Set(F32(), 1.0f), x));
-}
-HWY_INLINE VF SiluForHalf(VF x) { return UnlessMinusInfinity(x, MulSigmoidForHalf(HeldBack(x), x)); }
-
-// x·Φ(x): x/2·erfc(|x|/√2) = x·t·Q(t)·e^(-x²/2) with t = 1/(1 + 0.3·|x|) and Q a minimax polynomial for |x| ≤ 6.6
-// (relative error 1.5e-6), taken from x where x is positive.
-HWY_INLINE VF GeluForHalf(VF x) {
-  const F32 d;
-  const VF one = hn::Set(d, 1.0f), clipped = hn::Min(hn::Max(x, hn::Set(d, -12.9f)), hn::Set(d, 12.9f));
-  const VF t = DivForHalf(one, hn::MulAdd(hn::Abs(clipped), hn::Set(d, 0.3f), one));
-  const VF q = Polynomial(t, {-8.260580323e-02f, 2.329585594e-01f, -3.686173973e-02f, 1.553657867e-01f, 1.107685045e-01f, 1.203739206e-01f});
-  const VF e = ExpForHalf(hn::Mul(hn::Mul(clipped, clipped), hn::Set(d, -0.5f)));
-  const VF tail = hn::Mul(hn::Mul(hn::Mul(clipped, t), q), e);
-  return UnlessMinusInfinity(x, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(x, tail)));
-}
-
 GRISTMILL_SIMD_END
 #endif  // per target

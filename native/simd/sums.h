@@ -1,6 +1,6 @@
 // Sums and extremes of runs of floats.
 #include "simd/math.h"
-#include "simd/simd.h"
+#include "simd/several.h"
 
 #if defined(GRISTMILL_SIMD_SUMS_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GRISTMILL_SIMD_SUMS_H_
@@ -40,27 +40,29 @@ HWY_INLINE float SumOf(const float* x, size_t count, const F& f) {
   return sum;
 }
 
+// What `pick` makes of a vector's elements, in all of them.
+template <typename D, typename Pick>
+HWY_INLINE auto PickOfLanes(D d, hn::Vec<D> v, const Pick& pick) {
+  constexpr size_t kLanes = hn::MaxLanes(D());
+  if constexpr (kLanes >= 2) v = pick(v, hn::Reverse2(d, v));
+  if constexpr (kLanes >= 4) v = pick(v, hn::Reverse4(d, v));
+  if constexpr (kLanes >= 8) v = pick(v, hn::Reverse8(d, v));
+  if constexpr (kLanes >= 16) v = pick(v, hn::Reverse(d, v));
+  return v;
+}
+
 // The greatest or least element by `pick`, which carries a NaN on; count > 0.
 template <typename Pick>
 HWY_INLINE float ExtremeOf(const float* x, size_t count, const Pick& pick) {
   const F32 d;
   const size_t lanes = Lanes();
-  VF best = hn::Set(d, x[0]);
+  Several<4> best;
+  for (VF& v : best.v) v = hn::Set(d, x[0]);
   size_t i = 0;
-  for (; i + lanes <= count; i += lanes) best = pick(best, hn::LoadU(d, x + i));
-  HWY_ALIGN float part[HWY_MAX_BYTES / 4];
-  hn::StoreU(best, d, part);
-  float result = part[0];
-  auto take = [&](float value) { result = hn::GetLane(pick(hn::Set(d, result), hn::Set(d, value))); };
-  for (size_t j = 1; j < lanes; ++j) take(part[j]);
-  for (; i < count; ++i) take(x[i]);
-  return result;
-}
-
-// to = f(x), up to a whole vector past the end.
-template <typename F>
-HWY_INLINE void MapRun(const float* x, float* to, size_t count, const F& f) {
-  for (size_t i = 0; i < count; i += Lanes()) hn::StoreU(f(hn::LoadU(F32(), x + i)), F32(), to + i);
+  for (; i + 4 * lanes <= count; i += 4 * lanes) best = Each(pick, best, LoadSeveral<4>(x + i));
+  for (; i + lanes <= count; i += lanes) best.v[0] = pick(best.v[0], hn::LoadU(d, x + i));
+  for (; i < count; ++i) best.v[1] = pick(best.v[1], hn::Set(d, x[i]));
+  return hn::GetLane(PickOfLanes(d, pick(pick(best.v[0], best.v[1]), pick(best.v[2], best.v[3])), pick));
 }
 
 GRISTMILL_SIMD_END

@@ -11,6 +11,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention/attention.cc"
 #include "simd/foreach_target.h"
+#include "simd/for_half.h"
 #include "simd/sums.h"
 
 #ifndef GRISTMILL_ATTENTION_ONCE
@@ -29,17 +30,35 @@ GRISTMILL_SIMD_BEGIN
 // take the exponential for float16, which is exact where a score is masked by -∞.
 template <bool kHalf>
 HWY_INLINE float Weigh(float* scores, size_t count, Running& running) {
+  const F32 d;
+  const size_t lanes = Lanes();
   const float block = ExtremeOf(scores, count, [](VF a, VF b) { return MaxNaN(a, b); });
   const float top = block > running.top || std::isnan(block) ? block : running.top;
   const float safe = top == -std::numeric_limits<float>::infinity() ? 0.0f : top;  // nothing to see so far
-  const VF shift = hn::Set(F32(), safe), least = hn::Set(F32(), -84.0f);
-  MapRun(scores, scores, count, [=](VF x) {
-    const VF y = hn::Sub(x, shift);
-    if constexpr (!kHalf) return Exp(y);
-    return hn::IfThenZeroElse(hn::Lt(y, least), ExpForHalf(MaxWith(y, least)));
-  });
-  const float shrink = hn::GetLane(Exp(hn::Set(F32(), running.top - safe)));
-  running.sum = running.sum * shrink + SumOf(scores, count, [](VF x) { return x; });
+  auto weight = [shift = hn::Set(d, safe)](auto score) {
+    const auto y = Sub(score, shift);
+    if constexpr (kHalf) {
+      return Exp2ForHalf(Mul(y, Number(kLog2OfE)));
+    } else {
+      return Each([](VF v) { return Exp(v); }, y);
+    }
+  };
+  Several<kSeveral> sums;
+  for (VF& sum : sums.v) sum = hn::Zero(d);
+  size_t i = 0;
+  for (; i + kSeveral * lanes <= count; i += kSeveral * lanes) {
+    const auto weights = weight(LoadSeveral<kSeveral>(scores + i));
+    StoreSeveral(weights, scores + i);
+    sums = Add(sums, weights);
+  }
+  for (; i < count; i += lanes) {
+    const VF weights = weight(hn::LoadU(d, scores + i));
+    hn::StoreU(weights, d, scores + i);
+    sums.v[0] = hn::Add(sums.v[0], hn::IfThenElseZero(hn::FirstN(d, count - i), weights));
+  }
+  const VF sum = hn::Add(hn::Add(sums.v[0], sums.v[1]), hn::Add(sums.v[2], sums.v[3]));
+  const float shrink = hn::GetLane(Exp(hn::Set(d, running.top - safe)));
+  running.sum = running.sum * shrink + hn::GetLane(hn::SumOfLanes(d, sum));
   running.top = top;
   return shrink;
 }

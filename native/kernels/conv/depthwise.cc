@@ -66,56 +66,60 @@ void FillLineOf(const DepthwiseBlock& b, int64_t plane, int64_t row, float* to) 
   FillLine<float>(b, plane, row, to);
 }
 
-// One vector of channels of P neighbouring pixels. `lines` has one line for each row of taps. The stride is a constant
-// where kStride says so, which leaves the addresses to the instructions.
-template <int P, int64_t kStride>
-HWY_INLINE void Pixels(const float* const* lines, int64_t rows, int64_t taps, int64_t place, int64_t stride,
-                       int64_t dilation, const float* HWY_RESTRICT weight, float* HWY_RESTRICT to) {
+// One vector of channels of P neighbouring pixels. `lines` has one line for each row of taps. Taps and stride are constants
+// where the template gives them, with no dilation: what neighbouring windows share is then loaded once.
+template <int P, int kTaps, int kStride>
+HWY_INLINE void Pixels(const Windows& w, const float* const* lines, int64_t place, const float* HWY_RESTRICT weight,
+                       float* HWY_RESTRICT to) {
   const F32 d;
-  const int64_t step = (kStride == 0 ? stride : kStride) * kBlock;
+  const int64_t rows = w.kernel[0] * w.kernel[1], taps = kTaps == 0 ? w.kernel[2] : kTaps;
+  const int64_t step = kBlock * (kTaps == 0 ? w.strides[2] : kStride), dilation = kBlock * (kTaps == 0 ? w.dilations[2] : 1);
   VF sums[P];
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) sums[p] = hn::Zero(d);
   for (int64_t r = 0; r < rows; ++r) {
-    const float* x = lines[r] + place;
+    const float* HWY_RESTRICT x = lines[r] + place;
+#pragma GCC unroll 8
     for (int64_t t = 0; t < taps; ++t, x += dilation, weight += kBlock) {
-      const VF w = hn::LoadU(d, weight);
+      const VF by = hn::LoadU(d, weight);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) sums[p] = hn::MulAdd(hn::LoadU(d, x + p * step), w, sums[p]);
+      for (int p = 0; p < P; ++p) sums[p] = hn::MulAdd(hn::LoadU(d, x + p * step), by, sums[p]);
     }
   }
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) hn::StoreU(sums[p], d, to + p * kBlock);
 }
 
-// Sums of one row of the result, [out_width, block].
-void SumRow(const DepthwiseBlock& b, const float* const* lines, const float* weight, float* sums) {
-  // 7 divides the widths of most networks' images.
-  constexpr int kPixels = HWY_TARGET <= HWY_AVX3 ? 28 : 14;
+// The sums of one row of the result, [out_width, block]. All channels of some pixels come before the next ones, so that what
+// their windows share stays in the first-level cache.
+template <int kTaps, int kStride>
+void SumPixels(const DepthwiseBlock& b, const float* const* lines, const float* weight, float* sums) {
+  constexpr int kPixels = HWY_TARGET <= HWY_AVX3 ? 14 : 7;  // 7 divides the widths of most networks' images
   const Windows& w = *b.windows;
-  const int64_t lanes = static_cast<int64_t>(Lanes()), stride = w.strides[2], dilation = w.dilations[2] * kBlock;
-  const int64_t rows = w.kernel[0] * w.kernel[1], taps = w.kernel[2];
-  for (int64_t c = 0; c < b.channels; c += lanes) {
-    int64_t p = 0;
-    auto pixels = [&](auto count) HWY_ATTR {
-      constexpr int P = decltype(count)::value;
-      for (; p + P <= b.out_width; p += P) {
-        const int64_t place = p * stride * kBlock + c;
-        float* to = sums + p * kBlock + c;
-        if (stride == 1) {
-          Pixels<P, 1>(lines, rows, taps, place, stride, dilation, weight + c, to);
-        } else if (stride == 2) {
-          Pixels<P, 2>(lines, rows, taps, place, stride, dilation, weight + c, to);
-        } else {
-          Pixels<P, 0>(lines, rows, taps, place, stride, dilation, weight + c, to);
-        }
-      }
-    };
-    pixels(std::integral_constant<int, kPixels>());
-    pixels(std::integral_constant<int, 7>());
-    pixels(std::integral_constant<int, 3>());
-    pixels(std::integral_constant<int, 1>());
+  const int64_t lanes = static_cast<int64_t>(Lanes()), step = kBlock * w.strides[2];
+  int64_t p = 0;
+  for (; p + kPixels <= b.out_width; p += kPixels) {
+    for (int64_t c = 0; c < b.channels; c += lanes) {
+      Pixels<kPixels, kTaps, kStride>(w, lines, p * step + c, weight + c, sums + p * kBlock + c);
+    }
   }
+  for (; p < b.out_width; ++p) {
+    for (int64_t c = 0; c < b.channels; c += lanes) Pixels<1, 0, 0>(w, lines, p * step + c, weight + c, sums + p * kBlock + c);
+  }
+}
+
+void SumRow(const DepthwiseBlock& b, const float* const* lines, const float* weight, float* sums) {
+  const Windows& w = *b.windows;
+  const int64_t taps = w.dilations[2] == 1 ? w.kernel[2] : 0, stride = w.strides[2];
+  if (stride == 1) {
+    if (taps == 3) return SumPixels<3, 1>(b, lines, weight, sums);
+    if (taps == 5) return SumPixels<5, 1>(b, lines, weight, sums);
+    if (taps == 7) return SumPixels<7, 1>(b, lines, weight, sums);
+  } else if (stride == 2) {
+    if (taps == 3) return SumPixels<3, 2>(b, lines, weight, sums);
+    if (taps == 5) return SumPixels<5, 2>(b, lines, weight, sums);
+  }
+  SumPixels<0, 0>(b, lines, weight, sums);
 }
 
 int64_t BlockFloats() { return kBlock; }

@@ -6,8 +6,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/elementwise/epilogue.cc"
 #include "simd/foreach_target.h"
-#include "simd/math.h"
-#include "simd/simd.h"
+#include "simd/for_half.h"
 
 #ifndef GRISTMILL_EPILOGUE_ONCE
 #define GRISTMILL_EPILOGUE_ONCE
@@ -35,16 +34,18 @@ GRISTMILL_SIMD_BEGIN
 template <typename Added, typename Out, typename Act>
 HWY_INLINE void FinishInOnePass(const OnePassRows& r, const Act& act) {
   const F32 d;
-  const size_t lanes = Lanes(), count = r.count;
+  const int64_t lanes = static_cast<int64_t>(Lanes()), several = kSeveral, count = static_cast<int64_t>(r.count);
   const int64_t rows = r.rows, ld = r.ld, pitch = r.pitch;
   if (r.added == nullptr && count <= 4 * lanes && count % lanes == 0) {  // narrow rows: one column of vectors after the other
-    for (size_t i = 0; i < count; i += lanes) {
+    for (int64_t i = 0; i < count; i += lanes) {
       const VF bias = hn::LoadU(d, r.bias + i);
       const float* HWY_RESTRICT from = r.values + i;
       Out* HWY_RESTRICT to = reinterpret_cast<Out*>(r.out) + i;
-      for (int64_t row = 0; row < rows; ++row, from += ld, to += pitch) {
-        StoreF(act(hn::Add(hn::LoadU(d, from), bias)), to);
+      int64_t row = 0;
+      for (; row + several <= rows; row += several, from += several * ld, to += several * pitch) {
+        StoreSeveral(act(Add(LoadSeveral<kSeveral>(from, ld), bias)), to, pitch);
       }
+      for (; row < rows; ++row, from += ld, to += pitch) StoreF(act(hn::Add(hn::LoadU(d, from), bias)), to);
     }
     return;
   }
@@ -53,19 +54,17 @@ HWY_INLINE void FinishInOnePass(const OnePassRows& r, const Act& act) {
     const float* HWY_RESTRICT from = r.values + row * ld;
     const Added* HWY_RESTRICT added = r.added == nullptr ? nullptr : reinterpret_cast<const Added*>(r.added) + row * pitch;
     Out* HWY_RESTRICT to = reinterpret_cast<Out*>(r.out) + row * pitch;
-    size_t i = 0;
-    if (added == nullptr) {
-      for (; i + lanes <= count; i += lanes) StoreF(act(hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i))), to + i);
-    } else {
-      for (; i + lanes <= count; i += lanes) {
-        const VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i));
-        StoreF(act(hn::Add(sum, LoadF(added + i))), to + i);
-      }
+    int64_t i = 0;
+    for (; i + several * lanes <= count; i += several * lanes) {
+      auto sum = Add(LoadSeveral<kSeveral>(from + i), LoadSeveral<kSeveral>(bias + i));
+      if (added != nullptr) sum = Add(sum, LoadSeveral<kSeveral>(added + i));
+      StoreSeveral(act(sum), to + i);
     }
-    if (i < count) {
+    for (; i < count; i += lanes) {
       VF sum = hn::Add(hn::LoadU(d, from + i), hn::LoadU(d, bias + i));  // both have room
-      if (added != nullptr) sum = hn::Add(sum, LoadFirst(added + i, count - i));
-      StoreFirst(act(sum), to + i, count - i);
+      const size_t left = static_cast<size_t>(count - i);
+      if (added != nullptr) sum = hn::Add(sum, left >= Lanes() ? LoadF(added + i) : LoadFirst(added + i, left));
+      left >= Lanes() ? StoreF(act(sum), to + i) : StoreFirst(act(sum), to + i, left);
     }
   }
 }
@@ -83,21 +82,20 @@ HWY_INLINE void FinishTyped(const OnePassRows& r, const Act& act) {
 void OnePass(const OnePassRows& r, const OnePassForm& form) {
   const F32 d;
   const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), p = hn::Set(d, form.p), q = hn::Set(d, form.q);
+  auto between = [](VF x, VF low, VF high) { return MinWith(MaxWith(x, low), high); };
   switch (form.activation) {
     case TileOp::kRelu:
-      return FinishTyped(r, [zero](VF x) { return Relu(x, zero); });
+      return FinishTyped(r, [=](auto x) { return Each(Relu, x, zero); });
     case TileOp::kClip:
-      return FinishTyped(r, [p, q](VF x) { return MinWith(MaxWith(x, p), q); });
+      return FinishTyped(r, [=](auto x) { return Each(between, x, p, q); });
     case TileOp::kSiluForHalf:
-      return FinishTyped(r, [](VF x) { return SiluForHalf(x); });
+      return FinishTyped(r, [](auto x) { return SiluForHalf(x); });
     case TileOp::kHardSigmoid:  // the value times it
-      return FinishTyped(r, [=](VF x) {
-        return hn::Mul(x, MinWith(MaxWith(hn::Add(hn::Mul(x, p), q), zero), one));
-      });
+      return FinishTyped(r, [=](auto x) { return Mul(x, Each(between, Add(Mul(x, p), q), zero, one)); });
     case TileOp::kGeluForHalf:
-      return FinishTyped(r, [](VF x) { return GeluForHalf(x); });
+      return FinishTyped(r, [](auto x) { return GeluForHalf(x); });
     default:
-      return FinishTyped(r, [](VF x) { return x; });
+      return FinishTyped(r, [](auto x) { return x; });
   }
 }
 

@@ -6,17 +6,14 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/elementwise/tile_program.cc"
 #include "simd/foreach_target.h"
-#include "simd/math.h"
-#include "simd/simd.h"
+#include "simd/for_half.h"
 #include "simd/wide.h"
 
 GRISTMILL_SIMD_BEGIN
 
 template <typename F>
 HWY_INLINE void Map1(const TileStep& s, float* const* r, size_t count, const F& f) {
-  const float* HWY_RESTRICT x = r[s.x];
-  float* to = r[s.to];
-  for (size_t i = 0; i < count; i += Lanes()) hn::StoreU(f(hn::LoadU(F32(), x + i)), F32(), to + i);
+  MapRun(r[s.x], r[s.to], count, f);
 }
 
 template <typename F>
@@ -130,11 +127,11 @@ void RunStep(const TileStep& s, float* const* r, size_t count) {
     case TileOp::kGelu:
       return Map1(s, r, count, [](VF x) { return Gelu(x); });
     case TileOp::kSigmoidForHalf:
-      return Map1(s, r, count, [](VF x) { return SigmoidForHalf(x); });
+      return Map1(s, r, count, [](auto x) { return SigmoidForHalf(x); });
     case TileOp::kSiluForHalf:
-      return Map1(s, r, count, [](VF x) { return SiluForHalf(x); });
+      return Map1(s, r, count, [](auto x) { return SiluForHalf(x); });
     case TileOp::kGeluForHalf:
-      return Map1(s, r, count, [](VF x) { return GeluForHalf(x); });
+      return Map1(s, r, count, [](auto x) { return GeluForHalf(x); });
     case TileOp::kGeluTanh:
       return Map1(s, r, count, [](VF x) { return GeluTanh(x); });
     case TileOp::kGeluSigmoid:

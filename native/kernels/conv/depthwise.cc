@@ -15,6 +15,7 @@
 #define GRISTMILL_DEPTHWISE_ONCE
 namespace gristmill {
 
+constexpr int64_t kFinished = 64;   // pixels of narrow images that are finished together
 constexpr int64_t kMostTaps = 256;  // of a window: the contract's bound is for sums of 256 terms
 
 // A block of channels of one image. A line is a row of the input, widened, with its padding: `block` floats for each of
@@ -41,24 +42,27 @@ constexpr int64_t kBlock = kBlockVectors * static_cast<int64_t>(hn::MaxLanes(F32
 template <typename T>
 void FillLine(const DepthwiseBlock& b, int64_t plane, int64_t row, float* to) {
   const Image& in = *b.in;
-  const int64_t lanes = static_cast<int64_t>(Lanes()), before = b.windows->before[2];
-  const T* x = reinterpret_cast<const T*>(b.image) + (plane * in.sizes[1] + row) * in.sizes[2] * in.channels;
+  const int64_t lanes = static_cast<int64_t>(Lanes()), before = b.windows->before[2], pitch = in.channels, channels = b.channels;
+  const T* HWY_RESTRICT x = reinterpret_cast<const T*>(b.image) + (plane * in.sizes[1] + row) * in.sizes[2] * pitch;
   // Padding stays as it was made: zeros.
-  const int64_t first = std::max<int64_t>(before, 0), last = std::min(b.line_width, in.sizes[2] + before);
-  for (int64_t c = first; c < last; ++c) {
-    const T* pixel = x + (c - before) * in.channels;
-    float* out = to + c * kBlock;
-    if (b.multiplier != 1) {
-      for (int64_t o = 0; o < b.channels; ++o) {
-        out[o] = hn::GetLane(LoadFirst(pixel + (b.channel + o) / b.multiplier, 1));
-      }
-    } else if (b.channels == kBlock) {
-#pragma GCC unroll 4
-      for (int64_t v = 0; v < kBlockVectors; ++v) StoreF(LoadF(pixel + b.channel + v * lanes), out + v * lanes);
-    } else {
-      ConvertRun(pixel + b.channel, out, static_cast<size_t>(b.channels));
+  const int64_t first = std::max<int64_t>(before, 0), count = std::min(b.line_width, in.sizes[2] + before) - first;
+  x += (first - before) * pitch;
+  float* HWY_RESTRICT out = to + first * kBlock;
+  if (b.multiplier != 1) {
+    for (int64_t c = 0; c < count; ++c, x += pitch, out += kBlock) {
+      for (int64_t o = 0; o < channels; ++o) out[o] = hn::GetLane(LoadFirst(x + (b.channel + o) / b.multiplier, 1));
     }
+    return;
   }
+  x += b.channel;
+  if (channels == kBlock) {
+    for (int64_t c = 0; c < count; ++c, x += pitch, out += kBlock) {
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < kBlockVectors; ++v) StoreF(LoadF(x + v * lanes), out + v * lanes);
+    }
+    return;
+  }
+  for (int64_t c = 0; c < count; ++c, x += pitch, out += kBlock) ConvertRun(x, out, static_cast<size_t>(channels));
 }
 
 void FillLineOf(const DepthwiseBlock& b, int64_t plane, int64_t row, float* to) {
@@ -167,7 +171,8 @@ class Depthwise : public Kernel {
     band_ = (out_.sizes[1] + bands_ - 1) / bands_;
     lines_floats_ = RoundUp((windows_.kernel[0] * reach_ + 1) * line_width_ * block_, 16);
     weight_floats_ = RoundUp(windows_.taps() * block_, 16);
-    per_thread_ = lines_floats_ + weight_floats_ + RoundUp(out_.sizes[2] * block_, 16);
+    rows_ = std::max<int64_t>(kFinished / out_.sizes[2], 1);
+    per_thread_ = lines_floats_ + weight_floats_ + RoundUp(rows_ * out_.sizes[2] * block_, 16);
     return sizeof(float) * static_cast<size_t>(per_thread_ * threads);
   }
 
@@ -204,7 +209,8 @@ class Depthwise : public Kernel {
     }
     const float* under[kMostTaps];
     int64_t filled = first * windows_.strides[1] - windows_.before[1];  // rows below this one are in their lines
-    for (int64_t row = first; row < std::min(first + band_, out_.sizes[1]); ++row) {
+    const int64_t end = std::min(first + band_, out_.sizes[1]);
+    for (int64_t row = first; row < end; ++row) {
       const int64_t up = row * windows_.strides[1] - windows_.before[1];
       for (filled = std::max(filled, up); filled < up + reach_; ++filled) {
         if (filled < 0 || filled >= in_.sizes[1]) continue;
@@ -222,9 +228,11 @@ class Depthwise : public Kernel {
           under[k0 * windows_.kernel[1] + k1] = inside ? lines + (k0 * reach_ + y % reach_) * line : zeros;
         }
       }
-      HWY_DYNAMIC_DISPATCH(SumRow)(b, under, factors, sums);
-      const int64_t pixel = (plane * out_.sizes[1] + row) * out_.sizes[2];
-      epilogue_.FinishRows(sums, block_, pixel, out_.sizes[2], b.channel, static_cast<size_t>(b.channels), operands);
+      const int64_t summed = (row - first) % rows_ + 1;  // rows in `sums`, this one included
+      HWY_DYNAMIC_DISPATCH(SumRow)(b, under, factors, sums + (summed - 1) * out_.sizes[2] * block_);
+      if (summed < rows_ && row + 1 < end) continue;
+      const int64_t pixel = (plane * out_.sizes[1] + row + 1 - summed) * out_.sizes[2];
+      epilogue_.FinishRows(sums, block_, pixel, summed * out_.sizes[2], b.channel, static_cast<size_t>(b.channels), operands);
     }
   }
 
@@ -232,6 +240,7 @@ class Depthwise : public Kernel {
   Epilogue epilogue_;
   Image in_, out_;
   int64_t block_ = 0, blocks_ = 0, band_ = 1, bands_ = 1;  // channels of a task, rows of a task
+  int64_t rows_ = 1;                                       // that are finished together
   int64_t line_width_ = 0, reach_ = 1;                     // places of a line; rows that a window spans
   int64_t lines_floats_ = 0, weight_floats_ = 0, per_thread_ = 0;
 };

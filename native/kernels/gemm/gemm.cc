@@ -58,6 +58,31 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* b, int64_t depth, flo
   }
 }
 
+// Two tiles of all their rows with a panel whose second vector holds no columns, so that its sums' registers are free.
+template <typename T>
+HWY_INLINE void NarrowTiles(const float* HWY_RESTRICT a, const T* b, int64_t depth, float* HWY_RESTRICT c, int64_t ldc,
+                            bool accumulate) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(Lanes());
+  VF sums[2 * kTileRows];
+#pragma GCC unroll 32
+  for (VF& sum : sums) sum = hn::Zero(d);
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < depth; ++k, a += kTileRows, b += 2 * lanes) {
+    const VF by = LoadF(b);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTileRows; ++i) {
+      sums[i] = hn::MulAdd(hn::Set(d, a[i]), by, sums[i]);
+      sums[kTileRows + i] = hn::MulAdd(hn::Set(d, a[kTileRows * depth + i]), by, sums[kTileRows + i]);
+    }
+  }
+#pragma GCC unroll 32
+  for (int i = 0; i < 2 * kTileRows; ++i) {
+    float* to = c + i * ldc;
+    hn::StoreU(accumulate ? hn::Add(sums[i], hn::LoadU(d, to)) : sums[i], d, to);
+  }
+}
+
 // Few rows wait for memory, which gives more to several streams at once: S panels, `pitch` elements apart, together. Sums
 // go in the order of the steps, as in a whole tile.
 template <int R, int S, typename T>
@@ -171,10 +196,13 @@ struct Ahead {
   }
 };
 
-// Rows from the tile at row `i` on.
+// Rows from the tile at row `i` on; `narrow` where columns of the panel are in its first vector alone.
 template <typename T>
 HWY_INLINE void Panel(const float* tiles, int64_t i, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
-                      bool accumulate, Ahead ahead) {
+                      bool accumulate, bool narrow, Ahead ahead) {
+  for (; narrow && i + 2 * kTileRows <= rows; i += 2 * kTileRows) {
+    NarrowTiles(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
+  }
   for (; i + kTileRows <= rows; i += kTileRows) {
     ahead.Fetch();
     Tile<kTileRows>(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
@@ -230,17 +258,18 @@ void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels
       if (more) lines = {b.panel(next) + next_k * b.width * size, bytes, bytes, 1};
     }
     Ahead ahead(lines, parts);
+    const bool narrow = b.n - p * b.width <= b.width / 2;
     if (b.dtype == DType::kF32) {
-      Panel(tiles, 0, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, ahead);
+      Panel(tiles, 0, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, narrow, ahead);
       continue;
     }
     const half* halves = reinterpret_cast<const half*>(panel);
     if (rows < 3 * kTileRows) {
-      Panel(tiles, 0, rows, halves, depth, to, ldc, accumulate, ahead);
+      Panel(tiles, 0, rows, halves, depth, to, ldc, accumulate, narrow, ahead);
     } else {  // widened once for many rows
       ahead.Fetch();
       Tile<kTileRows, true>(tiles, halves, depth, to, ldc, accumulate, panel_scratch);
-      Panel(tiles, kTileRows, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, ahead);
+      Panel(tiles, kTileRows, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, narrow, ahead);
     }
   }
 }

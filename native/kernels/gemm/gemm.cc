@@ -58,26 +58,26 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const T* b, int64_t depth, flo
   }
 }
 
-// Two tiles of all their rows with a panel whose second vector holds no columns, so that its sums' registers are free.
-template <typename T>
+// Two tiles of R rows with a panel whose second vector holds no columns, so that its sums' registers are free.
+template <int R, typename T>
 HWY_INLINE void NarrowTiles(const float* HWY_RESTRICT a, const T* b, int64_t depth, float* HWY_RESTRICT c, int64_t ldc,
                             bool accumulate) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(Lanes());
-  VF sums[2 * kTileRows];
+  VF sums[2 * R];
 #pragma GCC unroll 32
   for (VF& sum : sums) sum = hn::Zero(d);
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k, a += kTileRows, b += 2 * lanes) {
     const VF by = LoadF(b);
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i) {
+    for (int i = 0; i < R; ++i) {
       sums[i] = hn::MulAdd(hn::Set(d, a[i]), by, sums[i]);
-      sums[kTileRows + i] = hn::MulAdd(hn::Set(d, a[kTileRows * depth + i]), by, sums[kTileRows + i]);
+      sums[R + i] = hn::MulAdd(hn::Set(d, a[kTileRows * depth + i]), by, sums[R + i]);
     }
   }
 #pragma GCC unroll 32
-  for (int i = 0; i < 2 * kTileRows; ++i) {
+  for (int i = 0; i < 2 * R; ++i) {
     float* to = c + i * ldc;
     hn::StoreU(accumulate ? hn::Add(sums[i], hn::LoadU(d, to)) : sums[i], d, to);
   }
@@ -152,30 +152,13 @@ void Thin(const float* a, int64_t lda, int64_t rows, const T* b, int64_t pitch, 
   }
 }
 
-template <typename T>
-void Remainder(int64_t rows, const float* a, const T* b, int64_t depth, float* c, int64_t ldc, bool accumulate) {
-  switch (rows) {
-#define GRISTMILL_ROWS(R) \
-  case R:                 \
-    return Tile<R>(a, b, depth, c, ldc, accumulate);
-    GRISTMILL_ROWS(1)
-    GRISTMILL_ROWS(2)
-    GRISTMILL_ROWS(3)
-    GRISTMILL_ROWS(4)
-    GRISTMILL_ROWS(5)
-#if HWY_TARGET <= HWY_AVX3
-    GRISTMILL_ROWS(6)
-    GRISTMILL_ROWS(7)
-    GRISTMILL_ROWS(8)
-    GRISTMILL_ROWS(9)
-    GRISTMILL_ROWS(10)
-    GRISTMILL_ROWS(11)
-    GRISTMILL_ROWS(12)
-    GRISTMILL_ROWS(13)
-#endif
-#undef GRISTMILL_ROWS
-    default:
-      return;
+// f of a tile's rows as a constant.
+template <int R = kTileRows, typename F>
+HWY_INLINE void WithRows(int64_t rows, const F& f) {
+  if (rows == R) {
+    f(std::integral_constant<int, R>());
+  } else if constexpr (R > 1) {
+    WithRows<R - 1>(rows, f);
   }
 }
 
@@ -196,18 +179,31 @@ struct Ahead {
   }
 };
 
-// Rows from the tile at row `i` on; `narrow` where columns of the panel are in its first vector alone.
-template <typename T>
-HWY_INLINE void Panel(const float* tiles, int64_t i, int64_t rows, const T* b, int64_t depth, float* c, int64_t ldc,
-                      bool accumulate, bool narrow, Ahead ahead) {
-  for (; narrow && i + 2 * kTileRows <= rows; i += 2 * kTileRows) {
-    NarrowTiles(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
+// Tiles `i` to `end`, which have R rows each; `narrow` where columns of the panel are in its first vector alone.
+template <int R, typename T>
+HWY_INLINE void Column(const float* tiles, int64_t i, int64_t end, const T* b, int64_t depth, float* c, int64_t ldc, bool accumulate,
+            bool narrow, Ahead& ahead) {
+  const int64_t pitch = kTileRows * depth;
+  if constexpr (R >= kTileRows - 1) {
+    for (; narrow && i + 2 <= end; i += 2, c += 2 * R * ldc) NarrowTiles<R>(tiles + i * pitch, b, depth, c, ldc, accumulate);
   }
-  for (; i + kTileRows <= rows; i += kTileRows) {
+  for (; i < end; ++i, c += R * ldc) {
     ahead.Fetch();
-    Tile<kTileRows>(tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
+    Tile<R>(tiles + i * pitch, b, depth, c, ldc, accumulate);
   }
-  if (i < rows) Remainder(rows - i, tiles + i * depth, b, depth, c + i * ldc, ldc, accumulate);
+}
+
+// The tiles of a block of rows from the tile `i` on.
+template <typename T>
+HWY_INLINE void Panel(const float* tiles, const Tiling& tiling, int64_t i, const T* b, int64_t depth, float* c, int64_t ldc,
+                      bool accumulate, bool narrow, Ahead& ahead) {
+  while (i < tiling.count) {
+    const int64_t end = i < tiling.larger ? tiling.larger : tiling.count;
+    WithRows(tiling.rows(i), [&](auto rows) {
+      Column<decltype(rows)::value>(tiles, i, end, b, depth, c + tiling.first(i) * ldc, ldc, accumulate, narrow, ahead);
+    });
+    i = end;
+  }
 }
 
 template <typename T>
@@ -239,7 +235,7 @@ void MultiplyFew(const float* a, int64_t lda, int64_t rows, int64_t depth, const
 void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels& b, int64_t k0, int64_t p0, int64_t p1,
                    float* c, int64_t ldc, bool accumulate, float* panel_scratch) {
   const int64_t size = static_cast<int64_t>(SizeOf(b.dtype)), bytes = depth * b.width * size;
-  const int64_t parts = std::max<int64_t>(rows / kTileRows, 1);
+  const Tiling tiling(rows, kTileRows);
   for (int64_t p = p0; p < p1; ++p) {
     float* to = c + (p - p0) * b.width;
     const char* panel;
@@ -257,19 +253,21 @@ void MultiplyTiles(const float* tiles, int64_t rows, int64_t depth, const Panels
       panel = b.panel(p) + k0 * b.width * size;
       if (more) lines = {b.panel(next) + next_k * b.width * size, bytes, bytes, 1};
     }
-    Ahead ahead(lines, parts);
+    Ahead ahead(lines, std::max<int64_t>(tiling.count, 1));
     const bool narrow = b.n - p * b.width <= b.width / 2;
     if (b.dtype == DType::kF32) {
-      Panel(tiles, 0, rows, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, narrow, ahead);
+      Panel(tiles, tiling, 0, reinterpret_cast<const float*>(panel), depth, to, ldc, accumulate, narrow, ahead);
       continue;
     }
     const half* halves = reinterpret_cast<const half*>(panel);
     if (rows < 3 * kTileRows) {
-      Panel(tiles, 0, rows, halves, depth, to, ldc, accumulate, narrow, ahead);
+      Panel(tiles, tiling, 0, halves, depth, to, ldc, accumulate, narrow, ahead);
     } else {  // widened once for many rows
       ahead.Fetch();
-      Tile<kTileRows, true>(tiles, halves, depth, to, ldc, accumulate, panel_scratch);
-      Panel(tiles, kTileRows, rows, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, narrow, ahead);
+      WithRows(tiling.rows(0), [&](auto r) {
+        Tile<decltype(r)::value, true>(tiles, halves, depth, to, ldc, accumulate, panel_scratch);
+      });
+      Panel(tiles, tiling, 1, static_cast<const float*>(panel_scratch), depth, to, ldc, accumulate, narrow, ahead);
     }
   }
 }
@@ -319,9 +317,10 @@ void MultiplyBlock(const float* a, int64_t lda, int64_t rows, int64_t depth, con
     HWY_DYNAMIC_DISPATCH(MultiplyFew)(a, lda, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
     return;
   }
-  const int64_t tile = TileRows();
-  for (int64_t i = 0; i < rows; i += tile) {
-    HWY_DYNAMIC_DISPATCH(PackRowsAsTile)(a + i * lda, lda, std::min(tile, rows - i), depth, tiles + i * depth);
+  const Tiling tiling(rows, TileRows());
+  for (int64_t t = 0; t < tiling.count; ++t) {
+    HWY_DYNAMIC_DISPATCH(PackRowsAsTile)
+    (a + tiling.first(t) * lda, lda, tiling.rows(t), depth, tiles + t * TileRows() * depth);
   }
   HWY_DYNAMIC_DISPATCH(MultiplyTiles)(tiles, rows, depth, b, k0, p0, p1, c, ldc, accumulate, panel_scratch);
 }
@@ -334,7 +333,7 @@ GemmPlan PlanGemm(int64_t m, const Panels& b, int threads, bool may_hold) {
   GemmPlan plan;
   plan.m = m;
   plan.row_blocks = std::max<int64_t>((m + most - 1) / most, 1);
-  plan.rows = std::max(((m + plan.row_blocks - 1) / plan.row_blocks + tile - 1) / tile * tile, tile);
+  plan.rows = std::max<int64_t>((m + plan.row_blocks - 1) / plan.row_blocks, 1);
   plan.row_blocks = (m + plan.rows - 1) / plan.rows;
   plan.thin = m <= kThinRows;
   if (plan.thin && b.decoder != nullptr) b.decoder->Store();
@@ -382,12 +381,13 @@ void RunGemmTask(const GemmPlan& plan, int64_t index, char* scratch, int64_t* he
       }
     }
   } else {
+    const Tiling tiling(rows, tile);
     const bool made = plan.holds && *held == row_block;
     for (int64_t k0 = 0; k0 < b.k || k0 == 0; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, b.k - k0);
       float* block = plan.holds ? tiles + RoundUp(rows, tile) * k0 : tiles;
-      for (int64_t i = 0; i < rows && !made; i += tile) {
-        a.Tile(m0 + i, std::min(tile, rows - i), k0, depth, block + i * depth, few);
+      for (int64_t t = 0; t < tiling.count && !made; ++t) {
+        a.Tile(m0 + tiling.first(t), tiling.rows(t), k0, depth, block + t * tile * depth, few);
       }
       HWY_DYNAMIC_DISPATCH(MultiplyTiles)(block, rows, depth, b, k0, p0, p1, c, ldc, k0 > 0, panel);
     }

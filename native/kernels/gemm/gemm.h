@@ -5,6 +5,8 @@
 // the number of threads.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/elementwise/epilogue.h"
 #include "kernels/gemm/pack.h"
 
@@ -18,6 +20,17 @@ constexpr int64_t kThinRows = 4, kThinPanels = 4;
 
 // Rows that a micro-kernel does at once on this machine.
 int64_t TileRows();
+
+// How rows are divided into tiles of up to `most`: as evenly as they go. A tile of one or two rows would take nearly as long as
+// a whole one, because each step of a sum waits for the one before.
+struct Tiling {
+  Tiling(int64_t rows, int64_t most)
+      : count((rows + most - 1) / most), least(count == 0 ? 0 : rows / count), larger(count == 0 ? 0 : rows % count) {}
+  int64_t first(int64_t tile) const { return tile * least + std::min(tile, larger); }  // its first row
+  int64_t rows(int64_t tile) const { return least + (tile < larger ? 1 : 0); }
+
+  int64_t count, least, larger;  // tiles; rows of one; how many at the front have one more
+};
 
 // C[rows, panels·width] (+)= A[rows, depth] · B[k0 … k0+depth, panels p0 … p1): `a` is float32 in rows of `lda`, `c`
 // float32 in rows of `ldc`, with room for whole panels. `panel_scratch` has room for depth·width floats, `tiles` for

@@ -1,5 +1,6 @@
 // Pooling of channels-last images.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/conv/image.h"
 #include "kernels/elementwise/tile_program.h"
@@ -8,7 +9,7 @@
 #define HWY_TARGET_INCLUDE "kernels/pooling/pool.cc"
 #include "simd/foreach_target.h"
 #include "simd/math.h"
-#include "simd/simd.h"
+#include "simd/several.h"
 
 #ifndef GRISTMILL_POOL_H_
 #define GRISTMILL_POOL_H_
@@ -32,41 +33,51 @@ struct PoolWindow {
 
 GRISTMILL_SIMD_BEGIN
 
-// Sums are cut into blocks of 256 terms, as those of products (see gemm.h).
-template <PoolKind kind, typename T, bool kWhole>
-HWY_INLINE VF Fold(const PoolWindow& w, const T* x, size_t count) {
-  const F32 d;
-  VF total = hn::Zero(d), part = hn::Set(d, kind == PoolKind::kMax ? -HUGE_VALF : 0.0f);
+// What a window holds in N vectors of channels, which `load` reads where they stand. Sums are cut into blocks of 256 terms, as
+// those of products (see gemm.h).
+template <PoolKind kind, size_t N, typename T, typename Load>
+HWY_INLINE Several<N> Fold(const PoolWindow& w, const T* x, const Load& load) {
+  Several<N> total, part;
+  for (VF& v : total.v) v = Number(0.0f);
+  for (VF& v : part.v) v = Number(kind == PoolKind::kMax ? -HUGE_VALF : 0.0f);
   int terms = 0;
   for (int64_t i0 = w.low[0]; i0 < w.high[0]; ++i0) {
     for (int64_t i1 = w.low[1]; i1 < w.high[1]; ++i1) {
       const T* from = x + ((i0 * w.in->sizes[1] + i1) * w.in->sizes[2] + w.low[2]) * w.in->channels;
       for (int64_t i2 = w.low[2]; i2 < w.high[2]; ++i2, from += w.in->channels) {
-        const VF v = kWhole ? LoadF(from) : LoadFirst(from, count);
+        const Several<N> v = load(from);
         if (kind == PoolKind::kMax) {
-          part = MaxNaN(part, v);
+          part = Each([](VF a, VF b) { return MaxNaN(a, b); }, part, v);
           continue;
         }
-        part = kind == PoolKind::kL2 ? hn::MulAdd(v, v, part) : hn::Add(part, v);
-        if (++terms == 256) total = hn::Add(total, part), part = hn::Zero(d), terms = 0;
+        part = kind == PoolKind::kL2 ? MulAdd(v, v, part) : Add(part, v);
+        if (++terms < 256) continue;
+        total = Add(total, part), terms = 0;
+        for (VF& p : part.v) p = Number(0.0f);
       }
     }
   }
   if (kind == PoolKind::kMax) return part;
-  total = hn::Add(total, part);
-  return kind == PoolKind::kL2 ? hn::Sqrt(total) : hn::Div(total, hn::Set(d, w.counted));
+  total = Add(total, part);
+  return kind == PoolKind::kL2 ? Each([](VF v) { return hn::Sqrt(v); }, total) : Div(total, Number(w.counted));
 }
 
 template <PoolKind kind, typename T>
 void Pool(const PoolWindow& w) {
   const T* x = static_cast<const T*>(w.x);
   T* y = static_cast<T*>(w.y);
-  const int64_t lanes = static_cast<int64_t>(Lanes());
+  const int64_t lanes = static_cast<int64_t>(Lanes()), several = kSeveral * lanes;
   int64_t c = 0;
-  for (; c + lanes <= w.channels; c += lanes) StoreF(Fold<kind, T, true>(w, x + c, 0), y + c);
+  for (; c + several <= w.channels; c += several) {
+    StoreSeveral(Fold<kind, kSeveral>(w, x + c, [](const T* from) { return LoadSeveral<kSeveral>(from); }), y + c);
+  }
+  for (; c + lanes <= w.channels; c += lanes) {
+    StoreSeveral(Fold<kind, 1>(w, x + c, [](const T* from) { return LoadSeveral<1>(from); }), y + c);
+  }
   if (c == w.channels) return;
   const size_t rest = static_cast<size_t>(w.channels - c);
-  StoreFirst(Fold<kind, T, false>(w, x + c, rest), y + c, rest);
+  const auto part = Fold<kind, 1>(w, x + c, [rest](const T* from) { return Several<1>{{LoadFirst(from, rest)}}; });
+  StoreFirst(part.v[0], y + c, rest);
 }
 
 void PoolOne(PoolKind kind, const PoolWindow& w) {
@@ -110,7 +121,7 @@ class Pooling : public Kernel {
     after_ = Spatial(after, 0);
     // Whole pixels where there are rows enough to share, else runs of channels.
     lines_ = out_.batch * out_.sizes[0] * out_.sizes[1];
-    parts_ = lines_ >= 4 * threads || threads == 1 ? 1 : std::max<int64_t>(1, std::min<int64_t>(8, in_.channels / 64));
+    parts_ = lines_ >= 4 * threads || threads == 1 ? 1 : std::max<int64_t>(1, std::min<int64_t>(8, in_.channels / 32));
     return 0;
   }
 

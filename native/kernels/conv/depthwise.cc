@@ -94,21 +94,21 @@ HWY_INLINE void Pixels(const Windows& w, const float* const* lines, int64_t plac
   for (int p = 0; p < P; ++p) hn::StoreU(sums[p], d, to + p * kBlock);
 }
 
-// The sums of one row of the result, [out_width, block]. All channels of some pixels come before the next ones, so that what
-// their windows share stays in the first-level cache.
-template <int kTaps, int kStride>
+// The sums of one row of the result, [out_width, block], of P pixels at a time, or fewer where there are not as many. All
+// channels of some pixels come before the next ones, so that what their windows share stays in the first-level cache. The last
+// pixels may be summed once more: few at a time would take longer.
+template <int kTaps, int kStride, int P = HWY_TARGET <= HWY_AVX3 ? 14 : 7>  // 7 divides the widths of most networks' images
 void SumPixels(const DepthwiseBlock& b, const float* const* lines, const float* weight, float* sums) {
-  constexpr int kPixels = HWY_TARGET <= HWY_AVX3 ? 14 : 7;  // 7 divides the widths of most networks' images
   const Windows& w = *b.windows;
-  const int64_t lanes = static_cast<int64_t>(Lanes()), step = kBlock * w.strides[2];
-  int64_t p = 0;
-  for (; p + kPixels <= b.out_width; p += kPixels) {
-    for (int64_t c = 0; c < b.channels; c += lanes) {
-      Pixels<kPixels, kTaps, kStride>(w, lines, p * step + c, weight + c, sums + p * kBlock + c);
-    }
+  const int64_t lanes = static_cast<int64_t>(Lanes()), step = kBlock * w.strides[2], width = b.out_width;
+  if constexpr (P > 1) {
+    if (width < P) return SumPixels<kTaps, kStride, P / 2>(b, lines, weight, sums);
   }
-  for (; p < b.out_width; ++p) {
-    for (int64_t c = 0; c < b.channels; c += lanes) Pixels<1, 0, 0>(w, lines, p * step + c, weight + c, sums + p * kBlock + c);
+  for (int64_t next = 0; next < width; next += P) {
+    const int64_t p = std::min(next, width - P);
+    for (int64_t c = 0; c < b.channels; c += lanes) {
+      Pixels<P, kTaps, kStride>(w, lines, p * step + c, weight + c, sums + p * kBlock + c);
+    }
   }
 }
 

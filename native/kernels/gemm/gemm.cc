@@ -181,8 +181,8 @@ struct Ahead {
 
 // Tiles `i` to `end`, which have R rows each; `narrow` where columns of the panel are in its first vector alone.
 template <int R, typename T>
-HWY_INLINE void Column(const float* tiles, int64_t i, int64_t end, const T* b, int64_t depth, float* c, int64_t ldc, bool accumulate,
-            bool narrow, Ahead& ahead) {
+HWY_INLINE void Column(const float* tiles, int64_t i, int64_t end, const T* b, int64_t depth, float* c, int64_t ldc,
+                       bool accumulate, bool narrow, Ahead& ahead) {
   const int64_t pitch = kTileRows * depth;
   if constexpr (R >= kTileRows - 1) {
     for (; narrow && i + 2 <= end; i += 2, c += 2 * R * ldc) NarrowTiles<R>(tiles + i * pitch, b, depth, c, ldc, accumulate);

@@ -14,13 +14,6 @@
 
 GRISTMILL_SIMD_BEGIN
 
-template <typename V, size_t N>
-HWY_INLINE V PolynomialOf(V x, const float (&coefficients)[N]) {
-  V p = MulAdd(x, Number(coefficients[0]), Number(coefficients[1]));
-  for (size_t i = 2; i < N; ++i) p = MulAdd(p, x, Number(coefficients[i]));
-  return p;
-}
-
 // 2^t: 2^n·2^f with a minimax polynomial of degree 4 for |f| ≤ 1/2 (relative error 2.9e-6), which is 1 at 0. So the least
 // exponent gives 0 and the greatest infinity, both exactly: t below -127 and above 128.
 template <typename V>
@@ -28,7 +21,7 @@ HWY_INLINE V Exp2ForHalf(V t) {
   const VF magic = Number(0x1.8p23f);
   const V held = Max(Min(t, Number(128.0f)), Number(-127.0f));
   const V sum = Add(held, magic), f = Sub(held, Sub(sum, magic));  // the nearest whole number is in the sum's lowest bits
-  const V p = PolynomialOf(f, {9.582854807e-03f, 5.590642989e-02f, 2.402409911e-01f, 6.931241751e-01f, 1.0f});
+  const V p = Polynomial(f, {9.582854807e-03f, 5.590642989e-02f, 2.402409911e-01f, 6.931241751e-01f, 1.0f});
   return Each([](VF x, VF n) {
     return hn::BitCast(F32(), hn::Add(hn::BitCast(I32(), x), hn::ShiftLeft<23>(hn::BitCast(I32(), n))));
   }, p, sum);
@@ -58,7 +51,7 @@ HWY_INLINE V GeluForHalf(V x) {
   const VF one = Number(1.0f);
   const V clipped = Min(Max(x, Number(-12.9f)), Number(12.9f));
   const V t = Div(one, MulAdd(Abs(clipped), Number(0.3f), one));
-  const V q = PolynomialOf(t, {-8.260580323e-02f, 2.329585594e-01f, -3.686173973e-02f, 1.553657867e-01f, 1.107685045e-01f, 1.203739206e-01f});
+  const V q = Polynomial(t, {-8.260580323e-02f, 2.329585594e-01f, -3.686173973e-02f, 1.553657867e-01f, 1.107685045e-01f, 1.203739206e-01f});
   const V e = Exp2ForHalf(Mul(Mul(clipped, clipped), Number(-0.5f * kLog2OfE)));
   const V tail = Mul(Mul(Mul(clipped, t), q), e);
   return Each([](VF of, VF small) {

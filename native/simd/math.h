@@ -39,12 +39,12 @@ HWY_INLINE VF MinNaN(VF x, VF y) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElse(hn::IsNaN(y), y, smaller));
 }
 
-// Polynomial in x, highest coefficient first.
-template <size_t N>
-HWY_INLINE VF Polynomial(VF x, const float (&coefficients)[N]) {
+// Polynomial in x, a vector or several (simd/several.h); two coefficients or more, the highest first.
+template <typename V, size_t N>
+HWY_INLINE V Polynomial(V x, const float (&coefficients)[N]) {
   const F32 d;
-  VF p = hn::Set(d, coefficients[0]);
-  for (size_t i = 1; i < N; ++i) p = hn::MulAdd(p, x, hn::Set(d, coefficients[i]));
+  V p = MulAdd(x, hn::Set(d, coefficients[0]), hn::Set(d, coefficients[1]));
+  for (size_t i = 2; i < N; ++i) p = MulAdd(p, x, hn::Set(d, coefficients[i]));
   return p;
 }
 

@@ -1,8 +1,8 @@
 // Several vectors that go through one formula side by side.
 //
 // A formula is a chain: each of its steps waits for the one before. Chains that follow one another run at once only as
-// far as a processor's window of instructions reaches, which is three or four of them, and half as many where another
-// thread shares the core. Where steps of different chains are neighbours, it need not reach far.
+// far as a processor's window of instructions reaches, which is a few of them, and fewer where another thread shares the
+// core. Where steps of different chains are neighbours, it need not reach far.
 //
 // A formula is written once, as a template over its argument, with the names of Highway's operations but without its
 // namespace: `V Twice(V x) { return Add(x, x); }` takes one vector or several.
@@ -62,9 +62,9 @@ HWY_INLINE auto Each(const F& f, const A&... a) {
   }
 }
 
-#define GRISTMILL_EACH(Operation)                                  \
-  template <typename... A>                                         \
-  HWY_INLINE auto Operation(const A&... a) {                       \
+#define GRISTMILL_EACH(Operation)                                     \
+  template <typename... A>                                            \
+  HWY_INLINE auto Operation(const A&... a) {                          \
     return Each([](auto... x) { return hn::Operation(x...); }, a...); \
   }
 GRISTMILL_EACH(Abs)
@@ -78,6 +78,14 @@ GRISTMILL_EACH(Sub)
 #undef GRISTMILL_EACH
 
 HWY_INLINE VF Number(float x) { return hn::Set(F32(), x); }
+
+// The same vector several times.
+template <size_t N>
+HWY_INLINE Several<N> Filled(VF x) {
+  Several<N> made;
+  for (VF& v : made.v) v = x;
+  return made;
+}
 
 // Vectors that lie one after the other, or `pitch` elements apart.
 template <size_t N, typename T>

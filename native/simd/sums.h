@@ -56,8 +56,7 @@ template <typename Pick>
 HWY_INLINE float ExtremeOf(const float* x, size_t count, const Pick& pick) {
   const F32 d;
   const size_t lanes = Lanes();
-  Several<4> best;
-  for (VF& v : best.v) v = hn::Set(d, x[0]);
+  Several<4> best = Filled<4>(hn::Set(d, x[0]));
   size_t i = 0;
   for (; i + 4 * lanes <= count; i += 4 * lanes) best = Each(pick, best, LoadSeveral<4>(x + i));
   for (; i + lanes <= count; i += lanes) best.v[0] = pick(best.v[0], hn::LoadU(d, x + i));

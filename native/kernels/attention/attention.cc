@@ -43,11 +43,10 @@ HWY_INLINE float Weigh(float* scores, size_t count, Running& running) {
       return Each([](VF v) { return Exp(v); }, y);
     }
   };
-  Several<kSeveral> sums;
-  for (VF& sum : sums.v) sum = hn::Zero(d);
+  Several<4> sums = Filled<4>(hn::Zero(d));
   size_t i = 0;
-  for (; i + kSeveral * lanes <= count; i += kSeveral * lanes) {
-    const auto weights = weight(LoadSeveral<kSeveral>(scores + i));
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    const auto weights = weight(LoadSeveral<4>(scores + i));
     StoreSeveral(weights, scores + i);
     sums = Add(sums, weights);
   }

@@ -15,7 +15,7 @@
 #define GRISTMILL_DEPTHWISE_ONCE
 namespace gristmill {
 
-constexpr int64_t kFinished = 64;   // pixels of narrow images that are finished together
+constexpr int64_t kPixelsTogether = 64;  // of narrow images, whose rows are finished together
 constexpr int64_t kMostTaps = 256;  // of a window: the contract's bound is for sums of 256 terms
 
 // A block of channels of one image. A line is a row of the input, widened, with its padding: `block` floats for each of
@@ -171,7 +171,7 @@ class Depthwise : public Kernel {
     band_ = (out_.sizes[1] + bands_ - 1) / bands_;
     lines_floats_ = RoundUp((windows_.kernel[0] * reach_ + 1) * line_width_ * block_, 16);
     weight_floats_ = RoundUp(windows_.taps() * block_, 16);
-    rows_ = std::max<int64_t>(kFinished / out_.sizes[2], 1);
+    rows_ = std::max<int64_t>(kPixelsTogether / out_.sizes[2], 1);
     per_thread_ = lines_floats_ + weight_floats_ + RoundUp(rows_ * out_.sizes[2] * block_, 16);
     return sizeof(float) * static_cast<size_t>(per_thread_ * threads);
   }

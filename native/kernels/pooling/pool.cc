@@ -37,9 +37,8 @@ GRISTMILL_SIMD_BEGIN
 // those of products (see gemm.h).
 template <PoolKind kind, size_t N, typename T, typename Load>
 HWY_INLINE Several<N> Fold(const PoolWindow& w, const T* x, const Load& load) {
-  Several<N> total, part;
-  for (VF& v : total.v) v = Number(0.0f);
-  for (VF& v : part.v) v = Number(kind == PoolKind::kMax ? -HUGE_VALF : 0.0f);
+  const Several<N> none = Filled<N>(Number(0.0f));
+  Several<N> total = none, part = kind == PoolKind::kMax ? Filled<N>(Number(-HUGE_VALF)) : none;
   int terms = 0;
   for (int64_t i0 = w.low[0]; i0 < w.high[0]; ++i0) {
     for (int64_t i1 = w.low[1]; i1 < w.high[1]; ++i1) {
@@ -52,8 +51,7 @@ HWY_INLINE Several<N> Fold(const PoolWindow& w, const T* x, const Load& load) {
         }
         part = kind == PoolKind::kL2 ? MulAdd(v, v, part) : Add(part, v);
         if (++terms < 256) continue;
-        total = Add(total, part), terms = 0;
-        for (VF& p : part.v) p = Number(0.0f);
+        total = Add(total, part), part = none, terms = 0;
       }
     }
   }
